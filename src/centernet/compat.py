@@ -13,3 +13,22 @@ HAS_WEIGHTED_EMBEDDING_BAG = 'per_sample_weights' in inspect.signature(F.embeddi
 
 #: ``torch.load`` can refuse to run code (torch >= 1.13)
 HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters
+
+
+def weighted_row_sums(table, rows, weights):
+    """Weighted sums of a table's rows, differentiable in the table and in the weights.
+
+    Args:
+        table: [R, C], float32 or float64.
+        rows: int64 [P, k], each in [0, R).
+        weights: [P, k], of the table's dtype.
+
+    Returns:
+        [P, C], where row p is the sum over k of ``weights[p, k] * table[rows[p, k]]``.
+    """
+    if HAS_WEIGHTED_EMBEDDING_BAG:
+        return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
+    total = 0
+    for k in range(rows.shape[1]):
+        total = total + table.index_select(0, rows[:, k]) * weights[:, k:k + 1]
+    return total

@@ -1,0 +1,88 @@
+"""Deformable convolution v2 in plain torch operations, with autograd: the meaning of the operator, and its fall-back.
+
+The image is laid out as a table with one row of channels per pixel. Every tap of every output pixel is then a weighted
+sum of four rows (bilinear interpolation times the mask), and the convolution is one matrix product over these sums.
+"""
+
+import torch
+
+from .. import compat
+
+
+def deform_conv2d_reference(input, offset, mask, weight, bias, shape):
+    """Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", section 3.2).
+
+    Args: as in :func:`centernet.dcn.deform_conv2d`; ``shape`` is what ``check_arguments`` returned for them.
+
+    Returns:
+        Tensor [N, out_channels, Ho, Wo] of input's dtype. Differentiable in all five tensors.
+    """
+    if shape.batch == 0:
+        return input.new_zeros((0, shape.out_channels, shape.out_height, shape.out_width))
+    rows, row_weights = _bilinear(offset, mask, shape)
+    columns = compat.weighted_row_sums(_pixel_table(input, shape), rows, row_weights)
+    pixels = shape.batch * shape.out_height * shape.out_width
+    output = _multiply(columns.view(pixels, shape.deformable_groups, -1, columns.shape[1]), weight, shape)
+    if bias is not None:
+        output = output + bias
+    return output.view(shape.batch, shape.out_height, shape.out_width, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def _pixel_table(input, shape):
+    """The image as rows of channels: [N * deformable_groups * H * W, C / deformable_groups]."""
+    split = input.contiguous().view(shape.batch, shape.deformable_groups, -1, shape.height, shape.width)
+    return split.permute(0, 1, 3, 4, 2).contiguous().view(-1, shape.in_channels // shape.deformable_groups)
+
+
+def _bilinear(offset, mask, shape):
+    """For every tap the four rows of the table, and what each contributes.
+
+    Returns:
+        Two tensors [N * Ho * Wo * deformable_groups * taps, 4]: int64 rows, and their weights. A corner outside the image
+        has weight 0.
+    """
+    groups, size = shape.deformable_groups, (shape.out_height, shape.out_width)
+    taps = shape.kernel[0] * shape.kernel[1]
+    # to [N, Ho, Wo, deformable_groups, taps, 2] and [N, Ho, Wo, deformable_groups, taps]
+    offset = offset.contiguous().view(shape.batch, groups, taps, 2, *size).permute(0, 4, 5, 1, 2, 3)
+    mask = mask.contiguous().view(shape.batch, groups, taps, *size).permute(0, 3, 4, 1, 2)
+
+    def grid(axis):
+        """Where the undeformed taps lie along ``axis`` (0: y, 1: x): [1, Ho, 1, 1, taps] or [1, 1, Wo, 1, taps]."""
+        start = torch.arange(size[axis], dtype=offset.dtype, device=offset.device) * shape.stride[axis]
+        step = [divmod(tap, shape.kernel[1])[axis] * shape.dilation[axis] for tap in range(taps)]
+        places = (start - shape.padding[axis]).view(-1, 1) + offset.new_tensor(step)
+        return places.view((1, size[0], 1, 1, taps) if axis == 0 else (1, 1, size[1], 1, taps))
+
+    def corners(axis, extent):
+        """The two nearest indices along an axis, with weights that are 0 outside: [(index, weight), (index, weight)]."""
+        place = offset[..., axis] + grid(axis)
+        # Out of reach, infinite and not-a-number alike go to a place whose corners are both outside: an index is always finite.
+        reachable = (place > -2) & (place < extent + 1)
+        place = torch.where(reachable, place, torch.full_like(place, -2))
+        low = torch.floor(place.detach())
+        fraction = place - low
+        found = []
+        for index, share in ((low, 1 - fraction), (low + 1, fraction)):
+            inside = (index >= 0) & (index < extent)
+            found.append((index.clamp(0, extent - 1).long(), share * inside.to(share.dtype)))
+        return found
+
+    ys, xs = corners(0, shape.height), corners(1, shape.width)
+    images = torch.arange(shape.batch * groups, device=offset.device).view(shape.batch, 1, 1, groups, 1)
+    rows = torch.stack([(images * shape.height + y) * shape.width + x for y, _ in ys for x, _ in xs], -1)
+    weights = torch.stack([y_share * x_share * mask for _, y_share in ys for _, x_share in xs], -1)
+    return rows.view(-1, 4), weights.view(-1, 4)
+
+
+def _multiply(columns, weight, shape):
+    """The product over taps and channels: columns [pixels, deformable_groups, taps, C / deformable_groups] -> [pixels, Cout]."""
+    pixels, deformable_groups, taps, channels = columns.shape
+    if shape.groups == 1:
+        # permute the small weight to the columns' order rather than the columns to the weight's
+        weight = weight.contiguous().view(-1, deformable_groups, channels, taps).permute(1, 3, 2, 0)
+        return columns.reshape(pixels, -1).mm(weight.reshape(-1, shape.out_channels))
+    columns = columns.permute(0, 1, 3, 2).reshape(pixels, shape.groups, -1).transpose(0, 1)
+    weight = weight.reshape(shape.groups, shape.out_channels // shape.groups, -1).transpose(1, 2)
+    return columns.bmm(weight).transpose(0, 1).reshape(pixels, shape.out_channels)
+
