@@ -1,0 +1,216 @@
+"""DLA-34 with deformable convolutions on the way up (``dla_34``), and the sample's small copy of it (``dla_tiny``).
+
+Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The up-sampling with deformable convolutions: Zhou et al.,
+"Objects as Points", 2019, appendix A. Module names are those of the published checkpoints.
+"""
+
+import torch
+from torch import nn
+
+from .layers import make_head, upsampling
+
+#: widths of DLA-34's six levels
+DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
+#: ``dla_tiny``: every width a quarter
+TINY_CHANNELS = tuple(width // 4 for width in DLA34_CHANNELS)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a residual, which may come from elsewhere."""
+
+    def __init__(self, in_channels, channels, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x, residual=None):
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(y)) + (x if residual is None else residual))
+
+
+class Root(nn.Module):
+    """Aggregates its inputs by a 1x1 convolution."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, *inputs):
+        return self.relu(self.bn(self.conv(torch.cat(inputs, 1))))
+
+
+class Tree(nn.Module):
+    """A stage of hierarchical aggregation: two subtrees (or blocks), joined in a root.
+
+    Args:
+        levels: depth; 1 is two blocks and a root.
+        in_channels, out_channels: of the stage.
+        stride: of the first block.
+        level_root: hand the (down-sampled) input to the last root as well.
+        root_channels: inputs of the root; 0 means twice out_channels.
+    """
+
+    def __init__(self, levels, in_channels, out_channels, stride=1, level_root=False, root_channels=0):
+        super().__init__()
+        root_channels = root_channels or 2 * out_channels
+        if level_root:
+            root_channels += in_channels
+        if levels == 1:
+            self.tree1 = BasicBlock(in_channels, out_channels, stride)
+            self.tree2 = BasicBlock(out_channels, out_channels)
+            self.root = Root(root_channels, out_channels)
+        else:
+            self.tree1 = Tree(levels - 1, in_channels, out_channels, stride)
+            self.tree2 = Tree(levels - 1, out_channels, out_channels, root_channels=root_channels + out_channels)
+        self.levels = levels
+        self.level_root = level_root
+        self.downsample = nn.MaxPool2d(stride, stride) if stride > 1 else None
+        self.project = None
+        if in_channels != out_channels:
+            self.project = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                                         nn.BatchNorm2d(out_channels))
+
+    def forward(self, x, residual=None, children=()):
+        # A residual handed down is not used: the projection is this tree's own, as in the networks that were published.
+        bottom = self.downsample(x) if self.downsample is not None else x
+        residual = self.project(bottom) if self.project is not None else bottom
+        if self.level_root:
+            children = (*children, bottom)
+        if self.levels > 1:
+            x1 = self.tree1(x)
+            return self.tree2(x1, children=(*children, x1))
+        x1 = self.tree1(x, residual)
+        return self.root(self.tree2(x1), x1, *children)
+
+
+class DLABase(nn.Module):
+    """DLA-34 without its classifier: six levels, with strides 1, 2, 4, 8, 16 and 32."""
+
+    def __init__(self, channels=DLA34_CHANNELS):
+        super().__init__()
+        self.channels = tuple(channels)
+        self.base_layer = self._convolution(3, channels[0], 7, 1)
+        self.level0 = self._convolution(channels[0], channels[0], 3, 1)
+        self.level1 = self._convolution(channels[0], channels[1], 3, 2)
+        self.level2 = Tree(1, channels[1], channels[2], 2)
+        self.level3 = Tree(2, channels[2], channels[3], 2, level_root=True)
+        self.level4 = Tree(2, channels[3], channels[4], 2, level_root=True)
+        self.level5 = Tree(1, channels[4], channels[5], 2, level_root=True)
+
+    @staticmethod
+    def _convolution(in_channels, out_channels, kernel_size, stride):
+        return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False),
+                             nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+    def forward(self, x):
+        """[N, 3, H, W] -> the six levels' outputs, finest first."""
+        x = self.base_layer(x)
+        outputs = []
+        for level in (self.level0, self.level1, self.level2, self.level3, self.level4, self.level5):
+            x = level(x)
+            outputs.append(x)
+        return outputs
+
+
+class DeformConv(nn.Module):
+    """A deformable 3x3 convolution, BatchNorm and ReLU."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        from ..dcn import DCN  # here, so that networks without it can share this module
+        self.actf = nn.Sequential(nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+        self.conv = DCN(in_channels, out_channels)
+
+    def forward(self, x):
+        return self.actf(self.conv(x))
+
+
+class IDAUp(nn.Module):
+    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one before.
+
+    Args:
+        out_channels: of every output.
+        channels: of the inputs, finest first.
+        factors: how much coarser than the first each input is.
+    """
+
+    def __init__(self, out_channels, channels, factors):
+        super().__init__()
+        for i in range(1, len(channels)):
+            setattr(self, 'proj_{}'.format(i), DeformConv(channels[i], out_channels))
+            setattr(self, 'up_{}'.format(i), upsampling(out_channels, factors[i]))
+            setattr(self, 'node_{}'.format(i), DeformConv(out_channels, out_channels))
+
+    def forward(self, *layers):
+        """Inputs finest first -> the first input, and after it one joined output per further input, all of the first's size."""
+        outputs = [layers[0]]
+        for i, layer in enumerate(layers[1:], 1):
+            raised = getattr(self, 'up_{}'.format(i))(getattr(self, 'proj_{}'.format(i))(layer))
+            outputs.append(getattr(self, 'node_{}'.format(i))(raised + outputs[-1]))
+        return tuple(outputs)
+
+
+class DLAUp(nn.Module):
+    """Aggregates the base's layers from the coarse end: each step brings all coarser ones up by one level."""
+
+    def __init__(self, channels):
+        super().__init__()
+        count = len(channels)
+        inputs = list(channels)
+        for i in range(count - 1):
+            j = count - 2 - i
+            setattr(self, 'ida_{}'.format(i), IDAUp(channels[j], inputs[j:], [1] + [2] * (count - 1 - j)))
+            inputs[j + 1:] = [channels[j]] * (count - 1 - j)
+
+    def forward(self, *layers):
+        """Layers finest first -> one aggregated output for each level, finest first."""
+        layers = list(layers)
+        outputs = [layers[-1]]
+        for i in range(len(layers) - 1):
+            j = len(layers) - 2 - i
+            layers[j:] = getattr(self, 'ida_{}'.format(i))(*layers[j:])
+            outputs.insert(0, layers[-1])
+        return outputs
+
+
+class DLASeg(nn.Module):
+    """DLA with heads at stride 4.
+
+    Args:
+        heads: name -> channels.
+        head_conv: width of the heads' 3x3 convolution; 0 leaves it out.
+        channels: widths of the base's six levels.
+    """
+
+    FIRST_LEVEL, LAST_LEVEL = 2, 5  # strides 4 and 32; the last aggregation takes levels 2 to 4
+
+    def __init__(self, heads, head_conv, channels=DLA34_CHANNELS):
+        super().__init__()
+        self.base = DLABase(channels)
+        self.dla_up = DLAUp(channels[self.FIRST_LEVEL:])
+        used = channels[self.FIRST_LEVEL:self.LAST_LEVEL]
+        self.ida_up = IDAUp(used[0], used, [2 ** i for i in range(len(used))])
+        self.heads = dict(heads)
+        for name, classes in self.heads.items():
+            setattr(self, name, make_head(name, used[0], head_conv, classes))
+
+    def forward(self, x):
+        """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
+        levels = self.dla_up(*self.base(x)[self.FIRST_LEVEL:])
+        features = self.ida_up(*levels[:self.LAST_LEVEL - self.FIRST_LEVEL])[-1]
+        return {name: getattr(self, name)(features) for name in self.heads}
+
+
+def dla_34(heads, head_conv):
+    """The published ``ctdet_coco_dla_*`` network: 16 deformable convolutions."""
+    return DLASeg(heads, head_conv)
+
+
+def dla_tiny(heads, head_conv):
+    """``dla_34`` node for node with a quarter of every width: the built-in sample's network."""
+    return DLASeg(heads, head_conv, TINY_CHANNELS)

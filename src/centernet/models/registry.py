@@ -1,0 +1,105 @@
+"""The table of architectures and :func:`create_model`."""
+
+import difflib
+import importlib
+import re
+from typing import NamedTuple
+
+from ..errors import ArchitectureError
+
+Architecture = NamedTuple('Architecture', [
+    ('module', str),      # the module of this package that defines it, imported when the architecture is built
+    ('builder', str),     # a function there: builder(heads, head_conv) -> nn.Module
+    ('head_conv', int),   # channels between the features and a head's output, as in the published checkpoints
+    ('divisor', int),     # the image's height and width must be multiples of it
+    ('landmark', str),    # a state-dict key which every checkpoint of the family has and no other family
+])
+
+_RESNET_DEPTHS = (18, 34, 50, 101, 152)
+
+TABLE = {
+    'dla_34': Architecture('dla', 'dla_34', 256, 32, 'base.base_layer.0.weight'),
+    'dla_tiny': Architecture('dla', 'dla_tiny', 64, 32, 'base.base_layer.0.weight'),
+    'dlav0_34': Architecture('dlav0', 'dlav0_34', 256, 32, 'base.base_layer.0.weight'),
+    'hourglass': Architecture('hourglass', 'hourglass', 256, 128, 'pre.0.conv.weight'),
+}
+for _depth in _RESNET_DEPTHS:
+    TABLE['res_{}'.format(_depth)] = Architecture('resnet', 'res_{}'.format(_depth), 64, 32, 'conv1.weight')
+    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'resdcn_{}'.format(_depth), 64, 32, 'conv1.weight')
+
+#: the names :func:`create_model` knows, sorted
+ARCHITECTURES = tuple(sorted(TABLE))
+
+
+def create_model(arch, heads, head_conv=None):
+    """Build a network with fresh weights; nothing is downloaded.
+
+    Args:
+        arch: one of :data:`ARCHITECTURES`.
+        heads: head name -> its channels, e.g. ``{'hm': 80, 'wh': 2, 'reg': 2}``; the output has this order.
+        head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; None for
+            the architecture's own (:func:`default_head_conv`).
+
+    Returns:
+        nn.Module in training mode.
+
+    Raises:
+        ArchitectureError: the architecture is unknown, or heads or head_conv make no network.
+    """
+    entry = _lookup(arch)
+    if not isinstance(heads, dict) or not heads:
+        raise ArchitectureError("heads must be a dictionary such as {{'hm': 80, 'wh': 2, 'reg': 2}}, not {!r}"
+                                .format(heads))
+    for name, channels in heads.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ArchitectureError('{!r} cannot be the name of a head'.format(name))
+        if not _is_count(channels) or channels < 1:
+            raise ArchitectureError('head {} needs at least one channel, not {!r}'.format(name, channels))
+    head_conv = entry.head_conv if head_conv is None else head_conv
+    if not _is_count(head_conv) or head_conv < 0:
+        raise ArchitectureError('head_conv must be a number of channels or 0, not {!r}'.format(head_conv))
+    module = importlib.import_module('.' + entry.module, __package__)
+    return getattr(module, entry.builder)(dict(heads), head_conv)
+
+
+def default_head_conv(arch):
+    """The ``head_conv`` of the architecture's published checkpoints.
+
+    Raises:
+        ArchitectureError: the architecture is unknown.
+    """
+    return _lookup(arch).head_conv
+
+
+def divisor(arch):
+    """The number that the height and width of the network's input must be multiples of.
+
+    Raises:
+        ArchitectureError: the architecture is unknown.
+    """
+    return _lookup(arch).divisor
+
+
+def nearest(arch):
+    """The known name that looks most like ``arch`` (``resnet18`` -> ``res_18``), or None."""
+    known = {_plain(name): name for name in ARCHITECTURES}
+    found = difflib.get_close_matches(_plain(str(arch)), sorted(known), n=1, cutoff=0.5)
+    return known[found[0]] if found else None
+
+
+def _lookup(arch):
+    try:
+        return TABLE[arch]
+    except (KeyError, TypeError):
+        guess = nearest(arch)
+        raise ArchitectureError('unknown architecture {!r}{}; known: {}'.format(
+            arch, ': did you mean {}?'.format(guess) if guess else '', ', '.join(ARCHITECTURES))) from None
+
+
+def _plain(name):
+    """``name`` without case and punctuation, a residual network's name as this package spells it."""
+    return re.sub('[^a-z0-9]', '', name.lower()).replace('resnet', 'res')
+
+
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool)
