@@ -7,7 +7,7 @@ Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The up-sampli
 import torch
 from torch import nn
 
-from .layers import make_head, upsampling
+from .heads import add_heads, bilinear_upsampling, make_head
 
 #: widths of DLA-34's six levels
 DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -75,16 +75,14 @@ class Tree(nn.Module):
             self.project = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False),
                                          nn.BatchNorm2d(out_channels))
 
-    def forward(self, x, residual=None, children=()):
-        # A residual handed down is not used: the projection is this tree's own, as in the networks that were published.
+    def forward(self, x, children=()):
         bottom = self.downsample(x) if self.downsample is not None else x
-        residual = self.project(bottom) if self.project is not None else bottom
         if self.level_root:
             children = (*children, bottom)
         if self.levels > 1:
             x1 = self.tree1(x)
             return self.tree2(x1, children=(*children, x1))
-        x1 = self.tree1(x, residual)
+        x1 = self.tree1(x, self.project(bottom) if self.project is not None else bottom)
         return self.root(self.tree2(x1), x1, *children)
 
 
@@ -143,7 +141,7 @@ class IDAUp(nn.Module):
         super().__init__()
         for i in range(1, len(channels)):
             setattr(self, 'proj_{}'.format(i), DeformConv(channels[i], out_channels))
-            setattr(self, 'up_{}'.format(i), upsampling(out_channels, factors[i]))
+            setattr(self, 'up_{}'.format(i), bilinear_upsampling(out_channels, factors[i]))
             setattr(self, 'node_{}'.format(i), DeformConv(out_channels, out_channels))
 
     def forward(self, *layers):
@@ -195,9 +193,8 @@ class DLASeg(nn.Module):
         self.dla_up = DLAUp(channels[self.FIRST_LEVEL:])
         used = channels[self.FIRST_LEVEL:self.LAST_LEVEL]
         self.ida_up = IDAUp(used[0], used, [2 ** i for i in range(len(used))])
-        self.heads = dict(heads)
-        for name, classes in self.heads.items():
-            setattr(self, name, make_head(name, used[0], head_conv, classes))
+        self.heads = tuple(heads)
+        add_heads(self, lambda name, outputs: make_head(name, used[0], outputs, head_conv), heads)
 
     def forward(self, x):
         """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
