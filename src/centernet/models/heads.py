@@ -15,23 +15,15 @@ def make_head(name, in_channels, out_channels, head_conv):
         name: a name with ``hm`` in it is a heat map, whose bias starts at :data:`HEATMAP_BIAS`.
         head_conv: channels between a 3x3 and a 1x1 convolution, or 0 for the 1x1 convolution alone.
     """
-    if head_conv:
-        head = nn.Sequential(nn.Conv2d(in_channels, head_conv, 3, padding=1), nn.ReLU(inplace=True),
-                             nn.Conv2d(head_conv, out_channels, 1))
-        last = head[-1]
-    else:
-        head = last = nn.Conv2d(in_channels, out_channels, 1)
-    init_output(name, last)
-    return head
-
-
-def init_output(name, conv):
-    """Start a head's last convolution: a heat map from few objects, any other head from about zero."""
+    last = nn.Conv2d(head_conv or in_channels, out_channels, 1)
     if 'hm' in name:
-        nn.init.constant_(conv.bias, HEATMAP_BIAS)
+        nn.init.constant_(last.bias, HEATMAP_BIAS)
     else:
-        nn.init.normal_(conv.weight, std=0.001)
-        nn.init.constant_(conv.bias, 0)
+        nn.init.normal_(last.weight, std=0.001)
+        nn.init.constant_(last.bias, 0)
+    if not head_conv:
+        return last
+    return nn.Sequential(nn.Conv2d(in_channels, head_conv, 3, padding=1), nn.ReLU(inplace=True), last)
 
 
 def add_heads(module, make, heads):

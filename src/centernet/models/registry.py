@@ -9,7 +9,8 @@ from ..errors import ArchitectureError
 
 Architecture = NamedTuple('Architecture', [
     ('module', str),      # the module of this package that defines it, imported when the architecture is built
-    ('builder', str),     # a function there: builder(heads, head_conv) -> nn.Module
+    ('builder', str),     # a function there: builder(heads, head_conv, **options) -> nn.Module
+    ('options', dict),
     ('head_conv', int),   # channels between the features and a head's output, as in the published checkpoints
     ('divisor', int),     # the image's height and width must be multiples of it
     ('landmark', str),    # a state-dict key which every checkpoint of the family has and no other family
@@ -18,14 +19,14 @@ Architecture = NamedTuple('Architecture', [
 _RESNET_DEPTHS = (18, 34, 50, 101, 152)
 
 TABLE = {
-    'dla_34': Architecture('dla', 'dla_34', 256, 32, 'base.base_layer.0.weight'),
-    'dla_tiny': Architecture('dla', 'dla_tiny', 64, 32, 'base.base_layer.0.weight'),
-    'dlav0_34': Architecture('dlav0', 'dlav0_34', 256, 32, 'base.base_layer.0.weight'),
-    'hourglass': Architecture('hourglass', 'hourglass', 256, 128, 'pre.0.conv.weight'),
+    'dla_34': Architecture('dla', 'dla_34', {}, 256, 32, 'base.base_layer.0.weight'),
+    'dla_tiny': Architecture('dla', 'dla_tiny', {}, 64, 32, 'base.base_layer.0.weight'),
+    'dlav0_34': Architecture('dlav0', 'dlav0_34', {}, 256, 32, 'base.base_layer.0.weight'),
+    'hourglass': Architecture('hourglass', 'hourglass', {}, 256, 128, 'pre.0.conv.weight'),
 }
 for _depth in _RESNET_DEPTHS:
-    TABLE['res_{}'.format(_depth)] = Architecture('resnet', 'res_{}'.format(_depth), 64, 32, 'conv1.weight')
-    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'resdcn_{}'.format(_depth), 64, 32, 'conv1.weight')
+    TABLE['res_{}'.format(_depth)] = Architecture('resnet', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
+    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
 
 #: the names :func:`create_model` knows, sorted
 ARCHITECTURES = tuple(sorted(TABLE))
@@ -59,7 +60,7 @@ def create_model(arch, heads, head_conv=None):
     if not _is_count(head_conv) or head_conv < 0:
         raise ArchitectureError('head_conv must be a number of channels or 0, not {!r}'.format(head_conv))
     module = importlib.import_module('.' + entry.module, __package__)
-    return getattr(module, entry.builder)(dict(heads), head_conv)
+    return getattr(module, entry.builder)(dict(heads), head_conv, **entry.options)
 
 
 def default_head_conv(arch):

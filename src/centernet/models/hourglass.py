@@ -1,0 +1,136 @@
+"""The large hourglass network of two stacks (``hourglass``, also known as Hourglass-104); no deformable convolution.
+
+Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in the form of Law and Deng, "CornerNet", 2018,
+section 3.5: strides in place of pooling, five levels, widths 256 to 512.
+"""
+
+from torch import nn
+
+from ..errors import ArchitectureError
+from .heads import add_heads, make_head
+
+#: channels at each size, finest (stride 4) first
+CHANNELS = (256, 256, 384, 384, 384, 512)
+#: residual blocks at each size
+BLOCKS = (2, 2, 2, 2, 2, 4)
+STACKS = 2
+
+
+class Convolution(nn.Module):
+    """A convolution, BatchNorm and ReLU."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.bn(self.conv(x)))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a residual, projected where the shape changes."""
+
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.skip = nn.Sequential()
+        if stride != 1 or in_channels != out_channels:
+            self.skip = projection(in_channels, out_channels, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(y)) + self.skip(x))
+
+
+class Hourglass(nn.Module):
+    """One hourglass: a branch at its own size, and one that goes down, through a smaller hourglass, and up again.
+
+    Args:
+        channels, blocks: per size, this one's first; two sizes make the innermost hourglass.
+    """
+
+    def __init__(self, channels=CHANNELS, blocks=BLOCKS):
+        super().__init__()
+        here, below = channels[:2]
+        self.up1 = residuals(here, here, blocks[0])
+        self.low1 = nn.Sequential(Residual(here, below, 2), *residuals(below, below, blocks[0] - 1))
+        if len(channels) > 2:
+            self.low2 = Hourglass(channels[1:], blocks[1:])
+        else:
+            self.low2 = residuals(below, below, blocks[1])
+        self.low3 = nn.Sequential(*residuals(below, below, blocks[0] - 1), Residual(below, here))
+        self.up2 = nn.Upsample(scale_factor=2)
+
+    def forward(self, x):
+        return self.up1(x) + self.up2(self.low3(self.low2(self.low1(x))))
+
+
+class HourglassNet(nn.Module):
+    """Two hourglasses, the second on the features of the first, each with its own heads.
+
+    Args:
+        heads: name -> channels.
+        head_conv: width of the heads' 3x3 convolution, at least 1.
+    """
+
+    def __init__(self, heads, head_conv):
+        super().__init__()
+        width = CHANNELS[0]
+        self.pre = nn.Sequential(Convolution(3, 128, 7, 2), Residual(128, width, 2))
+        self.kps = nn.ModuleList(Hourglass() for _ in range(STACKS))
+        self.cnvs = nn.ModuleList(Convolution(width, width, 3) for _ in range(STACKS))
+        self.inters = nn.ModuleList(Residual(width, width) for _ in range(STACKS - 1))
+        self.inters_ = nn.ModuleList(projection(width, width) for _ in range(STACKS - 1))
+        self.cnvs_ = nn.ModuleList(projection(width, width) for _ in range(STACKS - 1))
+        self.relu = nn.ReLU(inplace=True)
+        self.heads = tuple(heads)
+        add_heads(self, lambda name, outputs: nn.ModuleList(stack_head(name, width, outputs, head_conv)
+                                                            for _ in range(STACKS)), heads)
+
+    def forward(self, x):
+        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4] of the last stack.
+
+        In training the first stack's heads have a loss of their own; here they are not computed.
+        """
+        x = self.pre(x)
+        for i in range(STACKS):
+            features = self.cnvs[i](self.kps[i](x))
+            if i < STACKS - 1:
+                x = self.inters[i](self.relu(self.inters_[i](x) + self.cnvs_[i](features)))
+        return {name: getattr(self, name)[-1](features) for name in self.heads}
+
+
+def residuals(in_channels, out_channels, count):
+    """``count`` residual blocks, the first of which changes the channels."""
+    return nn.Sequential(*[Residual(out_channels if i else in_channels, out_channels) for i in range(count)])
+
+
+def projection(in_channels, out_channels, stride=1):
+    """A 1x1 convolution and BatchNorm."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+def stack_head(name, in_channels, out_channels, head_conv):
+    """A head under the names of the published checkpoints: the first convolution and its ReLU are a module of their own."""
+    first, relu, last = make_head(name, in_channels, out_channels, head_conv)
+    inner = nn.Sequential()
+    inner.add_module('conv', first)
+    inner.add_module('relu', relu)
+    return nn.Sequential(inner, last)
+
+
+def hourglass(heads, head_conv):
+    """The network of the ``ctdet_coco_hg`` checkpoint.
+
+    Raises:
+        ArchitectureError: head_conv is 0.
+    """
+    if not head_conv:
+        raise ArchitectureError('the heads of hourglass need a 3x3 convolution: head_conv must be at least 1')
+    return HourglassNet(heads, head_conv)

@@ -1,0 +1,121 @@
+"""Residual networks with plain transposed convolutions (``res_18`` to ``res_152``); no deformable convolution.
+
+The body: He et al., "Deep Residual Learning for Image Recognition", 2015, with the stride of a bottleneck on its 3x3
+convolution. The three transposed convolutions: Xiao et al., "Simple Baselines for Human Pose Estimation", 2018.
+"""
+
+from torch import nn
+
+from .heads import add_heads, make_head
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a residual."""
+
+    expansion = 1
+
+    def __init__(self, in_channels, width, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = shortcut(in_channels, width, stride)
+
+    def forward(self, x):
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, 3x3, 1x1 up to four times the width, and a residual."""
+
+    expansion = 4
+
+    def __init__(self, in_channels, width, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(in_channels, width * self.expansion, stride)
+
+    def forward(self, x):
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+#: depth -> the block and how many of them in each of the four stages
+DEPTHS = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3)),
+          101: (Bottleneck, (3, 4, 23, 3)), 152: (Bottleneck, (3, 8, 36, 3))}
+
+
+class ResNet(nn.Module):
+    """A residual network, layers that bring its last stage from stride 32 to stride 4, and heads.
+
+    Args:
+        depth: one of :data:`DEPTHS`.
+        heads: name -> channels.
+        head_conv: width of the heads' 3x3 convolution; 0 leaves it out.
+    """
+
+    #: channels of the three steps up
+    UP_CHANNELS = (256, 256, 256)
+
+    def __init__(self, depth, heads, head_conv):
+        super().__init__()
+        block, counts = DEPTHS[depth]
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        channels = 64
+        for stage, count in enumerate(counts):
+            width = 64 << stage
+            blocks = []
+            for i in range(count):
+                blocks.append(block(channels, width, 2 if stage and not i else 1))
+                channels = width * block.expansion
+            setattr(self, 'layer{}'.format(stage + 1), nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+        steps = []
+        for out_channels in self.UP_CHANNELS:
+            steps += self.step_up(channels, out_channels)
+            channels = out_channels
+        self.deconv_layers = nn.Sequential(*steps)
+        self.heads = tuple(heads)
+        add_heads(self, lambda name, outputs: make_head(name, channels, outputs, head_conv), heads)
+
+    def step_up(self, in_channels, out_channels):
+        """The layers (a list) that double the size: [N, in_channels, h, w] -> [N, out_channels, 2h, 2w]."""
+        up = nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False)
+        nn.init.normal_(up.weight, std=0.001)
+        return [up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+
+    def forward(self, x):
+        """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.deconv_layers(x)
+        return {name: getattr(self, name)(x) for name in self.heads}
+
+
+def shortcut(in_channels, out_channels, stride):
+    """The projection beside a block that changes the shape (option B of the paper), else None."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+def build(heads, head_conv, depth):
+    """``res_<depth>``."""
+    return ResNet(depth, heads, head_conv)
