@@ -1,0 +1,43 @@
+# What the image's services do, without Docker. Each target sets up what it needs in a virtual environment of this checkout.
+#
+#   PYTHON=python3.6    the interpreter: 3.6 is the pinned stack, 3.9 to 3.13 the modern one (default: python3)
+#   WEIGHTS= DATA=      a checkpoint and a COCO folder (default: the built-in sample)
+#   ARGS="--limit 10"   further options of the command, or of pytest
+#   TORCH_INDEX=        the index to take the modern stack's torch from, such as PyTorch's index of CPU wheels
+
+PYTHON ?= python3
+SHELL := /bin/bash
+export TORCH_INDEX
+
+GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
+SHELL_FILES = .ci/run $(wildcard scripts/*.sh)
+
+.DEFAULT_GOAL := help
+.PHONY: help eval-pth sample test lint venv lock clean
+
+help: ## this list
+	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+eval-pth: ## evaluate a checkpoint: the twelve COCO figures and the timings
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" eval-pth $(GIVEN)
+
+sample: ## draw the built-in data set
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" sample $(ARGS)
+
+test: ## run the tests that this machine can run, and say why the others are skipped
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" -m pytest $(ARGS)
+
+lint: ## ruff and shellcheck (needs Python 3.9 to 3.13)
+	@venv=$$(scripts/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/shellcheck" $(SHELL_FILES)
+
+venv: ## only set up the environment, and print its path
+	@scripts/venv.sh "$(PYTHON)"
+
+lock: ## resolve requirements/*.in anew into the hashed locks (ARGS=--upgrade: to the newest)
+	@scripts/lock.sh "$(PYTHON)" $(ARGS)
+
+clean: ## remove the environments, builds and caches of this checkout
+	rm -rf .venv-* build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
