@@ -4,6 +4,7 @@ Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in 
 section 3.5: strides in place of pooling, five levels, widths 256 to 512.
 """
 
+import torch.nn.functional as F
 from torch import nn
 
 from ..errors import ArchitectureError
@@ -65,10 +66,9 @@ class Hourglass(nn.Module):
         else:
             self.low2 = residuals(below, below, blocks[1])
         self.low3 = nn.Sequential(*residuals(below, below, blocks[0] - 1), Residual(below, here))
-        self.up2 = nn.Upsample(scale_factor=2)
 
     def forward(self, x):
-        return self.up1(x) + self.up2(self.low3(self.low2(self.low1(x))))
+        return self.up1(x) + F.interpolate(self.low3(self.low2(self.low1(x))), scale_factor=2)
 
 
 class HourglassNet(nn.Module):

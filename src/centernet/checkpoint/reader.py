@@ -1,0 +1,229 @@
+"""Read a checkpoint: recognise the file, read it without running code, and bring it to one form."""
+
+import os
+import pickle
+import re
+import tarfile
+import warnings
+import zipfile
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+
+from ..compat import HAS_WEIGHTS_ONLY
+from ..errors import CheckpointError
+from ..files import sha256
+from .containers import LEGACY_MAGIC, DamagedError, LegacyFile, Stream, ZipFile
+from .restricted import RefusedError, RestrictedUnpickler, TensorClaim
+
+#: state_dict: names without ``module.`` -> CPU tensors, floating point as float32; epoch: int or None; sha256 of the file;
+#: meta: the other entries that are numbers, text or lists and dictionaries of them, without ``optimizer``
+Checkpoint = NamedTuple('Checkpoint', [('state_dict', OrderedDict), ('epoch', object), ('sha256', str), ('meta', dict)])
+
+_HTML_STARTS = (b'<!doctype', b'<html', b'<head', b'<?xml')
+# What reading a storage raises where the file is damaged.
+_READ_ERRORS = (DamagedError, EOFError, MemoryError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
+_META_DEPTH = 6
+_META_ENTRIES = 10000
+
+
+def read_checkpoint(path):
+    """Read a ``.pth`` file: ``{'epoch', 'state_dict'[, 'optimizer', ...]}`` or a bare state dict, legacy or zip format.
+
+    No code from the file is run: torch's own ``weights_only`` reads it where torch has that; where it has not, or refuses,
+    the restricted reader of this package does, or says what it refuses.
+
+    Returns:
+        Checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, is none, is damaged, would run code, or has no state dict.
+    """
+    path = os.fspath(path)
+    saved, container = _open(path)
+    try:
+        entries, rest = _state_dict(path, saved)
+        state_dict = OrderedDict()
+        elements, limit = 0, os.path.getsize(path)
+        for name, value in entries:
+            if name.startswith('module.'):
+                name = name[len('module.'):]
+            if name in state_dict:
+                raise CheckpointError('{} has {} twice, with and without "module."'.format(path, name))
+            elements += _elements(value)
+            if elements > limit:
+                raise CheckpointError('{} is damaged: its tensors claim more elements than the file has bytes'.format(path))
+            state_dict[name] = _float32(path, name, container.tensor(value) if container else value)
+    except _READ_ERRORS as error:
+        raise _error(path, error) from error
+    finally:
+        if container:
+            container.close()
+    epoch = _plain(rest.pop('epoch', None))
+    rest.pop('optimizer', None)
+    meta = {key: _plain(value) for key, value in rest.items() if isinstance(key, str)}
+    return Checkpoint(state_dict, epoch if type(epoch) is int else None, sha256(path),
+                      {key: value for key, value in meta.items() if value is not None})
+
+
+def _open(path):
+    """The saved object, and the container its TensorClaims are in; None where the tensors are torch's already."""
+    container_type = _recognise(path)
+    container = None
+    try:
+        container = container_type(path)
+        if HAS_WEIGHTS_ONLY:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')
+                    saved = torch.load(path, map_location='cpu', weights_only=True)
+                container.close()
+                return saved, None
+            except Exception:  # whatever it is, the restricted reader finds it too and can say what it was
+                pass
+        return container.load(), container
+    except Exception as error:  # a damaged pickle may raise anything
+        if container is not None:
+            container.close()
+        raise _error(path, error) from error
+
+
+def _recognise(path):
+    """LegacyFile or ZipFile, by the file's first bytes."""
+    if os.path.isdir(path):
+        raise CheckpointError('{} is a folder, not a checkpoint'.format(path))
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(1 << 16)
+    except FileNotFoundError:
+        raise CheckpointError('there is no checkpoint {}'.format(path)) from None
+    except OSError as error:
+        raise CheckpointError('cannot read the checkpoint {}: {}'.format(path, error.strerror)) from error
+    text = head.lstrip(b'\xef\xbb\xbf \t\r\n')
+    if not head:
+        raise CheckpointError('{} is empty: download or copy it again'.format(path))
+    if head.startswith(b'PK\x03\x04'):
+        return ZipFile
+    if text.lower().startswith(_HTML_STARTS):
+        raise CheckpointError('{} is a web page{}, not a checkpoint: the download gave a page in place of the file '
+                              '(Google Drive does so for large files and when a quota is used up); fetch it in a browser'
+                              .format(path, _title(text)))
+    if text.startswith(b'version https://git-lfs'):
+        raise CheckpointError('{} is a Git LFS pointer, not the checkpoint itself: run git lfs pull'.format(path))
+    if tarfile.is_tarfile(path):  # also torch's format before 0.2, whose reader in torch.load has run code
+        raise CheckpointError('{} is a tar archive, not a checkpoint: unpack it, or save it again with a newer torch'
+                              .format(path))
+    if LEGACY_MAGIC in head[:32]:
+        return LegacyFile
+    raise CheckpointError('{} is not a checkpoint of torch.save{}'.format(path, _what_else(path, head)))
+
+
+def _title(page):
+    found = re.search(b'<title[^>]*>([^<]+)', page, re.IGNORECASE)
+    title = ' '.join(found.group(1).decode('utf-8', 'replace').split()) if found else ''
+    return ' ("{}")'.format(''.join(filter(str.isprintable, title))[:80]) if title else ''
+
+
+def _what_else(path, head):
+    """What to say of a file that has the start of no known format."""
+    try:
+        with open(path, 'rb') as file:
+            RestrictedUnpickler(Stream(file)).load()
+    except RefusedError as error:
+        if re.match(r'[\w.]+$', error.name):
+            return ': it is a pickle that asks for {}, which was not run'.format(error.name)
+    except Exception:  # no pickle, or a damaged one
+        pass
+    else:
+        return ': it is a pickle of something else'
+    return ': it starts with {!r}'.format(head[:8])
+
+
+def _state_dict(path, saved):
+    """The (name, tensor) pairs of the state dict, and a dictionary of the other entries."""
+    if not isinstance(saved, dict):
+        raise CheckpointError('{} holds a {}, not a state dict'.format(path, _type(saved)))
+    rest = dict(dict.items(saved))
+    if 'state_dict' in rest:
+        state_dict = rest.pop('state_dict')
+        if not isinstance(state_dict, dict):
+            raise CheckpointError('the state_dict of {} is a {}, not a dictionary of tensors'.format(path, _type(state_dict)))
+    elif any(map(_is_tensor, rest.values())):
+        state_dict, rest = saved, {}
+    else:
+        raise CheckpointError('{} holds no state dict: its entries are {}'.format(path, _list(rest) or 'none'))
+    if not state_dict:
+        raise CheckpointError('the state dict of {} is empty'.format(path))
+    for name, value in dict.items(state_dict):
+        if not isinstance(name, str) or not _is_tensor(value):
+            raise CheckpointError('entry {!r} in the state dict of {} is a {}, not a tensor'
+                                  .format(str(name)[:80], path, _type(value)))
+    return list(dict.items(state_dict)), rest
+
+
+def _is_tensor(value):
+    return isinstance(value, (torch.Tensor, TensorClaim))
+
+
+def _elements(value):
+    if isinstance(value, torch.Tensor):
+        return value.numel()
+    count = 1
+    for length in value.size:
+        count *= length
+    return count
+
+
+def _float32(path, name, tensor):
+    if tensor.layout != torch.strided or tensor.device.type != 'cpu':
+        raise CheckpointError('entry {!r} in the state dict of {} is not a plain tensor'.format(name, path))
+    tensor = tensor.detach()
+    if tensor.dtype.is_floating_point:
+        tensor = tensor.float()
+    return tensor.contiguous()
+
+
+def _plain(value, depth=0, room=None):
+    """A copy of ``value`` where it is a number, text, or a list or dictionary of such; other parts become None."""
+    room = [_META_ENTRIES] if room is None else room
+    room[0] -= 1
+    if room[0] < 0 or depth > _META_DEPTH:
+        return None
+    if type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (list, tuple)) and not _is_tensor(value):
+        return [_plain(part, depth + 1, room) for part in value[:_META_ENTRIES]]
+    if isinstance(value, dict):
+        return {key: _plain(part, depth + 1, room) for key, part in list(dict.items(value))[:_META_ENTRIES]
+                if isinstance(key, str)}
+    return None
+
+
+def _error(path, error):
+    """What a reader raised, as the CheckpointError to show."""
+    if isinstance(error, CheckpointError):
+        return error
+    if isinstance(error, RefusedError):
+        return CheckpointError('{} asks for {}, which is no part of a plain checkpoint and was not run; save '
+                               'model.state_dict() in its place'.format(path, ' '.join(error.name.split())[:120]))
+    if isinstance(error, DamagedError):
+        return CheckpointError('{} {}'.format(path, error))
+    if isinstance(error, EOFError):
+        return CheckpointError('{} is truncated: it ends in the middle of its pickle; download or copy it again'.format(path))
+    if isinstance(error, MemoryError):
+        return CheckpointError('{} is damaged, or too large for the memory'.format(path))
+    if isinstance(error, OSError):
+        return CheckpointError('cannot read the checkpoint {}: {}'.format(path, error.strerror or error))
+    kind = 'pickle' if isinstance(error, pickle.UnpicklingError) else type(error).__name__
+    return CheckpointError('{} is damaged ({}: {}); download or copy it again'
+                           .format(path, kind, ' '.join(str(error).split())[:120]))
+
+
+def _type(value):
+    return 'tensor' if _is_tensor(value) else type(value).__name__
+
+
+def _list(names, most=8):
+    names = [str(name)[:40] for name in names]
+    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
