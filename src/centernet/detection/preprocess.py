@@ -1,0 +1,79 @@
+"""From an image to the network's input."""
+
+import cv2
+import numpy as np
+
+from centernet.detection.geometry import Geometry
+from centernet.errors import DataError, OptionError
+
+#: mean and standard deviation of COCO's pixels / 255, in the order of the channels: blue, green, red
+MEAN = np.array([0.40789654, 0.44719302, 0.47026115], dtype=np.float32)
+STD = np.array([0.28863828, 0.27408164, 0.27809835], dtype=np.float32)
+
+# A pixel has 256 values, so normalising it is a look-up; computed in float64 and rounded once, as in the published evaluation.
+_NORMALISED = ((np.arange(256)[:, np.newaxis] / 255.0 - MEAN) / STD).astype(np.float32)
+_TABLES = [np.ascontiguousarray(_NORMALISED[:, channel]).reshape(1, 256) for channel in range(3)]
+
+# cv2.warpAffine refuses an image with a side of SHRT_MAX or more.
+_MAX_SIDE = 32766
+
+
+def preprocess(image, spec, test_scale=1.0):
+    """Brings one image to the network's size and normalises it.
+
+    Args:
+        image: uint8 [H, W, 3], channels blue, green, red (as ``cv2.imread`` gives them).
+        spec: an :class:`InputSpec`.
+        test_scale: the image is resized by this factor first (multi-scale testing).
+
+    Returns:
+        ``(float32 [3, input height, input width], contiguous; Geometry)``.
+
+    Raises:
+        DataError: a side, after resizing, is longer than OpenCV can warp (32766 pixels).
+        OptionError: ``test_scale`` is not a positive number.
+
+    The protocol is CenterNet's ("Objects as Points", section 6.1, and its published code). At ``keep_res`` False the scale is the
+    longer side of the image *before* it is resized, while the centre is that of the resized image: a test scale therefore
+    zooms the image in its input. Sides are rounded down, to 1 pixel at least.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError('expected a uint8 image [H, W, 3], got {} {}'.format(image.dtype, list(image.shape)))
+    height, width = image.shape[:2]
+    geometry, resized = _place(width, height, spec, test_scale)
+    if resized != (width, height):
+        image = cv2.resize(image, resized)
+    warped = cv2.warpAffine(image, geometry.to_input(), geometry.input_size, flags=cv2.INTER_LINEAR)
+    return _normalise(warped), geometry
+
+
+def mirror(images):
+    """The images, an array [..., W], mirrored left to right for the flip test; contiguous, of the same dtype."""
+    return np.ascontiguousarray(images[..., ::-1])
+
+
+def _place(width, height, spec, test_scale):
+    """The Geometry of an image of ``width`` x ``height`` pixels, and its size (width, height) after resizing."""
+    if not 0 < test_scale < float('inf'):
+        raise OptionError('test scale {} is not a positive number'.format(test_scale))
+    resized = (max(1, int(width * test_scale)), max(1, int(height * test_scale)))
+    if max(resized) > _MAX_SIDE:
+        raise DataError('image of {} x {} pixels (test scale {:g}): OpenCV warps at most {} pixels a side; scale the image down'.format(
+            width, height, test_scale, _MAX_SIDE))
+    if spec.keep_res:
+        size = ((resized[0] | spec.pad) + 1, (resized[1] | spec.pad) + 1)
+        centre = (float(resized[0] // 2), float(resized[1] // 2))
+        scale = (float(size[0]), float(size[1]))
+    else:
+        size = (spec.width, spec.height)
+        centre = (resized[0] / 2.0, resized[1] / 2.0)
+        scale = (float(max(width, height)),) * 2
+    output = (size[0] // spec.down_ratio, size[1] // spec.down_ratio)
+    return Geometry(centre, scale, size, output, float(test_scale)), resized
+
+
+def _normalise(image):
+    planes = np.empty((3,) + image.shape[:2], dtype=np.float32)
+    for channel, plane in enumerate(cv2.split(image)):
+        cv2.LUT(plane, _TABLES[channel], dst=planes[channel])
+    return planes

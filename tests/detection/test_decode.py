@@ -1,0 +1,161 @@
+"""decode: against a slow loop over cells; ties, borders, the flip test, batches, few cells."""
+
+import importlib
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from centernet.detection import Heads, decode
+
+
+def random_heads(images, classes, height, width, seed=0, levels=None):
+    torch.manual_seed(seed)
+    hm = torch.randn(images, classes, height, width) * 2 - 2
+    if levels:
+        hm = torch.round(hm * levels) / levels
+    return Heads(hm, torch.rand(images, 2, height, width) * 10, torch.rand(images, 2, height, width))
+
+
+def peaks(plane):
+    """All (score, row, column) of one class plane (a list of lists) that no neighbour exceeds."""
+    found = []
+    for row in range(len(plane)):
+        for column in range(len(plane[0])):
+            around = [line[max(0, column - 1):column + 2] for line in plane[max(0, row - 1):row + 2]]
+            if plane[row][column] == max(map(max, around)):
+                found.append((plane[row][column], row, column))
+    return found
+
+
+def slow_decode(probabilities, wh, reg, k):
+    """The k best boxes of one image, as (score, class, x1, y1, x2, y2), by falling score; loops over everything."""
+    found = []
+    for label, plane in enumerate(probabilities.tolist()):
+        for score, row, column in peaks(plane):
+            width, height = wh[0, row, column].item(), wh[1, row, column].item()
+            x, y = column + reg[0, row, column].item(), row + reg[1, row, column].item()
+            found.append((score, label, x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    return sorted(found, key=lambda box: -box[0])[:k]
+
+
+def as_tuples(raw, image):
+    return [(score, label) + tuple(box) for box, score, label in zip(
+        raw.boxes[image].tolist(), raw.scores[image].tolist(), raw.classes[image].tolist())]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected):
+        assert ours[1] == theirs[1]
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 24, 17), (1, 1, 9, 40), (3, 5, 13, 13)])
+def test_boxes_are_those_of_a_loop_over_cells(shape):
+    heads = random_heads(*shape)
+    raw = decode(heads, k=20)
+    assert raw.boxes.shape == (shape[0], 20, 4) and raw.scores.shape == (shape[0], 20)
+    assert raw.boxes.dtype == torch.float32 and raw.classes.dtype == torch.int64
+    for image in range(shape[0]):
+        expected = slow_decode(torch.sigmoid(heads.hm[image]), heads.wh[image], heads.reg[image], 20)
+        assert_same(as_tuples(raw, image), expected)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_equal_scores_all_count_as_peaks(seed):
+    # With few levels there are plateaus and ties everywhere: which of them are taken is open, but not what they are.
+    heads = random_heads(1, 3, 12, 12, seed, levels=1)
+    raw = decode(heads, k=60)
+    everything = slow_decode(torch.sigmoid(heads.hm[0]), heads.wh[0], heads.reg[0], None)
+    found = as_tuples(raw, 0)
+    assert [box[0] for box in found] == pytest.approx([box[0] for box in everything[:60]])
+    rounded = Counter(tuple(round(v, 3) for v in box) for box in everything)
+    assert all(rounded[tuple(round(v, 3) for v in box)] for box in found)
+    assert len(set(found)) == len(found)
+
+
+def test_a_flat_heat_map_gives_k_boxes():
+    heads = Heads(torch.zeros(1, 2, 16, 16), torch.ones(1, 2, 16, 16), torch.zeros(1, 2, 16, 16))
+    raw = decode(heads, k=100)
+    assert raw.scores.tolist() == [[0.5] * 100]
+    assert len(set(map(tuple, raw.boxes[0].tolist()))) >= 50
+
+
+def test_peaks_in_the_corners():
+    hm = torch.full((1, 1, 8, 10), -5.0)
+    corners = [(0, 0), (0, 9), (7, 0), (7, 9)]
+    for rank, (row, column) in enumerate(corners):
+        hm[0, 0, row, column] = 4.0 - rank
+    raw = decode(Heads(hm, torch.full((1, 2, 8, 10), 2.0), torch.full((1, 2, 8, 10), 0.5)), k=4)
+    expected = [[column - 0.5, row - 0.5, column + 1.5, row + 1.5] for row, column in corners]
+    assert raw.boxes[0].tolist() == expected
+    assert raw.scores[0].tolist() == pytest.approx([1 / (1 + math.exp(rank - 4.0)) for rank in range(4)], abs=1e-6)
+
+
+def test_a_cell_beside_a_higher_one_scores_nothing():
+    hm = torch.full((1, 1, 8, 8), -8.0)
+    hm[0, 0, 3, 3], hm[0, 0, 4, 4] = 3.0, 2.9
+    raw = decode(Heads(hm, torch.ones(1, 2, 8, 8), torch.zeros(1, 2, 8, 8)), k=2)
+    assert raw.scores[0, 0].item() == pytest.approx(1 / (1 + math.exp(-3.0)))
+    assert raw.scores[0, 1].item() < 0.001
+
+
+def test_batch_and_single_images_agree(monkeypatch):
+    heads = random_heads(5, 4, 16, 24)
+    whole = decode(heads, k=30)
+    # Pairs, and one image left over. (The package's attribute of the module's name is the function.)
+    monkeypatch.setattr(importlib.import_module('centernet.detection.decode'), '_CPU_GROUP', 2 * 4 * 16 * 24)
+    pairs = decode(heads, k=30)
+    for image in range(5):
+        alone = decode(Heads(*(head[image:image + 1] for head in heads)), k=30)
+        for part, pair, single in zip(whole, pairs, alone):
+            assert torch.equal(part[image], single[0])
+            assert torch.equal(pair[image], single[0])
+
+
+def test_flip_averages_heat_and_size_and_keeps_the_offset():
+    heads, other = random_heads(2, 3, 16, 20, seed=1), random_heads(2, 3, 16, 20, seed=2)
+    raw = decode(heads, other, k=15)
+    back = torch.arange(19, -1, -1)
+    for image in range(2):
+        heat = (torch.sigmoid(heads.hm[image]) + torch.sigmoid(other.hm[image])[:, :, back]) / 2
+        size = (heads.wh[image] + other.wh[image][:, :, back]) / 2
+        assert_same(as_tuples(raw, image), slow_decode(heat, size, heads.reg[image], 15))
+
+
+def test_flip_with_perfectly_mirrored_heads_changes_nothing():
+    heads = random_heads(2, 3, 16, 20)
+    mirrored = Heads(*(torch.flip(head, [3]) for head in heads))
+    for one, two in zip(decode(heads, k=15), decode(heads, mirrored, k=15)):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize('classes, expected', [(1, 64), (2, 100), (80, 100)])
+def test_fewer_cells_than_boxes(classes, expected):
+    # An image of one pixel at keep_res: 32 x 32 pixels of input, 8 x 8 cells.
+    heads = random_heads(2, classes, 8, 8)
+    raw = decode(heads, k=100)
+    assert raw.boxes.shape == (2, expected, 4) and raw.scores.shape == (2, expected) and raw.classes.shape == (2, expected)
+    for image in range(2):
+        best = slow_decode(torch.sigmoid(heads.hm[image]), heads.wh[image], heads.reg[image], 100)
+        assert_same(as_tuples(raw, image)[:len(best)], best)
+        assert raw.scores[image, len(best):].tolist() == [0] * (expected - len(best))  # cells that are no peaks
+
+
+def test_heads_are_not_changed_and_no_graph_is_kept():
+    heads = random_heads(1, 3, 8, 8)
+    heads.hm.requires_grad_()
+    copies = [head.detach().clone() for head in heads]
+    raw = decode(heads, heads, k=10)
+    assert not any(part.requires_grad for part in raw)
+    assert all(torch.equal(head, copy) for head, copy in zip(heads, copies))
+
+
+def test_half_precision_heads():
+    heads = random_heads(1, 3, 8, 8)
+    half = Heads(*(head.half() for head in heads))
+    widened = Heads(*(head.float() for head in half))
+    for one, two in zip(decode(half, k=10), decode(widened, k=10)):
+        assert one.dtype in (torch.float32, torch.int64) and torch.equal(one, two)
