@@ -1,0 +1,63 @@
+"""State dicts have the names and shapes of the published checkpoints (tests/data/reference, one file per network)."""
+
+import json
+import os
+
+import pytest
+
+from centernet.models import create_model, default_head_conv
+
+HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
+REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, 'data', 'reference')
+WITH_REFERENCE = sorted(name[:-len('.json')] for name in os.listdir(REFERENCE))
+
+
+def shapes(arch, head_conv=None):
+    return {name: list(value.shape) for name, value in create_model(arch, HEADS, head_conv).state_dict().items()}
+
+
+def reference(arch):
+    with open(os.path.join(REFERENCE, arch + '.json'), encoding='utf-8') as file:
+        return json.load(file)
+
+
+def test_every_family_has_a_reference():
+    assert WITH_REFERENCE == ['dla_34', 'dlav0_34', 'hourglass', 'res_101', 'res_18', 'res_50', 'resdcn_101', 'resdcn_18']
+
+
+@pytest.mark.parametrize('arch', WITH_REFERENCE)
+def test_names_and_shapes_are_the_published_ones(arch):
+    assert shapes(arch) == reference(arch)
+
+
+def bare(names):
+    """The names of a residual network without the number of the block: what does not depend on the depth."""
+    return {'.'.join(part for i, part in enumerate(name.split('.')) if not (i == 1 and name.startswith('layer')))
+            for name in names}
+
+
+def blocks(names):
+    """How many blocks each stage has."""
+    return [len({name.split('.')[1] for name in names if name.startswith('layer{}.'.format(stage))})
+            for stage in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize('arch, like, counts', [
+    ('res_34', 'res_18', [3, 4, 6, 3]), ('resdcn_34', 'resdcn_18', [3, 4, 6, 3]), ('resdcn_50', 'resdcn_101', [3, 4, 6, 3]),
+    ('res_152', 'res_101', [3, 8, 36, 3]), ('resdcn_152', 'resdcn_101', [3, 8, 36, 3])])
+def test_depths_without_a_reference_differ_in_the_number_of_blocks_alone(arch, like, counts):
+    ours, theirs = shapes(arch), reference(like)
+    assert blocks(ours) == counts != blocks(theirs)
+    assert bare(ours) == bare(theirs)
+    assert all(ours[name] == theirs[name] for name in set(ours) & set(theirs))
+
+
+def test_dla_tiny_is_dla_34_node_for_node():
+    tiny, full = shapes('dla_tiny'), reference('dla_34')
+    assert list(tiny) == list(shapes('dla_34'))
+    assert sum(name.endswith('conv_offset_mask.weight') for name in tiny) == 16
+    for name, shape in tiny.items():
+        assert len(shape) == len(full[name]) and shape[2:] == full[name][2:], name
+        if not name.startswith(tuple(HEADS)) and 'conv_offset_mask' not in name:
+            assert all(big == small or big in (4 * small, 8 * small) for small, big in zip(shape, full[name])), name
+    assert default_head_conv('dla_tiny') == 64
