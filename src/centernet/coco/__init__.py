@@ -1,0 +1,10 @@
+"""COCO's formats: annotations and images in, detections and the twelve figures out.
+
+Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), as pycocotools implements them.
+"""
+
+from .data import CocoData, GroundTruth
+from .images import read_image
+from .metrics import STAT_NAMES, CocoMetrics, evaluate, format_metrics, to_results
+
+__all__ = ['STAT_NAMES', 'CocoData', 'CocoMetrics', 'GroundTruth', 'evaluate', 'format_metrics', 'read_image', 'to_results']

@@ -1,0 +1,94 @@
+"""An annotations file in COCO's instances format, read and checked."""
+
+import json
+import math
+
+from ..errors import DataError
+
+
+def read_instances(path):
+    """Read and check an annotations file; returns its dict, without segmentations."""
+    def drop_segmentation(entry):  # while parsing, so that the polygons are never all in memory
+        entry.pop('segmentation', None)
+        return entry
+
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            dataset = json.load(file, object_hook=drop_segmentation)
+    except json.JSONDecodeError as error:
+        raise DataError('the annotations file {} is not valid JSON: line {}, column {}: {}'.format(
+            path, error.lineno, error.colno, error.msg)) from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError('the annotations file {} is not valid JSON: {}'.format(path, error)) from None
+    except OSError as error:
+        raise DataError('cannot read the annotations file {}: {}'.format(path, error.strerror)) from None
+    try:
+        _check_dataset(dataset)
+    except _Flaw as flaw:
+        raise DataError('{} is not a COCO instances file: {}'.format(path, flaw)) from None
+    return dataset
+
+
+class _Flaw(Exception):
+    """What is wrong in an annotations file."""
+
+
+def _check_dataset(dataset):
+    """Check all that the evaluation relies on, fill in what has a default, and number the annotations."""
+    if not isinstance(dataset, dict):
+        raise _Flaw('it holds {}, not an object with images, annotations and categories'.format(_kind(dataset)))
+    for key in ('images', 'annotations', 'categories'):
+        if key not in dataset:
+            hint = ' (image_info files have no ground truth to compare with)' if key == 'annotations' else ''
+            raise _Flaw("it has no '{}'{}".format(key, hint))
+        if not isinstance(dataset[key], list):
+            raise _Flaw("'{}' is {}, not a list".format(key, _kind(dataset[key])))
+        for position, entry in enumerate(dataset[key]):
+            if not isinstance(entry, dict):
+                raise _Flaw('{}[{}] is {}, not an object'.format(key, position, _kind(entry)))
+    for key, text in (('images', 'file_name'), ('categories', 'name')):
+        seen = {}
+        if not dataset[key]:
+            raise _Flaw("'{}' is empty".format(key))
+        for position, entry in enumerate(dataset[key]):
+            where = '{}[{}]'.format(key, position)
+            number, name = _value(entry, 'id', int, where), _value(entry, text, str, where)
+            if number in seen:
+                raise _Flaw("the id {} is used twice in '{}': for {} and for {}".format(number, key, seen[number], name))
+            seen[number] = name
+    categories = {entry['id'] for entry in dataset['categories']}
+    for position, entry in enumerate(dataset['annotations']):
+        where = 'annotations[{}]'.format(position)
+        _value(entry, 'image_id', int, where)
+        if _value(entry, 'category_id', int, where) not in categories:
+            raise _Flaw("{} is of category {}, which 'categories' does not have".format(where, entry['category_id']))
+        box = _value(entry, 'bbox', list, where)
+        if len(box) != 4 or not all(_is_number(value) for value in box) or min(box[2:]) < 0:
+            raise _Flaw('{}: its bbox is {}, not [x, y, width, height]'.format(where, json.dumps(box)[:80]))
+        if not _is_number(entry.setdefault('area', box[2] * box[3])):
+            raise _Flaw("{}: its 'area' is not a number".format(where))
+        if entry.setdefault('iscrowd', 0) not in (0, 1):
+            raise _Flaw("{}: its 'iscrowd' is neither 0 nor 1".format(where))
+        # COCOeval needs ids that differ, and takes a match with the annotation 0 for none.
+        entry['id'] = position + 1
+
+
+def _value(entry, key, kind, where):
+    if key not in entry:
+        raise _Flaw("{} has no '{}'".format(where, key))
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _Flaw("{}: its '{}' is {}, not {}".format(where, key, _kind(value), _KINDS[kind]))
+    return value
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_KINDS = {dict: 'an object', list: 'a list', str: 'text', int: 'an integer', float: 'a fraction', bool: 'true or false',
+          type(None): 'null'}
+
+
+def _kind(value):
+    return _KINDS[type(value)]

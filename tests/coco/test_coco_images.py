@@ -1,0 +1,157 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from centernet.coco import read_image
+from centernet.errors import DataError
+
+#: what JPEG at quality 95 may lose on these pictures; a wrong channel order or orientation is off by far more
+LOSSY = 8
+
+
+@pytest.fixture
+def photo():
+    """A smooth RGB picture, 60 high and 80 wide, that JPEG keeps nearly as it is."""
+    small = np.random.RandomState(3).randint(0, 256, (4, 5, 3)).astype(np.uint8)
+    return cv2.resize(small, (80, 60), interpolation=cv2.INTER_CUBIC)
+
+
+def distance(image, rgb):
+    """Largest difference between a BGR image and an RGB one."""
+    assert image.dtype == np.uint8 and image.shape == rgb.shape
+    return np.abs(image[:, :, ::-1].astype(int) - rgb).max()
+
+
+def jpeg(rgb, **options):
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, 'JPEG', quality=95, subsampling=0, **options)
+    return file.getvalue()
+
+
+def read_bytes(tmp_path, data, name='image.jpg'):
+    (tmp_path / name).write_bytes(data)
+    return read_image(str(tmp_path / name))
+
+
+def fails(path):
+    with pytest.raises(DataError) as caught:
+        read_image(str(path))
+    assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_colour(tmp_path, photo):
+    assert distance(read_bytes(tmp_path, jpeg(photo)), photo) <= LOSSY
+    Image.fromarray(photo).save(str(tmp_path / 'a.png'))
+    assert distance(read_image(str(tmp_path / 'a.png')), photo) == 0
+
+
+def test_grey_scale_has_three_equal_channels(tmp_path, photo):
+    grey = photo[:, :, 0]
+    for name in ('grey.jpg', 'grey.png'):
+        Image.fromarray(grey).save(str(tmp_path / name), quality=95)
+        assert distance(read_image(str(tmp_path / name)), np.dstack([grey] * 3)) <= LOSSY
+
+
+def test_cmyk_jpeg_is_converted(tmp_path, photo):
+    Image.fromarray(photo).convert('CMYK').save(str(tmp_path / 'cmyk.jpg'), quality=95)
+    assert Image.open(str(tmp_path / 'cmyk.jpg')).mode == 'CMYK'
+    assert distance(read_image(str(tmp_path / 'cmyk.jpg')), photo) <= LOSSY
+
+
+def test_16_bit_grey_png_keeps_the_upper_byte(tmp_path):
+    values = (np.arange(60 * 80).reshape(60, 80) * 13).astype(np.uint16)
+    assert values.max() > 60000
+    Image.fromarray(values).save(str(tmp_path / 'deep.png'))
+    assert distance(read_image(str(tmp_path / 'deep.png')), np.dstack([values >> 8] * 3)) == 0
+
+
+def test_16_bit_colour_png_keeps_the_upper_byte(tmp_path):
+    values = np.random.RandomState(0).randint(0, 65536, (20, 30, 3)).astype(np.uint16)
+    assert cv2.imwrite(str(tmp_path / 'deep.png'), values[:, :, ::-1])
+    assert distance(read_image(str(tmp_path / 'deep.png')), values >> 8) == 0
+
+
+def test_alpha_is_dropped_and_a_palette_looked_up(tmp_path, photo):
+    Image.fromarray(np.dstack([photo, np.full((60, 80), 5, np.uint8)]), 'RGBA').save(str(tmp_path / 'alpha.png'))
+    assert distance(read_image(str(tmp_path / 'alpha.png')), photo) == 0
+    palette = Image.fromarray(photo).convert('P')
+    palette.save(str(tmp_path / 'palette.png'))
+    assert distance(read_image(str(tmp_path / 'palette.png')), np.array(palette.convert('RGB'))) == 0
+
+
+def test_exif_orientation_is_applied(tmp_path, photo):
+    exif = Image.fromarray(photo).getexif()
+    exif[0x0112] = 6  # the camera was turned: show it turned by 90 degrees clockwise
+    turned = read_bytes(tmp_path, jpeg(photo, exif=exif))
+    assert distance(turned, np.rot90(photo, -1)) <= LOSSY
+
+
+@pytest.mark.parametrize('height, width', [(1, 1), (1, 400), (30, 900), (900, 30)])
+def test_one_pixel_and_long_images(tmp_path, height, width):
+    rgb = np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(rgb).save(str(tmp_path / 'a.png'))
+    assert distance(read_image(str(tmp_path / 'a.png')), rgb) == 0
+
+
+def test_is_what_imread_gives(tmp_path, photo):
+    exif = Image.fromarray(photo).getexif()
+    exif[0x0112] = 8
+    for number, data in enumerate([jpeg(photo), jpeg(photo, progressive=True), jpeg(photo, exif=exif), jpeg(photo[:, :, 0])]):
+        image = read_bytes(tmp_path, data, '{}.jpg'.format(number))
+        assert np.array_equal(image, cv2.imread(str(tmp_path / '{}.jpg'.format(number)), cv2.IMREAD_COLOR))
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    assert fails(tmp_path / 'none.jpg') == 'no such image file: {}'.format(tmp_path / 'none.jpg')
+    assert 'cannot read' in fails(tmp_path)  # a folder
+    (tmp_path / 'empty.jpg').write_bytes(b'')
+    assert 'is empty' in fails(tmp_path / 'empty.jpg')
+    (tmp_path / 'page.jpg').write_bytes(b'<html>not found</html>')
+    assert 'cannot decode' in fails(tmp_path / 'page.jpg')
+
+
+def test_too_many_pixels_for_opencv(tmp_path):
+    header = bytearray(jpeg(np.zeros((8, 8, 3), np.uint8)))
+    at = header.index(b'\xff\xc0')
+    header[at + 5:at + 9] = b'\xff\xff\xff\xff'  # claims 65535 x 65535
+    (tmp_path / 'huge.jpg').write_bytes(bytes(header))
+    assert 'cannot decode' in fails(tmp_path / 'huge.jpg')
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+def test_truncated_jpeg(tmp_path, photo, progressive):
+    whole = jpeg(photo, progressive=progressive)
+    for length in (3, 200, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+        (tmp_path / 'cut.jpg').write_bytes(whole[:length])
+        fails(tmp_path / 'cut.jpg')
+    assert 'truncated' in fails(tmp_path / 'cut.jpg')
+
+
+def test_truncated_jpeg_with_a_whole_preview_in_its_header(tmp_path, photo):
+    preview = jpeg(photo[::4, ::4])
+    segment = b'\xff\xe1' + (len(preview) + 2).to_bytes(2, 'big') + preview
+    whole = jpeg(photo)
+    data = whole[:2] + segment + whole[2:]
+    assert distance(read_bytes(tmp_path, data), photo) <= LOSSY
+    (tmp_path / 'cut.jpg').write_bytes(data[:-500])
+    assert 'truncated' in fails(tmp_path / 'cut.jpg')
+
+
+@pytest.mark.parametrize('more', [b'\x00', b'\r\n', b'\xff' * 7, b'trailing bytes of a camera' * 100],
+                         ids=['zero', 'newline', 'padding', 'text'])
+def test_bytes_behind_a_jpegs_end_do_no_harm(tmp_path, photo, more):
+    assert distance(read_bytes(tmp_path, jpeg(photo) + more), photo) <= LOSSY
+    padded = jpeg(photo)[:-2] + b'\xff' * 5 + b'\xff\xd9'  # any marker may be padded
+    assert distance(read_bytes(tmp_path, padded), photo) <= LOSSY
+
+
+def test_truncated_png(tmp_path, photo):
+    Image.fromarray(photo).save(str(tmp_path / 'a.png'))
+    whole = (tmp_path / 'a.png').read_bytes()
+    for length in (4, 60, len(whole) // 2, len(whole) - 100):
+        (tmp_path / 'cut.png').write_bytes(whole[:length])
+        assert 'cannot decode' in fails(tmp_path / 'cut.png')

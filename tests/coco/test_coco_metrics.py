@@ -1,0 +1,193 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from centernet.coco import STAT_NAMES, CocoData, evaluate, format_metrics, to_results
+from centernet.errors import DataError, UserError
+
+CATEGORIES = [(1, 'cat'), (3, 'dog')]
+
+
+def found(image, *rows):
+    """Results of one image from rows of x1, y1, x2, y2, score, class index."""
+    return to_results(image, np.array(rows, np.float32), CATEGORIES)
+
+
+def figures(root, results, image_ids=(1, 2)):
+    return evaluate(CocoData.load(str(root)), results, image_ids)
+
+
+def test_results_follow_upstreams_rounding():
+    generator = np.random.RandomState(0)
+    detections = (generator.rand(5000, 6) * 700).astype(np.float32)
+    detections[:1000, :4] = generator.randint(0, 64000, (1000, 4)) / np.float32(200)  # many near the middle of two decimals
+    detections[:, 4] = generator.rand(5000)
+    detections[:, 5] = generator.randint(0, 2, 5000)
+    results = to_results(42, detections, CATEGORIES)
+    for row, result in zip(detections, results):
+        x1, y1, x2, y2, score, index = row
+        assert result == {'image_id': 42, 'category_id': (1, 3)[int(index)], 'score': float('{:.2f}'.format(score)),
+                          'bbox': [float('{:.2f}'.format(value)) for value in (x1, y1, x2 - x1, y2 - y1)]}
+    assert len(results) == 5000 and json.loads(json.dumps(results)) == results
+
+
+def test_results_of_nothing_and_of_an_unhealthy_network():
+    assert to_results(1, np.zeros((0, 6), np.float32), CATEGORIES) == []
+    with pytest.raises(UserError, match='not finite for image 8'):
+        found(8, [0, 0, 1, 1, float('nan'), 0])
+
+
+def test_a_perfect_detection_and_what_is_absent(make_coco, capsys):
+    metrics = figures(make_coco([dict(bbox=(10, 10, 50, 50))]), found(1, [10, 10, 60, 60, 0.9, 0]))
+    absent = ('APs', 'APl', 'ARs', 'ARl')  # 50 x 50 is a medium object
+    assert metrics.stats == {name: None if name in absent else pytest.approx(1.0) for name in STAT_NAMES}
+    assert metrics.per_class == {'cat': pytest.approx(1.0), 'dog': None}
+    assert capsys.readouterr() == ('', '')
+    json.dumps(metrics.stats, allow_nan=False)
+
+
+def test_a_loose_box_counts_up_to_its_overlap(make_coco):
+    # IoU 0.82: a hit at 0.50, 0.55 ... 0.80, seven of ten thresholds
+    metrics = figures(make_coco([dict(bbox=(0, 0, 100, 100))]), found(1, [0, 0, 100, 82, 0.9, 0]))
+    assert metrics.stats['AP'] == pytest.approx(0.7)
+    assert metrics.stats['AP50'] == pytest.approx(1) and metrics.stats['AP75'] == pytest.approx(1)
+    assert metrics.stats['AR1'] == pytest.approx(0.7)
+
+
+def test_a_miss_before_a_hit_by_hand(make_coco):
+    # By score: a false positive, then a hit on one of two objects: precision 1/2 up to recall 1/2, that is 51 of 101 points.
+    root = make_coco([dict(image=1), dict(image=2)])
+    metrics = figures(root, found(1, [100, 100, 150, 150, 0.9, 0]) + found(2, [0, 0, 50, 50, 0.8, 0]))
+    assert metrics.stats['AP'] == pytest.approx(0.5 * 51 / 101)
+    assert metrics.stats['AR100'] == pytest.approx(0.5)
+
+
+def test_detections_in_a_crowd_are_neither_hits_nor_false_positives(make_coco):
+    in_crowd = [[100, 100, 140, 140, 0.99, 0], [110, 120, 150, 160, 0.98, 0], [100, 100, 190, 190, 0.97, 0]]
+    results = found(1, [0, 0, 50, 50, 0.5, 0], *in_crowd)
+    crowd = dict(bbox=(90, 90, 110, 110))
+    assert figures(make_coco([{}, dict(crowd, iscrowd=1)], root='a'), results).stats['AP'] == pytest.approx(1)
+    assert figures(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(0.25)  # without it: three before the hit
+    # a crowd of another class is no excuse
+    other = make_coco([{}, dict(crowd, iscrowd=1, category=3)], root='c')
+    metrics = figures(other, results)
+    assert metrics.stats['AP'] == pytest.approx(0.25)
+    assert metrics.per_class == {'cat': pytest.approx(0.25), 'dog': None}  # only a crowd: nothing to find
+
+
+def test_class_indices_stand_for_category_ids_with_gaps(make_coco):
+    categories = ((90, 'toothbrush'), (13, 'stop sign'), (1, 'person'))
+    data = CocoData.load(str(make_coco([dict(category=90), dict(image=2, category=13)], categories=categories)))
+    results = to_results(1, np.array([[0, 0, 50, 50, 0.9, 2]], np.float32), data.categories)
+    results += to_results(2, np.array([[0, 0, 50, 50, 0.9, 0]], np.float32), data.categories)
+    assert [result['category_id'] for result in results] == [90, 1]
+    assert evaluate(data, results, [1, 2]).per_class == {'person': None, 'stop sign': 0.0, 'toothbrush': pytest.approx(1)}
+
+
+def test_a_detection_on_an_image_without_annotations_is_a_false_positive(make_coco):
+    root = make_coco([dict(image=1)])
+    results = found(1, [0, 0, 50, 50, 0.8, 0]) + found(2, [0, 0, 50, 50, 0.9, 0])
+    assert figures(root, results).stats['AP'] == pytest.approx(0.5)
+    assert figures(root, results, [1]).stats['AP'] == pytest.approx(1)  # image 2 is not asked for
+
+
+def test_no_detections_give_zeros(make_coco):
+    root = make_coco([dict(bbox=(0, 0, 9, 9)), dict(image=2)])
+    metrics = figures(root, [])
+    assert metrics.stats == {name: None if name in ('APl', 'ARl') else 0.0 for name in STAT_NAMES}
+    assert metrics.per_class == {'cat': 0.0, 'dog': None}
+    assert figures(root, found(2, [0, 0, 50, 50, 0.9, 0]), [1]).stats['AP'] == 0.0  # none on the image that counts
+
+
+def test_no_ground_truth_gives_no_figures(make_coco):
+    root = make_coco()
+    for results in ([], found(1, [0, 0, 50, 50, 0.9, 0])):
+        for images in ([1, 2], []):
+            metrics = figures(root, results, images)
+            assert set(metrics.stats.values()) == {None} and set(metrics.per_class.values()) == {None}
+
+
+def test_one_pixel_and_long_objects(make_coco):
+    root = make_coco([dict(bbox=(0, 0, 1, 1)), dict(image=2, bbox=(0, 3, 190, 6))])
+    metrics = figures(root, found(1, [0, 0, 1, 1, 0.9, 0]) + found(2, [0, 3, 190, 9, 0.9, 0]))
+    assert metrics.stats['AP'] == pytest.approx(1) and metrics.stats['APs'] == pytest.approx(1)
+
+
+def test_an_annotation_numbered_0_counts_and_equal_numbers_are_no_matter(make_coco):
+    results = found(1, [0, 0, 50, 50, 0.9, 0], [100, 100, 150, 150, 0.8, 0])
+    objects = [dict(bbox=(0, 0, 50, 50)), dict(bbox=(100, 100, 50, 50))]
+    root = make_coco(objects)
+    path = root / 'annotations' / 'instances_val2017.json'
+    dataset = json.loads(path.read_text())
+    for numbers in ((0, 1), (7, 7)):
+        for entry, number in zip(dataset['annotations'], numbers):
+            entry['id'] = number
+        path.write_text(json.dumps(dataset))
+        assert figures(root, results).stats['AP'] == pytest.approx(1)
+
+
+def test_evaluating_changes_nothing(make_coco):
+    data = CocoData.load(str(make_coco([dict(image=1)])))
+    results = found(1, [0, 0, 50, 50, 0.9, 0])
+    before = json.dumps(results)
+    first = evaluate(data, results, [1, 2])
+    assert json.dumps(results) == before
+    assert evaluate(data, results, [2, 1]) == first
+
+
+def test_unknown_image_ids(make_coco):
+    with pytest.raises(DataError, match=r'no image with the id 8 \(and 1 more\)'):
+        figures(make_coco([dict(image=1)]), [], [1, 8, 9])
+
+
+@pytest.fixture
+def random_set(make_coco):
+    """Thirty images with crowds, objects of all sizes, and detections good and bad."""
+    generator = np.random.RandomState(5)
+    objects, results = [], []
+    for image in range(1, 31):
+        rows = []
+        for _ in range(generator.randint(0, 6)):
+            x, y, width, height = (generator.rand(4) * 150).round(2).tolist()
+            category = int(generator.choice([1, 3]))
+            objects.append(dict(image=image, category=category, bbox=(x, y, width, height),
+                                iscrowd=int(generator.rand() < 0.15)))
+            for _ in range(generator.randint(0, 3)):
+                index = [1, 3].index(category) if generator.rand() < 0.9 else generator.randint(0, 2)
+                corners = [x, y, x + width, y + height] + generator.randn(4) * 4
+                rows.append(np.append(corners, [generator.rand(), index]))
+        results += to_results(image, np.array(rows, np.float32).reshape(-1, 6), CATEGORIES)
+    return make_coco(objects, images=tuple(range(1, 31))), results
+
+
+def test_equals_pycocotools_used_directly(random_set, tmp_path):
+    root, results = random_set
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    for image_ids in (list(range(1, 31)), list(range(4, 12))):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO(str(root / 'annotations' / 'instances_val2017.json'))
+            evaluator = COCOeval(truth, truth.loadRes(str(tmp_path / 'results.json')), 'bbox')
+            evaluator.params.imgIds = image_ids
+            evaluator.evaluate()
+            evaluator.accumulate()
+            with contextlib.redirect_stdout(printed):
+                evaluator.summarize()
+        metrics = figures(root, results, image_ids)
+        assert 0.1 < metrics.stats['AP'] < 0.9
+        assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
+        assert format_metrics(metrics) == printed.getvalue().rstrip('\n')
+        for index, name in enumerate(('cat', 'dog')):
+            assert metrics.per_class[name] == evaluator.eval['precision'][:, :, index, 0, 2].mean()
+
+
+def test_prints_what_is_absent(make_coco):
+    lines = format_metrics(figures(make_coco([{}]), [])).split('\n')
+    assert len(lines) == 12
+    assert lines[0] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000'
+    assert lines[5] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area= large | maxDets=100 ] = n/a'
