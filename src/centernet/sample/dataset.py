@@ -1,0 +1,133 @@
+"""Writes the sample's validation set as a folder in COCO's layout."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+
+import cv2
+import numpy as np
+
+from ..errors import OutputError
+from ..files import ensure_folder
+from .scene import CATEGORIES, draw_scene
+
+#: how many pictures the sample has
+IMAGES = 200
+#: validation scenes are numbered under this key (training scenes have another)
+VALIDATION_KEY = 2017
+#: raise it when the pictures or annotations change, so that folders written before are written anew
+VERSION = 1
+
+ANNOTATIONS = os.path.join('annotations', 'instances_val2017.json')
+PICTURES = 'val2017'
+
+
+def sample_folder(parent, images=IMAGES):
+    """The sample's data set as a folder in COCO's layout, written where it is missing.
+
+    Args:
+        parent: the folder to hold it.
+        images: how many pictures, counted from the first.
+
+    Returns:
+        Path of the folder, ``<parent>/sample``: ``annotations/instances_val2017.json`` and ``val2017/*.png``.
+
+    Raises:
+        OutputError: it cannot be written, or ``<parent>/sample`` is something else.
+    """
+    folder = os.path.join(ensure_folder(parent), 'sample')
+    mark = {'version': VERSION, 'images': images}
+    if os.path.lexists(folder):
+        found = _read_mark(folder)
+        if found == mark:
+            return folder
+        if found is None:
+            raise OutputError('{} is in the way: it is not a sample that this program wrote; remove it, or give another '
+                              'output folder'.format(folder))
+    temporary = tempfile.mkdtemp(prefix='.sample.', dir=parent)
+    try:
+        os.chmod(temporary, 0o755)  # mkdtemp makes it private
+        _write(temporary, images, mark)
+        if os.path.lexists(folder):
+            shutil.rmtree(folder)
+        os.rename(temporary, folder)
+    except OSError as error:
+        if _read_mark(folder) == mark:  # another process was faster
+            return folder
+        raise OutputError('cannot write the sample to {}: {}'.format(folder, error.strerror or error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _read_mark(folder):
+    """Which sample a folder holds, or None where it holds none."""
+    try:
+        with open(os.path.join(folder, ANNOTATIONS), encoding='utf-8') as file:
+            return json.load(file)['info']['sample']
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(folder, images, mark):
+    os.makedirs(os.path.join(folder, PICTURES))
+    os.makedirs(os.path.join(folder, 'annotations'))
+    digest = hashlib.sha256()
+    records, annotations = [], []
+    for index in range(images):
+        scene = draw_scene([VALIDATION_KEY, index])
+        digest.update(scene.image.tobytes())
+        height, width = scene.image.shape[:2]
+        # ids have gaps too
+        record = {'id': 139 + 7 * index, 'file_name': '{:012d}.png'.format(139 + 7 * index), 'width': width,
+                  'height': height, 'license': 1}
+        encoded, content = cv2.imencode('.png', scene.image)
+        if not encoded:
+            raise OSError('the picture {} cannot be encoded'.format(record['file_name']))
+        with open(os.path.join(folder, PICTURES, record['file_name']), 'wb') as file:
+            file.write(content.tobytes())
+        records.append(record)
+        found = [_annotation(shape, width, height) for shape in scene.shapes]
+        found += [_crowd(crowd, width, height) for crowd in scene.crowds]
+        for entry in found:
+            annotations.append(dict(entry, id=1000 + len(annotations), image_id=record['id']))
+    document = {
+        'info': {'description': 'Shapes on textured grounds, drawn by centernet.sample', 'version': '{}'.format(VERSION),
+                 'sample': mark, 'pixels_sha256': digest.hexdigest()},
+        'licenses': [{'id': 1, 'name': "the project's own", 'url': ''}],
+        'images': records,
+        'annotations': annotations,
+        'categories': [{'id': identity, 'name': name, 'supercategory': 'shape'} for identity, name in CATEGORIES],
+    }
+    with open(os.path.join(folder, ANNOTATIONS), 'w', encoding='utf-8') as file:
+        json.dump(document, file, sort_keys=True)
+
+
+def _annotation(shape, width, height):
+    """A shape as an annotation, its outline clipped to the picture."""
+    outline = [round(min(max(value, 0), limit), 2) for point in shape.outline for value, limit in zip(point, (width, height))]
+    return {'category_id': CATEGORIES[shape.category][0], 'bbox': _xywh(shape.box), 'area': round(shape.area, 2),
+            'segmentation': [outline], 'iscrowd': 0}
+
+
+def _crowd(shapes, width, height):
+    """Shapes of one category as one crowd annotation with an uncompressed run-length mask, as COCO has them."""
+    box = [min(shape.box[0] for shape in shapes), min(shape.box[1] for shape in shapes),
+           max(shape.box[2] for shape in shapes), max(shape.box[3] for shape in shapes)]
+    mask = np.any([shape.mask for shape in shapes], axis=0)
+    return {'category_id': CATEGORIES[shapes[0].category][0], 'bbox': _xywh(box), 'area': float(mask.sum()),
+            'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)}, 'iscrowd': 1}
+
+
+def _xywh(box):
+    return [round(value, 2) for value in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
+
+
+def _run_lengths(mask):
+    """Lengths of the runs of 0 and 1 in turn, column by column, starting with 0 (COCO's uncompressed RLE)."""
+    flat = np.concatenate([[False], mask.ravel(order='F'), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    ends = np.append(edges, mask.size) if len(edges) == 0 or edges[-1] != mask.size else edges
+    return np.diff(np.concatenate([[0], ends])).tolist()

@@ -1,0 +1,92 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+
+from centernet.coco import CocoData
+from centernet.errors import OutputError
+from centernet.sample import sample_folder
+from centernet.sample.dataset import ANNOTATIONS
+from centernet.sample.scene import CATEGORIES, draw_scene
+
+
+def document(folder):
+    with open(os.path.join(folder, ANNOTATIONS), encoding='utf-8') as file:
+        return json.load(file)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return sample_folder(str(tmp_path_factory.mktemp('parent')))
+
+
+def test_every_machine_draws_the_same_pixels(folder):
+    # The parity of the two stacks rests on this: a change of the scenes must raise VERSION and train anew.
+    assert document(folder)['info']['pixels_sha256'] == (
+        '5f0a2f6e8b15eb8237cba34c26726159aa1e04a14d656a0de2c429700207507d')
+
+
+def test_pictures_hold_what_was_drawn(folder):
+    records = document(folder)['images']
+    assert len(records) == 200
+    for index in (0, 199):
+        path = os.path.join(folder, 'val2017', records[index]['file_name'])
+        assert np.array_equal(cv2.imread(path), draw_scene([2017, index]).image)
+
+
+def test_has_what_coco_has(folder):
+    annotations = document(folder)['annotations']
+    with_objects = {entry['image_id'] for entry in annotations}
+    assert any(record['id'] not in with_objects for record in document(folder)['images']), 'no image without an object'
+    assert sum(entry['iscrowd'] for entry in annotations) >= 5
+    assert {entry['category_id'] for entry in annotations} == {identity for identity, _ in CATEGORIES}
+    areas = np.array([entry['area'] for entry in annotations if not entry['iscrowd']])
+    assert min((areas < 32 ** 2).sum(), (areas >= 32 ** 2).sum(), 50 * (areas >= 96 ** 2).sum()) >= 100
+    data = CocoData.load(folder)
+    assert data.categories == [(1, 'circle'), (3, 'rectangle'), (7, 'triangle'), (90, 'ring')]
+    assert len(data.image_ids) == 200
+
+
+def test_masks_boxes_and_areas_agree(folder):
+    coco = COCO(os.path.join(folder, ANNOTATIONS))
+    crowds = shapes = 0
+    for entry in coco.dataset['annotations']:
+        mask = coco.annToMask(entry)
+        x, y, width, height = rle.toBbox(rle.encode(np.asfortranarray(mask)))
+        difference = np.abs(np.array(entry['bbox']) - [x, y, width, height]).max()
+        if entry['iscrowd']:
+            crowds += 1
+            assert mask.sum() == entry['area']
+            assert difference <= 1
+            continue
+        shapes += 1
+        record = coco.imgs[entry['image_id']]
+        inside = entry['bbox'][0] + entry['bbox'][2] <= record['width'] and entry['bbox'][1] + entry['bbox'][3] <= record['height']
+        assert inside and min(entry['bbox']) >= 0
+        assert difference <= 1.6  # a corner sharper than a pixel is in no mask
+        is_ring = entry['category_id'] == 90  # its outline has no hole
+        assert entry['area'] <= 1.2 * mask.sum() if is_ring else abs(entry['area'] - mask.sum()) <= 0.15 * mask.sum() + 4
+    assert crowds > 5 and shapes > 400
+
+
+def test_is_written_once_and_whole(tmp_path):
+    first = sample_folder(str(tmp_path), images=3)
+    written = os.stat(os.path.join(first, ANNOTATIONS)).st_mtime_ns
+    assert sample_folder(str(tmp_path), images=3) == first
+    assert os.stat(os.path.join(first, ANNOTATIONS)).st_mtime_ns == written
+    assert os.listdir(str(tmp_path)) == ['sample']
+    sample_folder(str(tmp_path), images=4)
+    assert len(document(first)['images']) == 4
+    assert os.listdir(str(tmp_path)) == ['sample']
+
+
+def test_does_not_replace_what_is_not_a_sample(tmp_path):
+    (tmp_path / 'sample').mkdir()
+    (tmp_path / 'sample' / 'mine.txt').write_text('precious')
+    with pytest.raises(OutputError, match='in the way'):
+        sample_folder(str(tmp_path))
+    assert (tmp_path / 'sample' / 'mine.txt').read_text() == 'precious'
