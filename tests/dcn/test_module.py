@@ -65,5 +65,5 @@ def test_names_the_shapes_that_disagree(changes, message):
 
 
 def test_names_the_dtypes_that_disagree():
-    with pytest.raises(TypeError, match='mask is torch.float64, and input is torch.float32'):
+    with pytest.raises(TypeError, match=r'mask is torch\.float64, and input is torch\.float32'):
         deform_conv2d(**arguments(mask=torch.zeros(2, 9, 5, 6, dtype=torch.float64)))
