@@ -32,3 +32,20 @@ def weighted_row_sums(table, rows, weights):
     for k in range(rows.shape[1]):
         total = total + table.index_select(0, rows[:, k]) * weights[:, k:k + 1]
     return total
+
+
+def set_threads(threads):
+    """Set how many threads the numerical libraries use on the CPU.
+
+    In torch 1.0.0 (the PyPI wheel) this call reaches MKL and nothing else; the convolutions (mkldnn) read OMP_NUM_THREADS when
+    torch is imported, and torch's own loops have one thread. Its MKL multiplies matrices several times slower on two threads
+    than on one (docs/threads.md), so it gets one whatever is asked for.
+    """
+    torch.set_num_threads(1 if TORCH_VERSION < (1, 2) else threads)
+
+
+def use_fast_layout(model):
+    """The model with its weights in the order in which its convolutions are fastest (torch >= 1.5: channels last on the CPU)."""
+    if hasattr(torch, 'channels_last') and not any(parameter.is_cuda for parameter in model.parameters()):
+        return model.to(memory_format=torch.channels_last)
+    return model

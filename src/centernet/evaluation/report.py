@@ -1,0 +1,112 @@
+"""What an evaluation leaves behind: files for machines, text and pictures for people."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from typing import Any, Dict, List, Optional
+
+import cv2
+import numpy as np
+import torch
+
+from .. import __version__
+from ..coco import CocoData, CocoMetrics, format_metrics, read_image
+from ..errors import DataError
+from ..files import atomic_write, ensure_folder
+from .drawing import draw, save_png
+from .timings import format_timings
+
+RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'images'
+
+
+def versions() -> Dict[str, Optional[str]]:
+    """Versions of what decides the figures, and the git revision where the package lies in a checkout."""
+    return {'centernet': __version__, 'git': git_revision(), 'python': platform.python_version(), 'torch': torch.__version__,
+            'numpy': np.__version__, 'opencv': cv2.__version__, 'pycocotools': _pycocotools_version()}
+
+
+def git_revision() -> Optional[str]:
+    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it; None elsewhere."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not _git(package, 'ls-files', '__init__.py'):  # installed: the repository around, if any, is somebody else's
+        return None
+    revision = _git(package, 'rev-parse', 'HEAD')
+    changed = _git(package, 'status', '--porcelain', '--untracked-files=no', '--', '.')
+    return revision + '-dirty' if revision and changed else revision
+
+
+def write_results(folder: str, results: List[Dict[str, Any]]) -> str:
+    """Write detections in COCO's results format; returns the path."""
+    return _write_json(os.path.join(folder, RESULTS_NAME), results, separators=(',', ':'))
+
+
+def write_metrics(folder: str, document: Dict[str, Any]) -> str:
+    """Write metrics.json; returns the path."""
+    return _write_json(os.path.join(folder, METRICS_NAME), document, indent=2)
+
+
+def write_pictures(folder: str, data: CocoData, results: Dict[int, List[Dict[str, Any]]], image_ids: List[int]) -> List[str]:
+    """Draw the detections of some images beside their ground truth, as PNG files.
+
+    Args:
+        folder: the output folder; the pictures go into ``images`` there.
+        data: the data set.
+        results: image id -> its detections in COCO's results format.
+        image_ids: the images to draw. One that can no longer be read is left out.
+
+    Returns:
+        The paths.
+    """
+    if not image_ids:
+        return []
+    folder = ensure_folder(os.path.join(folder, PICTURES_NAME))
+    class_of = {category: index for index, (category, _) in enumerate(data.categories)}
+    paths = []
+    for image_id in image_ids:
+        try:
+            image = read_image(data.file(image_id))
+        except DataError:
+            continue
+        rows = [item['bbox'] + [item['score'], class_of[item['category_id']]] for item in results[image_id]]
+        detections = np.array(rows, np.float32).reshape(-1, 6)
+        detections[:, 2:4] += detections[:, :2]
+        stem = re.sub(r'[^\w.-]', '_', os.path.splitext(os.path.basename(data.file(image_id)))[0])
+        paths.append(os.path.join(folder, '{}_{}.png'.format(image_id, stem)))
+        save_png(paths[-1], draw(image, detections, data.ground_truth(image_id), data.class_names))
+    return paths
+
+
+def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str]) -> str:
+    """The figures, the times and the images that could not be read, as text without a trailing newline."""
+    parts = [format_metrics(metrics), format_timings(timings)]
+    if failed:
+        parts.append('{} image{} could not be read:\n{}'.format(
+            len(failed), '' if len(failed) == 1 else 's',
+            '\n'.join('  {}: {}'.format(image_id, message) for image_id, message in failed.items())))
+    return '\n\n'.join(parts)
+
+
+def _write_json(path, value, **style):
+    with atomic_write(path) as file:
+        json.dump(value, file, allow_nan=False, **style)
+        file.write('\n')
+    return path
+
+
+def _git(folder, *arguments):
+    try:
+        run = subprocess.run(('git', '-C', folder) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.decode('utf-8', 'replace').strip() if run.returncode == 0 else None
+
+
+def _pycocotools_version():
+    try:
+        from importlib.metadata import version
+    except ImportError:  # Python 3.7 and older
+        from pkg_resources import get_distribution
+        return get_distribution('pycocotools').version
+    return version('pycocotools')

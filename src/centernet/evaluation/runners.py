@@ -1,0 +1,71 @@
+"""Networks behind one face: a float32 batch in, :class:`~centernet.detection.Heads` out.
+
+A runner is any object with
+
+- ``runner(images)``: float32 array [N, 3, H, W] -> Heads, float32 tensors on any device; it returns when the result is there, so
+  that the caller can time it;
+- ``classes``: channels of its heat map;
+- ``identity()``: plain dict of what decides its output (kind, architecture, hash of the weights, ...), compared on ``--resume``;
+- ``describe()``: plain dict for people and metrics.json (paths, device, ...).
+
+:func:`centernet.evaluation.evaluate` takes any of them.
+"""
+
+from typing import Any, Dict, Optional
+
+import numpy as np
+import torch
+
+from .. import compat
+from ..detection import Heads
+from ..device import describe_device
+from ..errors import CheckpointError
+
+
+class TorchRunner:
+    """A network in torch.
+
+    Args:
+        model: maps float32 [N, 3, H, W] to a dict with the heads hm, wh and reg. It is moved to ``device`` and put in evaluation mode.
+        device: a torch.device.
+        classes: channels of the heat map.
+        identity: what decides the output apart from the kind of runner: architecture, the weights' sha256.
+        about: more for people, such as the weights' path.
+    """
+
+    def __init__(self, model: torch.nn.Module, device: torch.device, classes: int, identity: Optional[Dict[str, Any]] = None,
+                 about: Optional[Dict[str, Any]] = None) -> None:
+        self.device = torch.device(device)
+        self.classes = classes
+        self.model = compat.use_fast_layout(model.to(self.device).eval())
+        self._identity = dict(identity or {})
+        self._about = dict(about or {})
+
+    @classmethod
+    def of_checkpoint(cls, loaded: Any, device: torch.device, path: str) -> 'TorchRunner':
+        """A runner of what :func:`centernet.checkpoint.load_model` returned for the file ``path``.
+
+        Raises CheckpointError for a network without the heads of detection.
+        """
+        if [loaded.heads.get(name) for name in ('wh', 'reg')] != [2, 2] or not loaded.heads.get('hm'):
+            raise CheckpointError('{} has the heads {}; detection (ctdet) needs hm (one channel per class), wh (2) and reg (2)'.format(
+                path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items())))
+        return cls(loaded.model, device, loaded.heads['hm'], {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
+                   {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)})
+
+    def __call__(self, images: np.ndarray) -> Heads:
+        """float32 array or tensor [N, 3, H, W] -> Heads on the runner's device."""
+        with torch.no_grad():
+            heads = self.model(torch.as_tensor(images).to(self.device))
+        if self.device.type == 'cuda':
+            with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
+                torch.cuda.synchronize()
+        return Heads(heads['hm'], heads['wh'], heads['reg'])
+
+    def identity(self) -> Dict[str, Any]:
+        """See the module."""
+        return dict(self._identity, runner='torch', torch=torch.__version__, device_type=self.device.type)
+
+    def describe(self) -> Dict[str, Any]:
+        """See the module."""
+        return dict(self.identity(), **dict(self._about, **describe_device(self.device)))

@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pytest
+from painted import PaintRunner, write_data
+
+from centernet.coco import CocoData
+from centernet.detection import InputSpec
+from centernet.errors import DataError, OptionError
+from centernet.evaluation import EvalOptions, evaluate
+
+SPEC = InputSpec(height=128, width=128)
+KEEP = InputSpec(keep_res=True)
+
+
+def run(data, folder, runner=None, resume=False, **options):
+    options.setdefault('input', SPEC)
+    return evaluate(runner or PaintRunner(), data, EvalOptions(**options), str(folder), resume=resume, progress=False)
+
+
+def near(first, second):
+    """Whether two lists of results are the same up to the rounding of their last digit."""
+    values = [np.array([item['bbox'] + [item['score']] for item in results]) for results in (first, second)]
+    names = [[(item['image_id'], item['category_id']) for item in results] for results in (first, second)]
+    return names[0] == names[1] and np.abs(values[0] - values[1]).max() < 0.011
+
+
+@pytest.mark.parametrize('protocol', [
+    {}, {'input': KEEP}, {'nms': True}, {'test_scales': (0.5, 1.0)}, {'flip_test': True},
+    {'input': KEEP, 'flip_test': True, 'test_scales': (1.0, 2.0)}], ids=str)
+def test_what_is_painted_is_found(data, tmp_path, protocol):
+    found = run(data, tmp_path / 'out', batch_size=4, **protocol)
+    assert found.metrics.stats['AP50'] > 0.999
+    assert found.metrics.stats['AP'] > 0.9
+    assert set(found.metrics.per_class) == {'red', 'green'}
+    assert found.exit_status == 0
+    assert found.failed == {}
+
+
+def test_results_are_in_the_order_of_the_data_set_however_they_were_batched(data, tmp_path):
+    found = run(data, tmp_path / 'out', batch_size=4, input=InputSpec(keep_res=True))
+    seen = []
+    for result in found.results:
+        if result['image_id'] not in seen:
+            seen.append(result['image_id'])
+    assert seen == data.image_ids
+
+
+@pytest.mark.parametrize('keep_res', [False, True])
+@pytest.mark.parametrize('batch_size, workers', [(1, 2), (3, 0), (5, 1), (16, 2)])
+def test_batches_and_workers_change_nothing(data, tmp_path, keep_res, batch_size, workers):
+    spec = SPEC._replace(keep_res=keep_res)
+    one = run(data, tmp_path / 'one', input=spec)
+    many = run(data, tmp_path / 'many', input=spec, batch_size=batch_size, workers=workers)
+    assert near(one.results, many.results)
+    assert one.metrics == many.metrics
+
+
+def test_keep_res_puts_images_of_one_size_together(data, tmp_path):
+    runner = PaintRunner()
+    run(data, tmp_path / 'out', runner, input=KEEP, batch_size=4)
+    # sizes in the data: 7 times 64x48, 3 times 48x64, twice 80x64
+    assert sorted(runner.batches) == [2, 3, 3, 4]
+
+
+def test_keep_res_trusts_the_files_more_than_the_annotations(tmp_path):
+    folder = write_data(tmp_path / 'data')
+    path = folder / 'annotations' / 'instances_val2017.json'
+    document = json.loads(path.read_text())
+    for image in document['images']:
+        image['width'] = image['height'] = 50
+    del document['images'][0]['width']
+    path.write_text(json.dumps(document))
+    runner = PaintRunner()
+    found = run(CocoData.load(str(folder)), tmp_path / 'out', runner, input=KEEP, batch_size=6)
+    assert found.metrics.stats['AP50'] > 0.999
+    assert sum(runner.batches) == 12
+    assert max(runner.batches) > 1
+
+
+def test_the_files_say_what_was_done(data, tmp_path):
+    found = run(data, tmp_path / 'out', batch_size=5, workers=1, save_images=2, flip_test=True)
+    document = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert document == json.loads(json.dumps(found.document))
+    assert document['metrics'] == found.metrics.stats
+    assert document['images'] == 12
+    assert document['protocol'] == {'keep_res': False, 'height': 128, 'width': 128, 'down_ratio': 4, 'flip_test': True,
+                                    'test_scales': [1.0], 'nms': False, 'max_per_image': 100}
+    assert document['network']['runner'] == 'paint'
+    assert document['data']['annotations'] == data.annotations
+    assert (document['batch_size'], document['workers']) == (5, 1)
+    for name in ('centernet', 'python', 'torch', 'numpy', 'opencv', 'pycocotools'):
+        assert document['versions'][name][0].isdigit()
+    assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == found.results
+    assert sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir()) == ['100_000.png', '103_001.png']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['images', 'journal.jsonl', 'metrics.json', 'results.json']
+
+
+def test_figures_count_the_chosen_images_only(data, tmp_path):
+    # 127 is the tenth image; without a restriction to the two, the ten that are not evaluated would count as missed.
+    found = run(data, tmp_path / 'out', image_ids=(127, 103))
+    assert found.document['images'] == 2
+    assert found.metrics.stats['AP50'] > 0.999
+    assert sorted({result['image_id'] for result in found.results}) == [103, 127]
+    limited = run(data, tmp_path / 'limited', image_ids=(127, 103), limit=1)
+    assert {result['image_id'] for result in limited.results} == {103}
+
+
+def test_an_id_that_is_not_there_is_an_error(data, tmp_path):
+    with pytest.raises(DataError, match='no image with the id 101'):
+        run(data, tmp_path / 'out', image_ids=(100, 101))
+
+
+@pytest.mark.parametrize('wrong', [{'batch_size': 0}, {'workers': -1}, {'limit': 0}, {'save_images': -1}, {'test_scales': ()},
+                                   {'test_scales': (1.0, -0.5)}, {'test_scales': (float('nan'),)}, {'on_bad_image': 'ignore'}])
+def test_options_that_mean_nothing(data, tmp_path, wrong):
+    with pytest.raises(OptionError):
+        run(data, tmp_path / 'out', **wrong)
+
+
+def test_another_number_of_classes_names_both(data, tmp_path):
+    runner = PaintRunner()
+    runner.classes = 80
+    with pytest.raises(OptionError, match=r'80 classes, but .*instances_val2017.json has 2'):
+        run(data, tmp_path / 'out', runner)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('policy, status', [('fail', 1), ('skip', 0)])
+def test_bad_images_are_named_and_the_rest_counts(data_folder, tmp_path, workers, policy, status):
+    pictures = data_folder / 'val2017'
+    (pictures / '003.png').unlink()
+    (pictures / '007.png').write_bytes(b'<!doctype html>')
+    data = CocoData.load(str(data_folder))
+    found = run(data, tmp_path / 'out', batch_size=4, workers=workers, on_bad_image=policy)
+    assert sorted(found.failed) == [109, 121]
+    assert '003.png' in found.failed[109]
+    assert '007.png' in found.failed[121]
+    assert found.exit_status == status
+    assert found.metrics.stats['AP50'] > 0.999  # over the ten that were read
+    document = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert document['images'] == 10
+    assert sorted(document['failed_images']) == ['109', '121']
+
+
+def test_a_bad_image_is_tried_again_on_resume(data_folder, tmp_path):
+    bad = data_folder / 'val2017' / '003.png'
+    good = bad.read_bytes()
+    bad.write_bytes(good[:40])
+    data = CocoData.load(str(data_folder))
+    assert run(data, tmp_path / 'out', batch_size=4).exit_status == 1
+    bad.write_bytes(good)
+    runner = PaintRunner()
+    found = run(data, tmp_path / 'out', runner, batch_size=4, resume=True)
+    assert runner.batches == [1]
+    assert (found.exit_status, found.document['images']) == (0, 12)
+    assert found.results == run(data, tmp_path / 'other', batch_size=4).results
+
+
+def test_no_image_can_be_read(data_folder, tmp_path):
+    for path in (data_folder / 'val2017').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(DataError, match='none of the 12 images could be read'):
+        run(CocoData.load(str(data_folder)), tmp_path / 'out')
