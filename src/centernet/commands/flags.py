@@ -1,0 +1,76 @@
+"""Flags that have the same names and meanings in every command."""
+
+import argparse
+
+#: the default of --output, where the sample that this project continues wrote its results
+DEFAULT_OUTPUT = './pth_result'
+
+
+def add_network_flags(parser):
+    """--arch --weights --input-height --input-width --device --threads"""
+    group = parser.add_argument_group('network')
+    group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth); without it and without --data, the built-in sample')
+    group.add_argument('--arch', metavar='NAME', help="architecture, e.g. dla_34, resdcn_18, res_18, hourglass (default: what the "
+                       'checkpoint says, else dla_34)')
+    group.add_argument('--input-height', type=int, metavar='PIXELS', help='height of the network\'s input (default: what the '
+                       'checkpoint says, else 512)')
+    group.add_argument('--input-width', type=int, metavar='PIXELS', help='width, likewise')
+    group.add_argument('--device', default='auto', metavar='NAME', help='auto, cpu, cuda or cuda:N (default: auto, a GPU if one '
+                       'can be used)')
+    group.add_argument('--threads', type=int, metavar='N', help='CPU threads of the network (default: OMP_NUM_THREADS, else the '
+                       'cores this process may use)')
+
+
+def add_data_flags(parser):
+    """--data --annotations --images --limit --ids"""
+    group = parser.add_argument_group('data')
+    group.add_argument('--data', metavar='FOLDER', help='data set in COCO\'s layout: annotations/instances_val2017.json (or a single '
+                       'annotations/*.json) with the images under val2017/, images/val2017/ or images/')
+    group.add_argument('--annotations', metavar='FILE', help='annotations file, where it lies elsewhere')
+    group.add_argument('--images', metavar='FOLDER', help='folder of the images, where it lies elsewhere')
+    group.add_argument('--limit', type=int, metavar='N', help='only the first N images (of those chosen with --ids)')
+    group.add_argument('--ids', type=parse_ids, metavar='LIST', help='only the images with these ids: 139,285 or @FILE with ids '
+                       'separated by white space or commas')
+
+
+def add_loading_flags(parser):
+    """--batch-size --workers"""
+    group = parser.add_argument_group('speed')
+    group.add_argument('--batch-size', type=int, metavar='N', help='images that go through the network together (default: chosen '
+                       'for the device and the input size)')
+    group.add_argument('--workers', type=int, metavar='N', help='processes that load images ahead; 0 loads between batches '
+                       '(default: chosen for the device and the cores)')
+
+
+def add_output_flag(parser):
+    """--output"""
+    parser.add_argument('--output', metavar='FOLDER', default=DEFAULT_OUTPUT,
+                        help='folder for what is written (default: {})'.format(DEFAULT_OUTPUT))
+
+
+def parse_ids(text):
+    """``139,285`` or ``@file`` -> tuple of ints."""
+    if text.startswith('@'):
+        try:
+            with open(text[1:], encoding='utf-8') as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise argparse.ArgumentTypeError('cannot read the list of ids {}: {}'.format(
+                text[1:], getattr(error, 'strerror', None) or error)) from None
+    words = text.replace(',', ' ').split()
+    try:
+        ids = tuple(int(word) for word in words)
+    except ValueError:
+        raise argparse.ArgumentTypeError('image ids are whole numbers such as 139,285, not {!r}'.format(
+            next(word for word in words if not word.lstrip('+-').isdigit()))) from None
+    if not ids:
+        raise argparse.ArgumentTypeError('the list of image ids is empty')
+    return ids
+
+
+def parse_scales(text):
+    """``0.5,1,1.5`` -> tuple of floats."""
+    try:
+        return tuple(float(word) for word in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError('scales are numbers such as 0.5,1,1.5, not {!r}'.format(text)) from None

@@ -1,0 +1,71 @@
+"""What a command works on: a checkpoint and a data set, given or built in."""
+
+import logging
+
+from ..errors import OptionError
+
+_log = logging.getLogger(__name__)
+
+
+def load_inputs(arguments):
+    """The network and the data that the flags name, or the built-in sample's.
+
+    Neither weights nor data: both are the sample's. Weights alone: the sample's data, where the classes are as many. Data alone
+    is an error.
+
+    Args:
+        arguments: parsed flags (weights, arch, data, annotations, images, output).
+
+    Returns:
+        (LoadedModel, path of the checkpoint, CocoData).
+
+    Raises:
+        UserError: something is missing or cannot be read.
+    """
+    from ..checkpoint import load_model
+    from ..coco import CocoData
+    from ..sample import SAMPLE_WEIGHTS, sample_folder
+    has_data = bool(arguments.data or arguments.annotations)
+    if arguments.images and not has_data:
+        raise OptionError('--images without --data or --annotations: which objects are in those images?')
+    if has_data and not arguments.weights:
+        raise OptionError('no --weights: the built-in checkpoint knows only the built-in sample\'s shapes; give the checkpoint to '
+                          'evaluate on {}'.format(arguments.data or arguments.annotations))
+    weights = arguments.weights or SAMPLE_WEIGHTS
+    if has_data:
+        data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
+        return load_model(weights, arguments.arch), weights, data
+    loaded = load_model(weights, arguments.arch)
+    data = CocoData.load(sample_folder(arguments.output))
+    if arguments.weights and loaded.heads.get('hm') != len(data.categories):
+        raise OptionError('no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the data set'.format(
+            weights, loaded.heads.get('hm'), len(data.categories)))
+    if arguments.weights:
+        _log.info('no --data: the built-in sample\'s images are used')
+    else:
+        _log.info('no --weights and no --data: the built-in sample is used, both its checkpoint and its images')
+    return loaded, weights, data
+
+
+def input_spec(arguments, loaded):
+    """The InputSpec that the flags (input_height, input_width, keep_res) and the checkpoint give.
+
+    Raises:
+        OptionError: the network cannot take that size.
+    """
+    from ..detection import InputSpec
+    from ..models import divisor
+    step = divisor(loaded.arch)
+    given = loaded.checkpoint.meta.get('input_size')
+    if not (isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(side, int) for side in given)):
+        given = (512, 512)
+    keep_res = getattr(arguments, 'keep_res', False)
+    if keep_res and (arguments.input_height or arguments.input_width):
+        raise OptionError('--keep-res keeps each image\'s own size: leave --input-height and --input-width away')
+    sides = []
+    for name, side, default in (('height', arguments.input_height, given[0]), ('width', arguments.input_width, given[1])):
+        side = default if side is None else side
+        if side < step or side % step:
+            raise OptionError('the input {} must be a multiple of {} for {}, not {}'.format(name, step, loaded.arch, side))
+        sides.append(side)
+    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)
