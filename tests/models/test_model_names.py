@@ -6,6 +6,7 @@ import os
 import pytest
 
 from centernet.models import create_model, default_head_conv
+from centernet.models.registry import TABLE
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, 'data', 'reference')
@@ -28,6 +29,13 @@ def test_every_family_has_a_reference():
 @pytest.mark.parametrize('arch', WITH_REFERENCE)
 def test_names_and_shapes_are_the_published_ones(arch):
     assert shapes(arch) == reference(arch)
+
+
+def test_a_landmark_tells_the_family():
+    # 'conv1.weight' is in the checkpoints of both residual families, every other landmark in one family's alone
+    found = {arch: {TABLE[name].landmark for name in TABLE if TABLE[name].landmark in reference(arch)} for arch in WITH_REFERENCE}
+    assert all(TABLE[arch].landmark in found[arch] for arch in found)
+    assert {arch for arch, landmarks in found.items() if len(landmarks) > 1} == {'resdcn_18', 'resdcn_101'}
 
 
 def bare(names):

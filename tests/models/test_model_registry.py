@@ -35,7 +35,7 @@ def test_an_unknown_architecture_gets_a_suggestion(given, meant):
 
 @pytest.mark.parametrize('given', ['yolov3', '', None, 3.6, ()])
 def test_what_is_like_nothing_gets_the_list_alone(given):
-    with pytest.raises(ArchitectureError, match='unknown architecture .*; known: dla_34, ') as caught:
+    with pytest.raises(ArchitectureError, match=r'unknown architecture .*; known: dla_34, ') as caught:
         create_model(given, {'hm': 3})
     assert 'did you mean' not in str(caught.value)
 

@@ -50,6 +50,8 @@ class Stream:
         line = self.file.readline(_LONGEST_LINE)
         if len(line) == _LONGEST_LINE:
             raise ValueError('a line of more than {} bytes'.format(_LONGEST_LINE))
+        if not line.endswith(b'\n'):
+            raise EOFError('a line without its end')
         return line
 
 
@@ -68,7 +70,7 @@ class LegacyFile:
         self._places = {}  # key -> offset of the first element
 
     def load(self):
-        """The saved object, with a TensorClaim for every tensor."""
+        """The saved object, with a TensorClaim for every tensor; the storages are there and have the claimed sizes."""
         stream = Stream(self._file)
         RestrictedUnpickler(stream).load()
         version = RestrictedUnpickler(stream).load()
@@ -80,12 +82,13 @@ class LegacyFile:
         keys = RestrictedUnpickler(stream).load()
         for key in map(str, keys):
             self._places[key] = self._skip(stream, unpickler.storages[key])
+        for key in unpickler.storages:
+            if key not in self._places:
+                raise DamagedError('is damaged: it has no data for storage {}'.format(key))
         return saved
 
     def storage(self, claim):
         """The bytes of a storage."""
-        if claim.key not in self._places:
-            raise DamagedError('has no data for storage {}'.format(claim.key))
         self._file.seek(self._places[claim.key])
         return self._file.read(_size(claim))
 
@@ -131,18 +134,20 @@ class ZipFile:
 
     def load(self):
         with self._zip.open(self._prefix + 'data.pkl') as file:
-            return RestrictedUnpickler(_InMemory(file.read())).load()
+            unpickler = RestrictedUnpickler(_InMemory(file.read()))
+        saved = unpickler.load()
+        for claim in unpickler.storages.values():
+            try:
+                size = self._zip.getinfo(self._name(claim)).file_size
+            except KeyError:
+                raise DamagedError('is damaged: it has no data for storage {}'.format(claim.key)) from None
+            if size != _size(claim):
+                raise DamagedError('is damaged: storage {} has {} bytes where {} were announced'
+                                   .format(claim.key, size, _size(claim)))
+        return saved
 
     def storage(self, claim):
-        name = '{}data/{}'.format(self._prefix, claim.key)
-        try:
-            info = self._zip.getinfo(name)
-        except KeyError:
-            raise DamagedError('has no data for storage {}'.format(claim.key)) from None
-        if info.file_size != _size(claim):
-            raise DamagedError('is damaged: storage {} has {} bytes where {} were announced'
-                               .format(claim.key, info.file_size, _size(claim)))
-        return self._zip.read(info)
+        return self._zip.read(self._name(claim))
 
     def tensor(self, claim):
         return make_tensor(claim, self.storage(claim.storage), self._order())
@@ -165,6 +170,9 @@ class ZipFile:
         if sum(entry.file_size for entry in entries) > size:
             raise DamagedError('is damaged: its parts are larger than the file')
         return prefix
+
+    def _name(self, claim):
+        return '{}data/{}'.format(self._prefix, claim.key)
 
     def _order(self):
         name = self._prefix + 'byteorder'

@@ -31,8 +31,9 @@ _META_ENTRIES = 10000
 def read_checkpoint(path):
     """Read a ``.pth`` file: ``{'epoch', 'state_dict'[, 'optimizer', ...]}`` or a bare state dict, legacy or zip format.
 
-    No code from the file is run: torch's own ``weights_only`` reads it where torch has that; where it has not, or refuses,
-    the restricted reader of this package does, or says what it refuses.
+    No code from the file is run. The restricted unpickler of this package goes through the file first, on every torch: it
+    names what it refuses, and finds claims that the file does not hold (for some of which torch returns memory as it
+    happens to be). The tensors are then torch's own reading, with ``weights_only``, where torch has that (>= 1.13).
 
     Returns:
         Checkpoint.
@@ -73,16 +74,17 @@ def _open(path):
     container = None
     try:
         container = container_type(path)
+        saved = container.load()
         if HAS_WEIGHTS_ONLY:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter('ignore')
                     saved = torch.load(path, map_location='cpu', weights_only=True)
                 container.close()
-                return saved, None
-            except Exception:  # whatever it is, the restricted reader finds it too and can say what it was
+                container = None
+            except Exception:  # it refuses more, such as numpy's numbers; a damage shows when the tensors are made below
                 pass
-        return container.load(), container
+        return saved, container
     except Exception as error:  # a damaged pickle may raise anything
         if container is not None:
             container.close()
@@ -111,12 +113,20 @@ def _recognise(path):
                               .format(path, _title(text)))
     if text.startswith(b'version https://git-lfs'):
         raise CheckpointError('{} is a Git LFS pointer, not the checkpoint itself: run git lfs pull'.format(path))
-    if tarfile.is_tarfile(path):  # also torch's format before 0.2, whose reader in torch.load has run code
+    if _is_tar(path):  # also torch's format before 0.2, whose reader in torch.load has run code
         raise CheckpointError('{} is a tar archive, not a checkpoint: unpack it, or save it again with a newer torch'
                               .format(path))
     if LEGACY_MAGIC in head[:32]:
         return LegacyFile
     raise CheckpointError('{} is not a checkpoint of torch.save{}'.format(path, _what_else(path, head)))
+
+
+def _is_tar(path):
+    try:
+        tarfile.open(path, 'r:').close()
+    except Exception:  # tarfile raises more than its own errors
+        return False
+    return True
 
 
 def _title(page):

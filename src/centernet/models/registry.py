@@ -13,20 +13,21 @@ Architecture = NamedTuple('Architecture', [
     ('options', dict),
     ('head_conv', int),   # channels between the features and a head's output, as in the published checkpoints
     ('divisor', int),     # the image's height and width must be multiples of it
-    ('landmark', str),    # a state-dict key which every checkpoint of the family has and no other family
+    ('landmark', str),    # a state-dict key that tells the family: every network of it has that
 ])
 
 _RESNET_DEPTHS = (18, 34, 50, 101, 152)
 
 TABLE = {
-    'dla_34': Architecture('dla', 'dla_34', {}, 256, 32, 'base.base_layer.0.weight'),
-    'dla_tiny': Architecture('dla', 'dla_tiny', {}, 64, 32, 'base.base_layer.0.weight'),
-    'dlav0_34': Architecture('dlav0', 'dlav0_34', {}, 256, 32, 'base.base_layer.0.weight'),
+    'dla_34': Architecture('dla', 'dla_34', {}, 256, 32, 'ida_up.proj_1.conv.weight'),
+    'dla_tiny': Architecture('dla', 'dla_tiny', {}, 64, 32, 'ida_up.proj_1.conv.weight'),
+    'dlav0_34': Architecture('dlav0', 'dlav0_34', {}, 256, 32, 'dla_up.ida_0.proj_1.0.weight'),
     'hourglass': Architecture('hourglass', 'hourglass', {}, 256, 128, 'pre.0.conv.weight'),
 }
 for _depth in _RESNET_DEPTHS:
     TABLE['res_{}'.format(_depth)] = Architecture('resnet', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
-    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
+    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'build', {'depth': _depth}, 64, 32,
+                                                     'deconv_layers.0.conv_offset_mask.weight')
 
 #: the names :func:`create_model` knows, sorted
 ARCHITECTURES = tuple(sorted(TABLE))

@@ -1,0 +1,97 @@
+"""Files for the tests: torch.save's two formats from any torch version, and pickles that claim whatever a test wants."""
+
+import inspect
+import io
+import pickle
+import struct
+import zipfile
+
+import torch
+
+#: torch >= 1.6 writes zip archives itself
+SAVES_ZIP = '_use_new_zipfile_serialization' in inspect.signature(torch.save).parameters
+MAGIC = 0x1950a86a20f9469cfc6c
+
+
+def save(path, saved, form):
+    """Save as 'zip' or 'legacy' does on any torch: by torch itself where it can, else as torch would."""
+    if SAVES_ZIP:
+        torch.save(saved, str(path), _use_new_zipfile_serialization=form == 'zip')
+    elif form == 'legacy':
+        torch.save(saved, str(path))
+    else:
+        buffer, storages = io.BytesIO(), {}
+        pickler = StoragePickler(buffer, storages)
+        pickler.dump(saved)
+        write_zip(path, buffer.getvalue(), storages)
+
+
+class StoragePickler(pickle.Pickler):
+    """Pickles tensors as torch >= 1.6 does, their storages apart."""
+
+    def __init__(self, file, storages):
+        super().__init__(file, protocol=2)
+        self.storages = storages
+        self.keys = {}
+
+    def persistent_id(self, saved):
+        if not torch.is_storage(saved):
+            return None
+        key = self.keys.setdefault(saved._cdata, str(len(self.keys)))
+        tensor = getattr(torch, type(saved).__name__.replace('Storage', 'Tensor'))()
+        self.storages[key] = tensor.set_(saved).numpy().tobytes()
+        return 'storage', type(saved), key, 'cpu', saved.size()
+
+
+def write_zip(path, data_pkl, storages, folder='archive', compression=zipfile.ZIP_STORED, **more):
+    """A zip checkpoint of these parts; ``more`` are further files of the folder."""
+    with zipfile.ZipFile(str(path), 'w', compression) as archive:
+        archive.writestr(folder + '/data.pkl', data_pkl)
+        for name, content in more.items():
+            archive.writestr('{}/{}'.format(folder, name.replace('__', '.')), content)
+        for key, raw in storages.items():
+            archive.writestr('{}/data/{}'.format(folder, key), raw)
+        archive.writestr(folder + '/version', b'3\n')
+
+
+def write_legacy(path, object_pkl, storages, magic=MAGIC, version=1001, system=None, keys=None):
+    """A legacy checkpoint of these parts; a part that is bytes is taken as a pickle already."""
+    parts = [magic, version, system or {'little_endian': True}, object_pkl, list(storages) if keys is None else keys]
+    with open(str(path), 'wb') as file:
+        for part in parts:
+            file.write(part if isinstance(part, bytes) else pickle.dumps(part, 2))
+        for count, raw in storages.values():
+            file.write(struct.pack('<q', count) + raw)
+
+
+def claim(entries, view=None):
+    """The pickle of {name: tensor}, where a tensor is (storage type, key, count, offset, size, stride)."""
+    parts = [b'\x80\x02}(']
+    for name, (storage, key, count, offset, size, stride) in entries.items():
+        pid = b'(' + b''.join([text('storage'), b'ctorch\n', storage.encode(), b'\n', text(key), text('cpu'), number(count),
+                               b'N' if view is None else numbers(view)]) + b'tQ'
+        parts += [text(name), b'ctorch._utils\n_rebuild_tensor_v2\n(', pid, number(offset), numbers(size), numbers(stride),
+                  b'\x89ccollections\nOrderedDict\n)RtR']
+    return b''.join(parts) + b'u.'
+
+
+def text(value):
+    return b'X' + struct.pack('<i', len(value)) + value.encode()
+
+
+def number(value):
+    return b'\x8a\x09' + value.to_bytes(9, 'little', signed=True)
+
+
+def numbers(values):
+    return b'(' + b''.join(text(value) if isinstance(value, str) else number(value) for value in values) + b't'
+
+
+class Runs:
+    """Its pickle calls ``function(*args)`` when it is loaded."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call

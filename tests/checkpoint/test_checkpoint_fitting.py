@@ -1,0 +1,154 @@
+"""load_model: heads from shapes, unused entries, and what it says of a state dict that does not fit."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from centernet.checkpoint import load_model
+from centernet.checkpoint.fitting import read_heads
+from centernet.errors import ArchitectureError, CheckpointError
+from centernet.models import create_model
+
+HEADS = OrderedDict([('hm', 3), ('wh', 2), ('reg', 2)])
+
+
+def save(path, state_dict, **more):
+    torch.save(dict(more, state_dict=state_dict), str(path))
+    return str(path)
+
+
+def weights(arch='res_18', heads=HEADS, head_conv=None):
+    torch.manual_seed(0)
+    return create_model(arch, heads, head_conv).state_dict()
+
+
+def refusal(*args, **kwargs):
+    with pytest.raises(CheckpointError) as caught:
+        load_model(*args, **kwargs)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('arch', ['res_18', 'dla_tiny', 'dlav0_34', 'resdcn_18'])
+def test_the_weights_are_those_of_the_file(tmp_path, arch):
+    state_dict = weights(arch)
+    path = save(tmp_path / 'a.pth', OrderedDict(('module.' + name, value) for name, value in state_dict.items()), epoch=7)
+    loaded = load_model(path, arch)
+    assert (loaded.arch, loaded.heads, loaded.unused_keys, loaded.checkpoint.epoch) == (arch, HEADS, [], 7)
+    assert not loaded.model.training
+    read = loaded.model.state_dict()
+    assert all(torch.equal(read[name], value) for name, value in state_dict.items())
+    with torch.no_grad():
+        assert list(loaded.model(torch.zeros(1, 3, 32, 32))) == list(HEADS)
+
+
+def test_the_architecture_comes_from_the_checkpoint(tmp_path):
+    assert load_model(save(tmp_path / 'a.pth', weights('dla_tiny'), arch='dla_tiny')).arch == 'dla_tiny'
+    assert load_model(save(tmp_path / 'b.pth', weights('dla_34'))).arch == 'dla_34'
+    assert load_model(save(tmp_path / 'c.pth', weights('res_18'), arch='dla_tiny'), 'res_18').arch == 'res_18'
+
+
+@pytest.mark.parametrize('arch', ['res18', ['res_18']])
+def test_a_checkpoint_of_an_unknown_architecture(tmp_path, arch):
+    message = refusal(save(tmp_path / 'a.pth', weights(), arch=arch))
+    assert str(tmp_path) in message and 'did you mean res_18?' in message
+
+
+def test_an_unknown_architecture_is_said_before_the_file_is_read(tmp_path):
+    with pytest.raises(ArchitectureError, match=r'did you mean res_18\?'):
+        load_model(str(tmp_path / 'none.pth'), 'res18')
+
+
+@pytest.mark.parametrize('heads, head_conv', [
+    (OrderedDict([('hm', 80), ('wh', 2), ('reg', 2)]), 64), (OrderedDict([('reg', 2), ('hm', 1)]), 8), (OrderedDict([('hm', 5)]), 0),
+    (OrderedDict([('hm', 1), ('wh', 2), ('hps', 34), ('reg', 2), ('hm_hp', 17), ('hp_offset', 2)]), 16)])
+def test_heads_and_their_width_are_read_off_the_shapes(tmp_path, heads, head_conv):
+    for arch in ('res_18', 'dla_tiny', 'resdcn_18', 'dlav0_34'):
+        read, width = read_heads(weights(arch, heads, head_conv))
+        assert (read, width) == (heads, head_conv) and list(read) == list(heads)
+    loaded = load_model(save(tmp_path / 'a.pth', weights('res_18', heads, head_conv)), 'res_18')
+    assert loaded.heads == heads
+
+
+def test_heads_of_the_hourglass():
+    assert read_heads(weights('hourglass', HEADS, 32)) == (HEADS, 32)
+
+
+def test_entries_without_a_use_are_listed(tmp_path):
+    state_dict = weights('dla_tiny')
+    state_dict['base.fc.weight'] = torch.zeros(1000, 128, 1, 1)
+    state_dict['base.fc.bias'] = torch.zeros(1000)
+    assert load_model(save(tmp_path / 'a.pth', state_dict), 'dla_tiny').unused_keys == ['base.fc.weight', 'base.fc.bias']
+
+
+def test_counters_of_batchnorm_may_be_missing(tmp_path):
+    state_dict = OrderedDict((name, value) for name, value in weights().items() if not name.endswith('num_batches_tracked'))
+    assert load_model(save(tmp_path / 'a.pth', state_dict), 'res_18').unused_keys == []
+
+
+def test_a_missing_entry(tmp_path):
+    state_dict = weights()
+    del state_dict['layer1.0.bn1.weight']
+    message = refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+    assert 'a.pth does not fit res_18: 1 of its 150 entries is missing (layer1.0.bn1.weight)' in message
+    assert message.endswith('no other architecture comes nearer, so the file is not whole')
+
+
+@pytest.mark.parametrize('gone', ['wh.2.weight', 'wh.2.bias', 'wh.0.weight'])
+def test_a_head_with_a_part_missing_is_missed(tmp_path, gone):
+    state_dict = weights()
+    del state_dict[gone]
+    assert '1 of its 150 entries is missing ({})'.format(gone) in refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+
+
+def test_a_wrong_shape(tmp_path):
+    state_dict = weights()
+    state_dict['layer1.0.conv1.weight'] = torch.zeros(64, 64, 1, 1)
+    message = refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+    assert '1 has another shape (layer1.0.conv1.weight is [64, 64, 1, 1] in the file, [64, 64, 3, 3] in res_18)' in message
+
+
+@pytest.mark.parametrize('saved, asked', [('res_18', None), ('res_18', 'res_50'), ('res_18', 'resdcn_18'), ('resdcn_18', 'res_18'),
+                                          ('dla_tiny', None), ('dlav0_34', None), ('dla_34', 'dla_tiny'), ('dla_34', 'res_18'),
+                                          ('res_50', 'res_18'), ('dla_34', 'dlav0_34')])
+def test_a_wrong_architecture_names_the_one_that_fits(tmp_path, saved, asked):
+    path = save(tmp_path / 'a.pth', weights(saved))
+    message = refusal(path, asked)
+    assert message.startswith('{} does not fit {}: '.format(path, asked or 'dla_34'))
+    assert message.endswith('; it fits {0}: give --arch {0}'.format(saved))
+    assert len(message) < 500
+
+
+def test_the_nearest_is_named_where_none_fits(tmp_path):
+    state_dict = weights('resdcn_18')
+    state_dict['conv1.weight'] = torch.zeros(64, 1, 7, 7)
+    assert refusal(save(tmp_path / 'a.pth', state_dict), 'dla_34').endswith(
+        '; resdcn_18 comes nearest, 99% of the entries are the same')
+
+
+def test_heads_that_are_not_those_of_the_file(tmp_path):
+    message = refusal(save(tmp_path / 'a.pth', weights()), 'res_18', {'hm': 80, 'wh': 2, 'reg': 2})
+    assert 'hm.2.weight is [3, 64, 1, 1] in the file, [80, 64, 1, 1] in res_18' in message
+    assert message.endswith('; its heads are hm 3, wh 2, reg 2, not hm 80, wh 2, reg 2')
+
+
+def test_heads_that_are_asked_for_may_be_fewer(tmp_path):
+    loaded = load_model(save(tmp_path / 'a.pth', weights()), 'res_18', {'wh': 2, 'hm': 3})
+    assert list(loaded.heads) == ['wh', 'hm']
+    assert loaded.unused_keys == ['reg.0.weight', 'reg.0.bias', 'reg.2.weight', 'reg.2.bias']
+
+
+def test_a_network_that_is_no_centernet(tmp_path):
+    torch.manual_seed(0)
+    body = OrderedDict((name, value) for name, value in weights().items() if not name.startswith(tuple(HEADS)))
+    body['fc.weight'], body['fc.bias'] = torch.zeros(1000, 512), torch.zeros(1000)
+    assert 'has no heads' in refusal(save(tmp_path / 'a.pth', body), 'res_18')
+    other = {'features.weight': torch.zeros(3, 3), 'hm.2.weight': torch.zeros(3, 64, 1, 1)}
+    assert refusal(save(tmp_path / 'b.pth', other), 'res_18').endswith('; no known architecture comes near it')
+
+
+def test_a_head_with_the_name_of_a_part(tmp_path):
+    state_dict = weights()
+    state_dict['forward.2.weight'] = torch.zeros(3, 64, 1, 1)
+    assert "'forward' cannot be the name of a head" in refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
