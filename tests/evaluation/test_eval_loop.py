@@ -1,4 +1,9 @@
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -7,7 +12,7 @@ from painted import PaintRunner, write_data
 from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.errors import DataError, OptionError
-from centernet.evaluation import EvalOptions, evaluate
+from centernet.evaluation import EvalOptions, Interrupted, evaluate, report
 
 SPEC = InputSpec(height=128, width=128)
 KEEP = InputSpec(keep_res=True)
@@ -162,3 +167,31 @@ def test_no_image_can_be_read(data_folder, tmp_path):
         path.write_bytes(b'')
     with pytest.raises(DataError, match='none of the 12 images could be read'):
         run(CocoData.load(str(data_folder)), tmp_path / 'out')
+
+
+class Killer(PaintRunner):
+    """Kills a loader process, as the kernel does when memory runs out."""
+
+    def __call__(self, images):
+        heads = super().__call__(images)
+        if len(self.batches) == 2:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            time.sleep(0.5)
+        return heads
+
+
+def test_a_loader_process_that_dies_ends_the_run_with_its_journal(tmp_path):
+    data = CocoData.load(str(write_data(tmp_path / 'data', count=200, files=5)))
+    with pytest.raises(Interrupted, match=r'a loader process died.* of 200 images are finished.*--resume'):
+        run(data, tmp_path / 'out', Killer(), batch_size=2, workers=1)
+    found = run(data, tmp_path / 'out', resume=True, batch_size=8)
+    assert found.document['images'] == 200
+
+
+def test_git_revision_is_of_this_checkout():
+    revision = report.git_revision()
+    checkout = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)
+    if not os.path.exists(os.path.join(checkout, '.git')):
+        pytest.skip('this is no git checkout')
+    head = subprocess.check_output(['git', '-C', checkout, 'rev-parse', 'HEAD']).decode().strip()
+    assert revision in (head, head + '-dirty')
