@@ -13,7 +13,7 @@ except (ImportError, RuntimeError):  # RuntimeError: a torchvision that does not
     torchvision_deform_conv2d = None
 
 needs_torchvision = pytest.mark.skipif(
-    torchvision_deform_conv2d is None, reason='no torchvision with deform_conv2d beside this torch ('.ci/run oracle' has one)')
+    torchvision_deform_conv2d is None, reason='no torchvision with deform_conv2d beside this torch (".ci/run oracle" has one)')
 
 CASES = [
     # batch, in, out, height, width, kernel, stride, padding, dilation, groups, deformable_groups
