@@ -105,7 +105,7 @@ def _git(folder, *arguments):
 
 def _pycocotools_version():
     try:
-        from importlib.metadata import version
+        from importlib.metadata import version  # novm
     except ImportError:  # Python 3.7 and older
         from pkg_resources import get_distribution
         return get_distribution('pycocotools').version
