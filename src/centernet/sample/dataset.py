@@ -107,9 +107,25 @@ def _write(folder, images, mark):
 
 def _annotation(shape, width, height):
     """A shape as an annotation, its outline clipped to the picture."""
-    outline = [round(min(max(value, 0), limit), 2) for point in shape.outline for value, limit in zip(point, (width, height))]
+    outline = [round(value, 2) for point in _clip(shape.outline, width, height) for value in point]
     return {'category_id': CATEGORIES[shape.category][0], 'bbox': _xywh(shape.box), 'area': round(shape.area, 2),
             'segmentation': [outline], 'iscrowd': 0}
+
+
+def _clip(outline, width, height):
+    """The part of a convex polygon that lies in the picture (Sutherland and Hodgman, 1974)."""
+    for axis, sign, limit in ((0, -1, 0), (0, 1, width), (1, -1, 0), (1, 1, height)):
+        kept = []
+        for start, end in zip(outline[-1:] + outline[:-1], outline):
+            # how far each end lies outside of this border
+            out, far = sign * (start[axis] - limit), sign * (end[axis] - limit)
+            if (out > 0) != (far > 0):
+                share = out / (out - far)
+                kept.append(tuple(a + share * (b - a) for a, b in zip(start, end)))
+            if far <= 0:
+                kept.append(end)
+        outline = kept
+    return outline
 
 
 def _crowd(shapes, width, height):

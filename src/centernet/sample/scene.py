@@ -49,10 +49,10 @@ def draw_scene(seed, crowds=True):
         crowds: whether there may be a crowd, a cluster of small shapes that is annotated as a whole.
 
     Returns:
-        Scene; its width and height are between 80 and 160 pixels.
+        Scene; its width and height are between 80 and 144 pixels.
     """
     random = np.random.RandomState(seed)
-    height, width = (int(n) for n in random.randint(80, 161, 2))
+    height, width = (int(n) for n in random.randint(80, 145, 2))
     image = _ground(random, height, width)
     boxes, shapes, crowd = [], [], []
     if crowds and random.randint(12) == 0:
@@ -60,8 +60,8 @@ def draw_scene(seed, crowds=True):
         boxes.extend(shape.box for shape in crowd)
     attempts = 0 if random.randint(16) == 0 else int(random.randint(2, 15))
     for _ in range(attempts):
-        # sizes are uniform in the logarithm: as many from 10 to 20 pixels as from 40 to 80
-        size = 10 * FINE << int(random.randint(4))
+        # sizes are uniform in the logarithm: as many from 14 to 28 pixels as from 56 to 112
+        size = 14 * FINE << int(random.randint(4))
         size = min(size + int(random.randint(size)), (min(height, width) - 4) * FINE)
         plan = _plan(random, int(random.randint(len(CATEGORIES))), size, width, height)
         if plan is None or any(_overlap(plan.box, box) > 0.25 for box in boxes):
@@ -87,7 +87,7 @@ def _plan(random, category, size, width, height):
     radius = size // 2
     centre = tuple(int(random.randint(margin, extent * FINE - margin)) for extent, margin in (
         (width, min(3 * radius // 4, width * FINE // 2 - 1)), (height, min(3 * radius // 4, height * FINE // 2 - 1))))
-    turn, shape = int(random.randint(64)), int(random.randint(24, 65))
+    turn, shape = int(random.randint(64)), int(random.randint(32, 65))
     if name == 'rectangle':
         corners = _rectangle(radius, shape, turn)
     elif name == 'triangle':
@@ -162,11 +162,11 @@ def _outline(plan):
 
 
 def _contrasting(random, region):
-    """A colour that differs from the region's mean by at least 60 in one channel."""
+    """A colour that differs from the region's mean by at least 90 in one channel."""
     mean = region.reshape(-1, 3).sum(axis=0) // (region.shape[0] * region.shape[1])
     while True:
         colour = random.randint(0, 256, 3)
-        if np.abs(colour - mean).max() >= 60:
+        if np.abs(colour - mean).max() >= 90:
             return colour
 
 
@@ -177,7 +177,7 @@ def _draw_crowd(random, image):
     left, top = int(random.randint(width - 60)), int(random.randint(height - 60))
     boxes, shapes = [], []
     for _ in range(40):
-        plan = _plan(random, category, int(random.randint(8, 17)) * FINE, width, height)
+        plan = _plan(random, category, int(random.randint(10, 19)) * FINE, width, height)
         inside = plan and left <= plan.box[0] and plan.box[2] <= left + 60 and top <= plan.box[1] and plan.box[3] <= top + 60
         if inside and all(_overlap(plan.box, box) < 0.1 for box in boxes):
             boxes.append(plan.box)

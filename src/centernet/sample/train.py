@@ -55,7 +55,7 @@ class Scenes(Dataset):
         return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)), targets
 
 
-def train(seed=1, steps=1800, batch_size=16, rate=2e-3, report=print):
+def train(seed=1, steps=2400, batch_size=16, rate=2e-3, report=print):
     """Train ``dla_tiny``.
 
     Args:
@@ -109,7 +109,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog='python -m centernet.sample.train', description=__doc__.splitlines()[0])
     parser.add_argument('--output', required=True, help='the checkpoint to write')
     parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--steps', type=int, default=1800)
+    parser.add_argument('--steps', type=int, default=2400)
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
