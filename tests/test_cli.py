@@ -75,6 +75,7 @@ def test_figures_and_timings_are_printed_and_written(eval_pth, tmp_path, weights
     assert 'images per second' in out
     assert str(weights) in out
     assert 'epoch 7' in out
+    assert 'cpu' in out
     document = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert document['network']['arch'] == 'dla_tiny'
     assert len(document['network']['weights_sha256']) == 64
@@ -124,6 +125,13 @@ def test_a_bad_image_fails_the_run_at_its_end(eval_pth, tmp_path):
     assert '004.png' in out
     status, _, _ = eval_pth('--on-bad-image', 'skip', data=data)
     assert status == 0
+
+
+def test_with_nothing_given_the_sample_is_detected_well(eval_pth):
+    status, out, err = eval_pth('--json', '--limit', '40', weights=None, data=None)
+    assert status == 0
+    assert 'the built-in sample is used' in err
+    assert json.loads(out)['metrics']['AP'] > 0.5  # of 200 images 0.6; the first 40 alone vary more
 
 
 # What can be wrong with the checkpoint

@@ -1,9 +1,15 @@
 """What torch 1.0.0 and torch 2.x do differently. Nothing else in the package asks for a version."""
 
+import copy
+import ctypes
+import functools
+import glob
 import inspect
+import os
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 #: torch's version as a tuple of two integers, e.g. ``(1, 0)``
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split('.')[:2])
@@ -35,17 +41,53 @@ def weighted_row_sums(table, rows, weights):
 
 
 def set_threads(threads):
-    """Set how many threads the numerical libraries use on the CPU.
+    """Set how many threads torch and the libraries under it use on the CPU; it may be changed at any time.
 
-    In torch 1.0.0 (the PyPI wheel) this call reaches MKL and nothing else; the convolutions (mkldnn) read OMP_NUM_THREADS when
-    torch is imported, and torch's own loops have one thread. Its MKL multiplies matrices several times slower on two threads
-    than on one (docs/threads.md), so it gets one whatever is asked for.
+    torch 1.0.0's own call (in the PyPI wheel) reaches MKL alone: the convolutions (mkldnn) take OpenMP's number, and torch's
+    loops have one thread always.
     """
-    torch.set_num_threads(1 if TORCH_VERSION < (1, 2) else threads)
+    torch.set_num_threads(threads)
+    if TORCH_VERSION < (1, 2):
+        openmp = _bundled_openmp()
+        if openmp is not None:
+            openmp.omp_set_num_threads(threads)
 
 
-def use_fast_layout(model):
-    """The model with its weights in the order in which its convolutions are fastest (torch >= 1.5: channels last on the CPU)."""
-    if hasattr(torch, 'channels_last') and not any(parameter.is_cuda for parameter in model.parameters()):
+@functools.lru_cache(maxsize=None)
+def _bundled_openmp():
+    """The OpenMP runtime that torch has loaded, or None where it cannot be found."""
+    for path in glob.glob(os.path.join(os.path.dirname(torch.__file__), 'lib', 'libgomp*.so*')):
+        return ctypes.CDLL(path)  # the copy that is loaded already
+    return None
+
+
+def prepare_for_cpu(model):
+    """The model in the form in which its convolutions are fastest on the CPU, for inference; only rounding differs.
+
+    Args:
+        model: a module on the CPU, in evaluation mode.
+
+    Returns:
+        torch >= 1.5: the same module, with its weights in channels-last order. Older: a copy whose convolutions have a multiple
+        of 8 output channels, the surplus cut off behind them. torch 1.0.0's mkldnn has no direct convolution for other numbers
+        and takes up to 30 times as long, 4 ms at least (docs/threads.md); such are the 27 channels of offsets and masks
+        before every deformable convolution, and the 2 of wh and reg.
+    """
+    if hasattr(torch, 'channels_last'):
         return model.to(memory_format=torch.channels_last)
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if type(module) is nn.Conv2d and module.groups == 1 and module.out_channels % 8:
+            module.forward = _padded_convolution(module)
     return model
+
+
+def _padded_convolution(conv):
+    channels = conv.out_channels
+    weight = F.pad(conv.weight.detach(), (0, 0, 0, 0, 0, 0, 0, -channels % 8))
+    bias = None if conv.bias is None else F.pad(conv.bias.detach(), (0, -channels % 8))
+
+    def forward(x):
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation)[:, :channels].contiguous()
+
+    return forward

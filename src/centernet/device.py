@@ -4,6 +4,7 @@ The OpenMP runtime reads its variables once, when torch is imported, so a comman
 and :func:`apply_threads` after. The measurements behind the choices are in docs/threads.md.
 """
 
+import ctypes
 import logging
 import math
 import os
@@ -13,7 +14,7 @@ import sys
 from .errors import DeviceError, OptionError
 
 _log = logging.getLogger(__name__)
-_applied = None  # torch 1.0's own count is always 1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def resolve_device(name='auto'):
@@ -44,12 +45,12 @@ def resolve_device(name='auto'):
 
 
 def describe_device(device):
-    """A plain dict for people: ``device``, ``device_name`` and, on a CPU, ``threads``."""
+    """A plain dict for people: ``device``, ``device_name`` and, of a GPU, CUDA's version and the compute capability."""
     import torch
     if device.type == 'cuda':
         return {'device': str(device), 'device_name': torch.cuda.get_device_name(device), 'cuda': torch.version.cuda,
                 'capability': '{}.{}'.format(*torch.cuda.get_device_capability(device))}
-    return {'device': str(device), 'device_name': _cpu_facts().get('model name', 'unknown'), 'threads': _applied or torch.get_num_threads()}
+    return {'device': str(device), 'device_name': _cpu_facts().get('model name', 'unknown')}
 
 
 def available_cpus():
@@ -83,27 +84,29 @@ def prepare_threads(threads=None):
         threads = int(given) if given.isdigit() and int(given) else available_cpus()
     if threads < 1:
         raise OptionError('--threads must be at least 1, not {}'.format(threads))
-    if 'torch' in sys.modules:
-        return threads
-    os.environ['OMP_NUM_THREADS'] = str(threads)
-    # A thread that waits for the others sleeps instead of spinning, so that it does not take the core of whoever is late.
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    if _is_amd_with_avx2():
-        # The MKL in torch 1.0.0 runs its slowest code (SSE) on a processor that is not Intel's unless told to use AVX2. Newer
-        # ones do not read this variable.
-        os.environ.setdefault('MKL_DEBUG_CPU_TYPE', '5')
+    if 'torch' not in sys.modules:
+        os.environ['OMP_NUM_THREADS'] = str(threads)
+        if 'OMP_WAIT_POLICY' not in os.environ:
+            # A thread that waits for the others spins for some microseconds, then sleeps. By default it would spin for
+            # milliseconds, on the core that the one it waits for may need.
+            os.environ.setdefault('GOMP_SPINCOUNT', '5000')
+        if _is_amd_with_avx2():
+            # The MKL in torch 1.0.0 runs its slowest code (SSE) on a processor that is not Intel's unless told to use AVX2.
+            # Newer ones do not read this variable.
+            os.environ.setdefault('MKL_DEBUG_CPU_TYPE', '5')
     return threads
 
 
 def apply_threads(threads):
-    """Tell torch and OpenCV, once they are imported, to use ``threads`` threads (see :func:`prepare_threads`)."""
-    global _applied
+    """Set up this process for networks on the CPU, once torch is imported: ``threads`` threads for torch and OpenCV, and
+    memory that stays with the process once it has been fetched.
+    """
     import cv2
 
     from .compat import set_threads
     set_threads(threads)
     cv2.setNumThreads(threads)
-    _applied = threads
+    _keep_freed_memory()
 
 
 def _check_gpu(device):
@@ -123,6 +126,19 @@ def _check_gpu(device):
     except RuntimeError as error:  # for one, the build has no code for the GPU's generation
         raise DeviceError('{} ({}) cannot be used by torch {}: {}'.format(
             device, torch.cuda.get_device_name(device), torch.__version__, str(error).splitlines()[0])) from error
+
+
+def _keep_freed_memory():
+    """Tell the C library (glibc) not to return large blocks to the system.
+
+    Every layer's output is such a block; fetched anew page by page, they took more than half of dla_34's time on torch 1.0.0.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
 
 
 def _cgroup_cpus():

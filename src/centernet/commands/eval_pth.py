@@ -3,7 +3,7 @@
 import json
 import sys
 
-from ..device import apply_threads, available_cpus, describe_device, prepare_threads, resolve_device
+from ..device import apply_threads, available_cpus, prepare_threads, resolve_device
 from . import flags
 
 NAME = 'eval-pth'
@@ -61,9 +61,9 @@ def run(arguments):
         batch_size=batch_size if arguments.batch_size is None else arguments.batch_size,
         workers=workers if arguments.workers is None else arguments.workers,
         on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
-    runner = TorchRunner.of_checkpoint(loaded, device, weights)
+    runner = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None)
     say = sys.stderr if arguments.json else sys.stdout
-    print(_headline(loaded, weights, data, device, options), file=say)
+    print(_headline(loaded, weights, data, runner.describe(), options), file=say)
     try:
         found = evaluate(runner, data, options, arguments.output, resume=arguments.resume, progress=not arguments.no_progress)
     except Interrupted as error:
@@ -92,21 +92,26 @@ def default_loading(device_type, spec):
     return max(1, min(16, 512 * 512 // pixels)), 0 if cpus == 1 else 1
 
 
-def _headline(loaded, weights, data, device, options):
-    about = describe_device(device)
-    lines = ['{} ({}{}) on {}'.format(
-        loaded.arch, weights, '' if loaded.checkpoint.epoch is None else ', epoch {}'.format(loaded.checkpoint.epoch), data.annotations)]
+def _headline(loaded, weights, data, about, options):
+    epoch = '' if loaded.checkpoint.epoch is None else ', epoch {}'.format(loaded.checkpoint.epoch)
+    lines = ['network: {} ({}{})'.format(loaded.arch, weights, epoch), 'data: {}'.format(data.annotations)]
     if loaded.unused_keys:
         lines.append('{} entries of the checkpoint are not used: {}'.format(len(loaded.unused_keys), _shorten(loaded.unused_keys)))
     spec = options.input
-    size = 'the image\'s own size' if spec.keep_res else '{} x {}'.format(spec.width, spec.height)
-    extras = [name for name, on in (('flip test', options.flip_test), ('soft-NMS', options.nms or len(options.test_scales) > 1)) if on]
+    protocol = ["the image's own size" if spec.keep_res else '{} x {}'.format(spec.width, spec.height)]
     if options.test_scales != (1.0,):
-        extras.insert(0, 'scales ' + ', '.join('{:g}'.format(scale) for scale in options.test_scales))
-    lines.append('input {}{}; {} ({}{}), batch size {}, {} loader process{}'.format(
-        size, ''.join(', ' + extra for extra in extras), about['device'], about['device_name'],
-        ', {} threads'.format(about['threads']) if 'threads' in about else '', options.batch_size,
-        options.workers or 'no', '' if options.workers == 1 else 'es'))
+        protocol.append('scales ' + ' '.join('{:g}'.format(scale) for scale in options.test_scales))
+    if options.flip_test:
+        protocol.append('flip test')
+    if options.nms or len(options.test_scales) > 1:
+        protocol.append('soft-NMS')
+    lines.append('input: ' + ', '.join(protocol))
+    where = '{} ({})'.format(about['device'], about['device_name'])
+    if 'threads' in about:
+        where += ', {}{} thread{}'.format('at most ' if 'batches_by_threads' in about else '', about['threads'],
+                                          '' if about['threads'] == 1 else 's')
+    lines.append('on {}, batches of {}, {} loader process{}\n'.format(
+        where, options.batch_size, options.workers or 'no', '' if options.workers == 1 else 'es'))
     return '\n'.join(lines)
 
 

@@ -17,8 +17,8 @@ def add_network_flags(parser):
     group.add_argument('--input-width', type=int, metavar='PIXELS', help='width, likewise')
     group.add_argument('--device', default='auto', metavar='NAME', help='auto, cpu, cuda or cuda:N (default: auto, a GPU if one '
                        'can be used)')
-    group.add_argument('--threads', type=int, metavar='N', help='CPU threads of the network (default: OMP_NUM_THREADS, else the '
-                       'cores this process may use)')
+    group.add_argument('--threads', type=int, metavar='N', help='CPU threads of the network (default: as many as '
+                       'OMP_NUM_THREADS says, else as this process may use cores, or one while that is faster)')
 
 
 def add_data_flags(parser):

@@ -1,13 +1,11 @@
 """Images read and preprocessed ahead, in worker processes, while the network runs."""
 
-import os
 import signal
 import time
 from typing import Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..coco import read_image
@@ -72,14 +70,11 @@ def make_loader(files, spec, test_scales, batches, workers):
         batches: lists of indices into ``files`` (:func:`plan_batches`).
         workers: processes that load ahead; 0 loads in this process, one batch at a time.
 
-    Workers hand over arrays through shared memory where ``/dev/shm`` has room for what is under way, else through pipes: a
-    container has 64 MB there unless told otherwise, and an array that does not fit kills the worker with a bus error.
+    Workers hand arrays over through pipes (numpy's arrays, not torch's tensors, which would go through shared memory: a container
+    has 64 MB of that unless told otherwise, and a tensor that does not fit kills the worker with a bus error).
     """
-    bytes_ahead = 4 * 3 * spec.height * spec.width * len(test_scales) * max(len(batch) for batch in batches) * (2 * workers + 2)
-    several = any(len(batch) > 1 for batch in batches)  # single images are faster through the pipe (measured)
-    share = workers > 0 and several and not spec.keep_res and _shared_memory_room() > 2 * bytes_ahead
     return DataLoader(_Images(files, spec, test_scales), batch_sampler=batches, num_workers=workers,
-                      collate_fn=_Collate(len(test_scales), share), worker_init_fn=_start_worker)
+                      collate_fn=_Collate(len(test_scales)), worker_init_fn=_start_worker)
 
 
 class _Images(Dataset):
@@ -108,9 +103,8 @@ class _Images(Dataset):
 class _Collate:
     """Makes a Batch of what _Images gives."""
 
-    def __init__(self, scales, share):
+    def __init__(self, scales):
         self.scales = scales
-        self.share = share
 
     def __call__(self, items):
         good = [item for item in items if item[3] is None]
@@ -124,8 +118,7 @@ class _Collate:
             by_shape.setdefault(array.shape, []).append(position)
         groups = []
         for positions in by_shape.values():
-            images = np.stack([inputs[position][0] for position in positions])
-            groups.append(Group(positions, torch.from_numpy(images) if self.share else images,
+            groups.append(Group(positions, np.stack([inputs[position][0] for position in positions]),
                                 [inputs[position][1] for position in positions]))
         return groups
 
@@ -135,12 +128,3 @@ def _start_worker(_):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One thread each: the network has the other cores, and OpenCV's pool does not survive a fork.
     cv2.setNumThreads(0)
-
-
-def _shared_memory_room():
-    """Free bytes in /dev/shm; 0 where there is none to look at."""
-    try:
-        status = os.statvfs('/dev/shm')
-    except OSError:
-        return 0
-    return status.f_bavail * status.f_frsize

@@ -4,7 +4,6 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from ..coco import CocoData, CocoMetrics, to_results
@@ -126,9 +125,8 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions):
     per_image = [[] for _ in batch.ids]
     for groups in batch.scales:
         for group in groups:
-            images = np.asarray(group.images)
-            heads = runner(images)
-            flipped = runner(mirror(images)) if options.flip_test else None
+            heads = runner(group.images)
+            flipped = runner(mirror(group.images)) if options.flip_test else None
             clock.stop('net')
             raw = decode(heads, flipped)
             raw = type(raw)(*(part.cpu() for part in raw))

@@ -11,6 +11,7 @@ A runner is any object with
 :func:`centernet.evaluation.evaluate` takes any of them.
 """
 
+import time
 from typing import Any, Dict, Optional
 
 import numpy as np
@@ -20,6 +21,7 @@ from .. import compat
 from ..detection import Heads
 from ..device import describe_device
 from ..errors import CheckpointError
+from .threads import ThreadChooser
 
 
 class TorchRunner:
@@ -31,19 +33,26 @@ class TorchRunner:
         classes: channels of the heat map.
         identity: what decides the output apart from the kind of runner: architecture, the weights' sha256.
         about: more for people, such as the weights' path.
+        threads: on the CPU, how many threads; None leaves the number as torch has it.
+        adapt_threads: ``threads`` is the most; fewer are used while fewer are faster (:class:`ThreadChooser`).
+
+    On the CPU the runner may keep a copy of the model that is faster there.
     """
 
     def __init__(self, model: torch.nn.Module, device: torch.device, classes: int, identity: Optional[Dict[str, Any]] = None,
-                 about: Optional[Dict[str, Any]] = None) -> None:
+                 about: Optional[Dict[str, Any]] = None, threads: Optional[int] = None, adapt_threads: bool = False) -> None:
         self.device = torch.device(device)
         self.classes = classes
-        self.model = compat.use_fast_layout(model.to(self.device).eval())
+        self._threads = threads if self.device.type == 'cpu' else None
+        self._chooser = ThreadChooser(threads) if adapt_threads and (self._threads or 1) > 1 else None
+        model = model.to(self.device).eval()
+        self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
         self._identity = dict(identity or {})
         self._about = dict(about or {})
 
     @classmethod
-    def of_checkpoint(cls, loaded: Any, device: torch.device, path: str) -> 'TorchRunner':
-        """A runner of what :func:`centernet.checkpoint.load_model` returned for the file ``path``.
+    def of_checkpoint(cls, loaded: Any, device: torch.device, path: str, **threads: Any) -> 'TorchRunner':
+        """A runner of what :func:`centernet.checkpoint.load_model` returned for the file ``path``; ``threads`` as above.
 
         Raises CheckpointError for a network without the heads of detection.
         """
@@ -51,12 +60,19 @@ class TorchRunner:
             raise CheckpointError('{} has the heads {}; detection (ctdet) needs hm (one channel per class), wh (2) and reg (2)'.format(
                 path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items())))
         return cls(loaded.model, device, loaded.heads['hm'], {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
-                   {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)})
+                   {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
+                   **threads)
 
     def __call__(self, images: np.ndarray) -> Heads:
         """float32 array or tensor [N, 3, H, W] -> Heads on the runner's device."""
+        threads = self._chooser.choose() if self._chooser else self._threads
+        if threads:
+            compat.set_threads(threads)
+        start = time.perf_counter()
         with torch.no_grad():
             heads = self.model(torch.as_tensor(images).to(self.device))
+        if self._chooser:
+            self._chooser.report(threads, time.perf_counter() - start, images.shape[0] * images.shape[2] * images.shape[3])
         if self.device.type == 'cuda':
             with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
                 torch.cuda.synchronize()
@@ -68,4 +84,9 @@ class TorchRunner:
 
     def describe(self) -> Dict[str, Any]:
         """See the module."""
-        return dict(self.identity(), **dict(self._about, **describe_device(self.device)))
+        found = dict(self.identity(), **dict(self._about, **describe_device(self.device)))
+        if self._threads:
+            found['threads'] = self._threads
+        if self._chooser:
+            found['batches_by_threads'] = {str(number): batches for number, batches in self._chooser.batches.items()}
+        return found
