@@ -1,0 +1,130 @@
+// The operator for torch 1.0.0 and torch 2.x. Checks of shapes are in centernet.dcn.arguments; what would read or write out
+// of bounds is checked again here.
+#include <torch/extension.h>
+
+#if defined(__has_include)
+#if __has_include(<torch/version.h>)
+#define DCN_TORCH_2 1
+#endif
+#endif
+
+#include <ATen/Parallel.h>
+
+#include <vector>
+
+#include "cpu.h"
+
+namespace {
+
+using centernet::dcn::Gradients;
+using centernet::dcn::Layout;
+using centernet::dcn::Shape;
+using centernet::dcn::Threads;
+
+#ifdef DCN_TORCH_2
+#define DCN_CHECK TORCH_CHECK
+#define DCN_DISPATCH(tensor, name, ...) AT_DISPATCH_FLOATING_TYPES((tensor).scalar_type(), name, __VA_ARGS__)
+template <typename T>
+T* data_of(const at::Tensor& tensor) { return tensor.data_ptr<T>(); }
+int64_t thread_count() { return at::get_num_threads(); }
+#else
+#define DCN_CHECK AT_CHECK
+#define DCN_DISPATCH(tensor, name, ...) AT_DISPATCH_FLOATING_TYPES((tensor).type(), name, __VA_ARGS__)
+template <typename T>
+T* data_of(const at::Tensor& tensor) { return tensor.data<T>(); }
+int64_t thread_count() { return at::get_max_threads(); }
+#endif
+
+// torch's own threads: a second pool beside it would compete for the same cores.
+void run_on_threads(int64_t workers, centernet::dcn::Body body, void* context) {
+  at::parallel_for(0, workers, 1, [&](int64_t first, int64_t last) {
+    for (int64_t worker = first; worker < last; ++worker) body(context, worker);
+  });
+}
+
+Threads torch_threads() {
+  Threads threads;
+  threads.workers = at::in_parallel_region() ? 1 : thread_count();
+  threads.run = run_on_threads;
+  return threads;
+}
+
+// sizes: kernel, stride, padding, dilation (vertical, horizontal each), groups, deformable groups, out_height, out_width
+Shape shape_of(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
+               const std::vector<int64_t>& sizes) {
+  DCN_CHECK(sizes.size() == 10, "expected 10 sizes, got ", sizes.size());
+  DCN_CHECK(input.dim() == 4 && weight.dim() == 4 && offset.dim() == 4 && mask.dim() == 4, "expected 4 dimensions");
+  Shape s;
+  s.batch = input.size(0);
+  s.channels = input.size(1);
+  s.height = input.size(2);
+  s.width = input.size(3);
+  s.out_channels = weight.size(0);
+  s.kernel_height = weight.size(2);
+  s.kernel_width = weight.size(3);
+  s.stride_height = sizes[0];
+  s.stride_width = sizes[1];
+  s.padding_height = sizes[2];
+  s.padding_width = sizes[3];
+  s.dilation_height = sizes[4];
+  s.dilation_width = sizes[5];
+  s.groups = sizes[6];
+  s.deformable_groups = sizes[7];
+  s.out_height = sizes[8];
+  s.out_width = sizes[9];
+  const int64_t planes = s.deformable_groups * centernet::dcn::taps_of(s), limit = INT32_MAX;
+  DCN_CHECK(s.groups > 0 && s.deformable_groups > 0 && s.channels % s.deformable_groups == 0 &&
+                weight.size(1) * s.groups == s.channels && s.out_channels % s.groups == 0,
+            "groups do not fit the channels");
+  DCN_CHECK(offset.size(0) == s.batch && offset.size(1) == 2 * planes && offset.size(2) == s.out_height &&
+                offset.size(3) == s.out_width && mask.size(0) == s.batch && mask.size(1) == planes &&
+                mask.size(2) == s.out_height && mask.size(3) == s.out_width,
+            "offset or mask does not fit the output");
+  DCN_CHECK(s.height <= limit / std::max<int64_t>(s.width, 1) && s.out_height * s.stride_height <= limit / 4 &&
+                s.out_width * s.stride_width <= limit / 4 && s.padding_height <= limit / 4 &&
+                s.padding_width <= limit / 4 && s.kernel_height * s.dilation_height <= limit / 4 &&
+                s.kernel_width * s.dilation_width <= limit / 4,
+            "one image has more than 2^31 pixels");
+  return s;
+}
+
+#ifdef DCN_TORCH_2
+bool is_channels_last(const at::Tensor& tensor) {
+  return !tensor.is_contiguous() && tensor.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+#endif
+
+at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
+                   const at::Tensor& bias, const std::vector<int64_t>& sizes) {
+  const Shape s = shape_of(input, offset, mask, weight, sizes);
+  Layout layout = centernet::dcn::kChannelsFirst;
+  at::Tensor images = input, output;
+#ifdef DCN_TORCH_2
+  if (is_channels_last(input)) {
+    layout = centernet::dcn::kChannelsLast;
+    output = at::empty({s.batch, s.out_channels, s.out_height, s.out_width}, input.options(),
+                       at::MemoryFormat::ChannelsLast);
+  }
+#endif
+  if (layout == centernet::dcn::kChannelsFirst) {
+    images = input.contiguous();
+    output = at::empty({s.batch, s.out_channels, s.out_height, s.out_width}, input.options());
+  }
+  const at::Tensor offsets = offset.contiguous(), masks = mask.contiguous(), weights = weight.contiguous();
+  const at::Tensor biases = bias.contiguous();
+  DCN_DISPATCH(input, "deform_conv2d", ([&] {
+    centernet::dcn::forward<scalar_t>(s, data_of<scalar_t>(images), layout, data_of<scalar_t>(offsets),
+                                      data_of<scalar_t>(masks), data_of<scalar_t>(weights),
+                                      biases.numel() ? data_of<scalar_t>(biases) : nullptr, data_of<scalar_t>(output),
+                                      layout, torch_threads());
+  }));
+  return output;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.def("forward", &forward);
+  module.def("instruction_set", &centernet::dcn::instruction_set);
+  module.def("choose_instruction_set", &centernet::dcn::choose_instruction_set);
+}
