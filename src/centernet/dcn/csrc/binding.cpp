@@ -121,10 +121,38 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::
   return output;
 }
 
+// Gradients of input, offset, mask, weight and bias; an undefined tensor where `wanted` is false.
+std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+                                 const at::Tensor& weight, const at::Tensor& grad_output,
+                                 const std::vector<int64_t>& sizes, const std::vector<bool>& wanted) {
+  const Shape s = shape_of(input, offset, mask, weight, sizes);
+  DCN_CHECK(wanted.size() == 5, "expected 5 flags, got ", wanted.size());
+  DCN_CHECK(grad_output.dim() == 4 && grad_output.size(0) == s.batch && grad_output.size(1) == s.out_channels &&
+                grad_output.size(2) == s.out_height && grad_output.size(3) == s.out_width,
+            "grad_output does not fit the output");
+  const at::Tensor images = input.contiguous(), offsets = offset.contiguous(), masks = mask.contiguous();
+  const at::Tensor weights = weight.contiguous(), grads = grad_output.contiguous();
+  std::vector<at::Tensor> results(5);
+  const at::Tensor* like[] = {&images, &offsets, &masks, &weights};
+  for (int i = 0; i < 4; ++i) {
+    if (wanted[i]) results[i] = at::empty(like[i]->sizes(), like[i]->options());
+  }
+  if (wanted[4]) results[4] = at::empty({s.out_channels}, weight.options());
+  DCN_DISPATCH(input, "deform_conv2d_backward", ([&] {
+    Gradients<scalar_t> gradients;
+    scalar_t** to[] = {&gradients.input, &gradients.offset, &gradients.mask, &gradients.weight, &gradients.bias};
+    for (int i = 0; i < 5; ++i) *to[i] = wanted[i] ? data_of<scalar_t>(results[i]) : nullptr;
+    centernet::dcn::backward<scalar_t>(s, data_of<scalar_t>(images), data_of<scalar_t>(offsets), data_of<scalar_t>(masks),
+                                       data_of<scalar_t>(weights), data_of<scalar_t>(grads), gradients, torch_threads());
+  }));
+  return results;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("forward", &forward);
+  module.def("backward", &backward);
   module.def("instruction_set", &centernet::dcn::instruction_set);
   module.def("choose_instruction_set", &centernet::dcn::choose_instruction_set);
 }

@@ -48,13 +48,13 @@ bool choose_instruction_set(const char* name);
 // --- Between cpu.cpp and the kernels ---
 
 // Positions of every tap of a tile of output pixels: corner i of entry (deformable group, tap, pixel) is input pixel
-// pixel[i][entry], and weighs weight[i][entry] (bilinear weight times mask). Entries are at
-// (deformable group * taps + tap) * stride + pixel. pixel[0] is -1 where nothing is reached: the value is then weight[0].
+// pixels[i * entries + entry], and weighs weights[i * entries + entry] (bilinear weight times mask). Entries are at
+// (deformable group * taps + tap) * stride + pixel. Corner 0 is -1 where nothing is reached: the value is then its weight.
 template <typename T>
 struct Positions {
-  int64_t stride;
-  int32_t* pixel[4];
-  T* weight[4];
+  int64_t stride, entries;
+  int32_t* pixels;
+  T* weights;
 };
 
 // A tile: output pixels [first, first + count) of one image, row by row.
@@ -77,10 +77,11 @@ struct Kernels {
   void (*locate)(const Shape& shape, const T* offset, const T* mask, Tile tile, bool at_edge, int32_t* places,
                  const Positions<T>& positions);
 
-  // Samples input channels [first_channel, first_channel + channels) at taps [first_tap, last_tap):
-  // to[pixel * to_stride + (tap - first_tap) * channels + channel]; rows from `count` to `padded` are zeroed.
-  void (*sample)(const Shape& shape, const T* image, const Positions<T>& positions, int64_t count, int64_t padded,
-                 int64_t first_channel, int64_t channels, int64_t first_tap, int64_t last_tap, T* to, int64_t to_stride);
+  // Samples input channels [first_channel, first_channel + channels) at taps [first_tap, last_tap) of pixels
+  // [first_pixel, last_pixel): to[(pixel - first_pixel) * to_stride + (tap - first_tap) * channels + channel].
+  void (*sample)(const Shape& shape, const T* image, const Positions<T>& positions, int64_t first_pixel,
+                 int64_t last_pixel, int64_t first_channel, int64_t channels, int64_t first_tap, int64_t last_tap, T* to,
+                 int64_t to_stride);
 
   // c[row, column] = start[row * start_stride + column] + sum over k of a[row * a_row + k * a_depth] * b(k, column), for a
   // number of rows that is a multiple of `rows` and columns that are a multiple of `lanes`. b is packed (see pack_column)

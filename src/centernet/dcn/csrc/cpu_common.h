@@ -63,12 +63,8 @@ class PositionMemory {
         places_(2 * tile_pixels * tiles), pixels_(4 * entries_ * tiles), weights_(4 * entries_ * tiles) {}
 
   Positions<T> tile(int64_t index) const {
-    Positions<T> positions;
-    positions.stride = stride_;
-    for (int i = 0; i < 4; ++i) {
-      positions.pixel[i] = pixels_.data() + (4 * index + i) * entries_;
-      positions.weight[i] = weights_.data() + (4 * index + i) * entries_;
-    }
+    const Positions<T> positions = {stride_, entries_, pixels_.data() + 4 * index * entries_,
+                                    weights_.data() + 4 * index * entries_};
     return positions;
   }
   int32_t* places(int64_t index) const { return places_.data() + 2 * stride_ * index; }

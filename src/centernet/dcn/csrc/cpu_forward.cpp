@@ -5,6 +5,9 @@
 // panels from there: no column matrix of the whole image exists.
 #include <string.h>
 
+#include <memory>
+#include <vector>
+
 #include "cpu_common.h"
 
 namespace centernet {
@@ -73,9 +76,11 @@ template <typename T>
 struct Workspace {
   PositionMemory<T> positions;
   Array<T> sampled, product;
-  Workspace(const Shape& s, const Plan<T>& plan)
-      : positions(s, plan.tile_pixels, 1), sampled(plan.tile_pixels * plan.stride),
-        product(plan.tile_pixels * plan.padded_outputs) {}
+  Workspace(const Shape& s, const Plan<T>& plan, const Kernels<T>& kernels)
+      : positions(s, plan.tile_pixels, 1), sampled(kernels.rows * plan.stride),
+        product(plan.tile_pixels * plan.padded_outputs) {
+    sampled.clear(kernels.rows * plan.stride);  // rows beyond the image are multiplied too
+  }
 };
 
 }  // namespace
@@ -116,21 +121,25 @@ static void forward_tile(const Shape& s, const Plan<T>& plan, const Kernels<T>& 
                          T* output, Layout output_layout) {
   const Positions<T> positions = workspace.positions.tile(0);
   kernels.locate(s, offset, mask, tile, false, workspace.positions.places(0), positions);
-  const int64_t rows = round_up(tile.count, kernels.rows), panel = 2 * kernels.lanes, out_pixels = out_pixels_of(s);
+  const int64_t panel = 2 * kernels.lanes, out_pixels = out_pixels_of(s);
   T* sampled = workspace.sampled.data();
   T* product = workspace.product.data();
   for (int64_t g = 0; g < s.groups; ++g) {
+    const T* panels = packed + g * plan.padded_outputs * plan.depth;
     for (int64_t tap = 0; tap < plan.taps; tap += plan.block_taps) {
       const int64_t last_tap = std::min(tap + plan.block_taps, plan.taps);
-      kernels.sample(s, image, positions, tile.count, rows, g * plan.group_channels, plan.group_channels, tap, last_tap,
-                     sampled, plan.stride);
-      const T* panels = packed + g * plan.padded_outputs * plan.depth;
-      for (int64_t j = 0; j < plan.padded_outputs; j += panel) {
-        const int64_t width = std::min(panel, plan.padded_outputs - j);
-        const T* from = panels + j * plan.depth + tap * plan.group_channels * width;
-        const T* start = tap ? product + j : bias + g * plan.padded_outputs + j;
-        kernels.multiply(rows, width, (last_tap - tap) * plan.group_channels, sampled, plan.stride, 1, from, 0, plan.depth,
-                         start, tap ? plan.padded_outputs : 0, product + j, plan.padded_outputs);
+      for (int64_t first = 0; first < tile.count; first += kernels.rows) {
+        // The last block may have fewer pixels: what its other rows hold does not matter.
+        kernels.sample(s, image, positions, first, std::min(first + kernels.rows, tile.count), g * plan.group_channels,
+                       plan.group_channels, tap, last_tap, sampled, plan.stride);
+        T* block = product + first * plan.padded_outputs;
+        for (int64_t j = 0; j < plan.padded_outputs; j += panel) {
+          const int64_t width = std::min(panel, plan.padded_outputs - j);
+          const T* start = tap ? block + j : bias + g * plan.padded_outputs + j;
+          kernels.multiply(kernels.rows, width, (last_tap - tap) * plan.group_channels, sampled, plan.stride, 1,
+                           panels + j * plan.depth + tap * plan.group_channels * width, 0, plan.depth, start,
+                           tap ? plan.padded_outputs : 0, block + j, plan.padded_outputs);
+        }
       }
     }
     const int64_t first_output = g * plan.group_outputs;
@@ -171,15 +180,7 @@ void forward(const Shape& s, const T* input, Layout input_layout, const T* offse
   const int64_t image_bytes = std::max<int64_t>(image_size * sizeof(T), 1);
   const int64_t at_once = std::min(s.batch, std::max<int64_t>(kImageBytes / image_bytes, 1));
   Array<T> images(input_layout == kChannelsFirst ? at_once * image_size : 0);
-  struct Workspaces {
-    Workspace<T>** of;
-    int64_t count;
-    explicit Workspaces(int64_t n) : of(new Workspace<T>*[n]()), count(n) {}
-    ~Workspaces() {
-      for (int64_t i = 0; i < count; ++i) delete of[i];
-      delete[] of;
-    }
-  } workspaces(threads.workers);
+  std::vector<std::unique_ptr<Workspace<T>>> workspaces(threads.workers);
 
   for (int64_t first = 0; first < s.batch; first += at_once) {
     const int64_t count = std::min(at_once, s.batch - first);
@@ -191,11 +192,11 @@ void forward(const Shape& s, const T* input, Layout input_layout, const T* offse
       from = images.data();
     }
     for_each(threads, count * plan.tiles, [&](int64_t item, int64_t worker) {
-      if (!workspaces.of[worker]) workspaces.of[worker] = new Workspace<T>(s, plan);
+      if (!workspaces[worker]) workspaces[worker].reset(new Workspace<T>(s, plan, kernels));
       const int64_t start = item % plan.tiles * plan.tile_pixels;
       const Tile tile = {first + item / plan.tiles, start, std::min(plan.tile_pixels, out_pixels_of(s) - start)};
       forward_tile(s, plan, kernels, tile, from + item / plan.tiles * image_size, offset, mask, packed.data(),
-                   padded_bias.data(), *workspaces.of[worker], output, output_layout);
+                   padded_bias.data(), *workspaces[worker], output, output_layout);
     });
   }
 }

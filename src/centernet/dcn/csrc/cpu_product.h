@@ -158,8 +158,10 @@ DCN_INLINE void transpose4(const double* from, int64_t stride, double* to0, doub
 template <typename T>
 static void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
   const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-  for (int64_t first = 0; first < rows; first += 16) {  // 16 rows: whole cache lines of the destination
-    const int64_t last = first + 16 < rows ? first + 16 : rows;
+  // Long runs along the side that is spread out in memory: all rows of a tile, else a cache line of the destination.
+  const int64_t run = from_stride < to_stride ? rows : 16;
+  for (int64_t first = 0; first < rows; first += run) {
+    const int64_t last = first + run < rows ? first + run : rows;
     for (int64_t c = 0; c < whole_columns; c += 4) {
       T* line = to + c * to_stride;
       for (int64_t r = first; r < (last < whole_rows ? last : whole_rows); r += 4) {

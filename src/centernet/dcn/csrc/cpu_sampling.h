@@ -24,9 +24,10 @@ DCN_INLINE Segment segment_at(const Shape& s, int64_t channel, int64_t end) {
 template <typename T, bool AtEdge>
 static void locate_tap(const int32_t* __restrict__ ys, const int32_t* __restrict__ xs, int32_t tap_y, int32_t tap_x,
                        const T* __restrict__ dy, const T* __restrict__ dx, const T* __restrict__ mask, int32_t count,
-                       int32_t height, int32_t width, int32_t* __restrict__ pixel0, int32_t* __restrict__ pixel1,
-                       int32_t* __restrict__ pixel2, int32_t* __restrict__ pixel3, T* __restrict__ weight0,
-                       T* __restrict__ weight1, T* __restrict__ weight2, T* __restrict__ weight3) {
+                       int32_t height, int32_t width, int32_t* __restrict__ pixels, T* __restrict__ weights,
+                       int64_t entries) {
+  int32_t *pixel0 = pixels, *pixel1 = pixels + entries, *pixel2 = pixels + 2 * entries, *pixel3 = pixels + 3 * entries;
+  T *weight0 = weights, *weight1 = weights + entries, *weight2 = weights + 2 * entries, *weight3 = weights + 3 * entries;
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC ivdep
 #endif
@@ -73,8 +74,7 @@ static void locate(const Shape& s, const T* offset, const T* mask, Tile tile, bo
         ys, xs, static_cast<int32_t>(tap / s.kernel_width * s.dilation_height),
         static_cast<int32_t>(tap % s.kernel_width * s.dilation_width), dy, dy + pixels, factor,
         static_cast<int32_t>(tile.count), static_cast<int32_t>(s.height), static_cast<int32_t>(s.width),
-        positions.pixel[0] + at, positions.pixel[1] + at, positions.pixel[2] + at, positions.pixel[3] + at,
-        positions.weight[0] + at, positions.weight[1] + at, positions.weight[2] + at, positions.weight[3] + at);
+        positions.pixels + at, positions.weights + at, positions.entries);
   }
 }
 
@@ -94,31 +94,31 @@ DCN_INLINE void combine(const T* a, const T* b, const T* c, const T* d, T w0, T 
 }
 
 template <typename T>
-static void sample(const Shape& s, const T* image, const Positions<T>& positions, int64_t count, int64_t padded,
+static void sample(const Shape& s, const T* image, const Positions<T>& positions, int64_t first_pixel, int64_t last_pixel,
                    int64_t first_channel, int64_t channels, int64_t first_tap, int64_t last_tap, T* to,
                    int64_t to_stride) {
-  const int64_t taps = taps_of(s), end = first_channel + channels, width = (last_tap - first_tap) * channels;
-  for (int64_t tap = first_tap; tap < last_tap; ++tap) {
-    for (int64_t c = first_channel; c < end;) {
-      const Segment segment = segment_at(s, c, end);
-      const int64_t n = segment.last - c, at = (segment.deformable_group * taps + tap) * positions.stride;
-      T* row = to + (tap - first_tap) * channels + (c - first_channel);
-      for (int64_t p = 0; p < count; ++p, row += to_stride) {
-        const int64_t e = at + p;
-        const T w0 = positions.weight[0][e];
-        if (positions.pixel[0][e] < 0) {
-          for (int64_t i = 0; i < n; ++i) row[i] = w0;
-          continue;
+  const int64_t taps = taps_of(s), end = first_channel + channels, stride = positions.stride, entries = positions.entries;
+  const int64_t row_size = s.channels;
+  for (int64_t c = first_channel; c < end;) {
+    const Segment segment = segment_at(s, c, end);
+    const int64_t n = segment.last - c, plane = segment.deformable_group * taps;
+    const T* origin = image + c;
+    // All taps of a pixel, then those of the next: they read much the same rows, which stay in the first-level cache.
+    for (int64_t p = first_pixel; p < last_pixel; ++p) {
+      T* row = to + (p - first_pixel) * to_stride + (c - first_channel);
+      const int32_t* pixel = positions.pixels + (plane + first_tap) * stride + p;
+      const T* weight = positions.weights + (plane + first_tap) * stride + p;
+      for (int64_t tap = first_tap; tap < last_tap; ++tap, row += channels, pixel += stride, weight += stride) {
+        if (pixel[0] < 0) {
+          for (int64_t i = 0; i < n; ++i) row[i] = weight[0];
+        } else {
+          combine(origin + pixel[0] * row_size, origin + pixel[entries] * row_size, origin + pixel[2 * entries] * row_size,
+                  origin + pixel[3 * entries] * row_size, weight[0], weight[entries], weight[2 * entries],
+                  weight[3 * entries], n, row);
         }
-        combine(image + positions.pixel[0][e] * s.channels + c, image + positions.pixel[1][e] * s.channels + c,
-                image + positions.pixel[2][e] * s.channels + c, image + positions.pixel[3][e] * s.channels + c, w0,
-                positions.weight[1][e], positions.weight[2][e], positions.weight[3][e], n, row);
       }
-      c = segment.last;
     }
-  }
-  for (int64_t p = count; p < padded; ++p) {
-    for (int64_t i = 0; i < width; ++i) to[p * to_stride + i] = T(0);
+    c = segment.last;
   }
 }
 
@@ -194,11 +194,11 @@ static void scatter(const Shape& s, const Positions<T>& positions, int64_t count
       const T* grad = grad_columns + p * stride + segment.group * group_stride + (c - segment.group * per_group);
       for (int64_t tap = 0; tap < taps; ++tap, grad += per_group) {
         const int64_t e = (segment.deformable_group * taps + tap) * positions.stride + p;
-        if (positions.pixel[0][e] < 0) continue;
+        if (positions.pixels[e] < 0) continue;
         for (int i = 0; i < 4; ++i) {
-          const T weight = positions.weight[i][e];
+          const T weight = positions.weights[i * positions.entries + e];
           // 0 also where the corner does not count, and stands for another one
-          if (weight != T(0)) add(weight, grad, n, grad_image + positions.pixel[i][e] * s.channels + c);
+          if (weight != T(0)) add(weight, grad, n, grad_image + positions.pixels[i * positions.entries + e] * s.channels + c);
         }
       }
     }
