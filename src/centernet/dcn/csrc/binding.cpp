@@ -10,16 +10,26 @@
 
 #include <ATen/Parallel.h>
 
+#if defined(DCN_CUDA)
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/DeviceGuard.h>
+#endif
+
+#include <algorithm>
 #include <vector>
 
+#include "columns_run.h"
 #include "cpu.h"
 
 namespace {
 
+using centernet::dcn::ColumnData;
 using centernet::dcn::Gradients;
+using centernet::dcn::Kind;
 using centernet::dcn::Layout;
 using centernet::dcn::Shape;
 using centernet::dcn::Threads;
+using centernet::dcn::Work;
 
 #ifdef DCN_TORCH_2
 #define DCN_CHECK TORCH_CHECK
@@ -27,12 +37,14 @@ using centernet::dcn::Threads;
 template <typename T>
 T* data_of(const at::Tensor& tensor) { return tensor.data_ptr<T>(); }
 int64_t thread_count() { return at::get_num_threads(); }
+at::ScalarType type_of(const at::Tensor& tensor) { return tensor.scalar_type(); }
 #else
 #define DCN_CHECK AT_CHECK
 #define DCN_DISPATCH(tensor, name, ...) AT_DISPATCH_FLOATING_TYPES((tensor).type(), name, __VA_ARGS__)
 template <typename T>
 T* data_of(const at::Tensor& tensor) { return tensor.data<T>(); }
 int64_t thread_count() { return at::get_max_threads(); }
+at::ScalarType type_of(const at::Tensor& tensor) { return tensor.type().scalarType(); }
 #endif
 
 // torch's own threads: a second pool beside it would compete for the same cores.
@@ -94,9 +106,136 @@ bool is_channels_last(const at::Tensor& tensor) {
 }
 #endif
 
+// --- By column matrices: on CUDA, and on the CPU for the tests ---
+
+const int64_t kColumnBytes = 256 << 20;  // of the column matrices in memory at a time, unless one image needs more
+
+void run_columns(Work work, const ColumnData& data, const at::Tensor& input, bool wide) {
+  const at::ScalarType type = type_of(input);
+  DCN_CHECK(type == at::kHalf || type == at::kFloat || type == at::kDouble, "expected float16, float32 or float64");
+  const Kind kind = type == at::kHalf ? centernet::dcn::kFloat16 : type == at::kFloat ? centernet::dcn::kFloat32
+                                                                                      : centernet::dcn::kFloat64;
+  const char* error = nullptr;
+  if (input.is_cuda()) {
+#if defined(DCN_CUDA)
+    cudaStream_t stream = at::cuda::getCurrentCUDAStream();
+    error = centernet::dcn::run_on_cuda(work, kind, data, stream);
+#else
+    error = "built without CUDA";
+#endif
+  } else {
+    error = centernet::dcn::run_on_host(work, kind, data, wide);
+  }
+  DCN_CHECK(error == nullptr, "deformable convolution: ", error ? error : "");
+}
+
+// The tensors of one call as column matrices see them, and the images that are taken at a time.
+struct ColumnCall {
+  Shape s;
+  at::Tensor input, offset, mask, weight;  // weight: [groups, outputs of a group, channels of a group * taps]
+  int64_t at_once;
+
+  ColumnCall(const Shape& shape, const at::Tensor& in, const at::Tensor& offsets, const at::Tensor& masks, const at::Tensor& w)
+      : s(shape), input(in.contiguous()), offset(offsets.contiguous()), mask(masks.contiguous()),
+        weight(w.contiguous().view({s.groups, s.out_channels / s.groups, s.channels / s.groups * taps_of(s)})) {
+    const int64_t bytes = s.channels * taps_of(s) * out_pixels_of(s) * (type_of(in) == at::kDouble ? 8 : 4);
+    at_once = std::min(std::max<int64_t>(kColumnBytes / std::max<int64_t>(bytes, 1), 1), s.batch);
+  }
+
+  at::Tensor empty_columns() const {
+    return at::empty({at_once, s.groups, s.channels / s.groups * taps_of(s), out_pixels_of(s)}, input.options());
+  }
+
+  // `count` images from `first` on, without any result.
+  ColumnData data(int64_t first, int64_t count) const {
+    ColumnData data = {s, count, input.narrow(0, first, count).data_ptr(), offset.narrow(0, first, count).data_ptr(),
+                       mask.narrow(0, first, count).data_ptr(), nullptr, nullptr, nullptr, nullptr, nullptr};
+    return data;
+  }
+};
+
+at::Tensor columns_forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+                           const at::Tensor& weight, const at::Tensor& bias, const std::vector<int64_t>& sizes, bool wide) {
+  const Shape s = shape_of(input, offset, mask, weight, sizes);
+  const at::Tensor output = at::empty({s.batch, s.out_channels, s.out_height, s.out_width}, input.options());
+  if (s.batch == 0) return output;
+  const ColumnCall call(s, input, offset, mask, weight);
+  const at::Tensor columns = call.empty_columns();
+  const at::Tensor products = output.view({s.batch, s.groups, s.out_channels / s.groups, out_pixels_of(s)});
+  for (int64_t first = 0; first < s.batch; first += call.at_once) {
+    const int64_t count = std::min(call.at_once, s.batch - first);
+    ColumnData data = call.data(first, count);
+    data.columns = columns.data_ptr();
+    run_columns(centernet::dcn::kSample, data, input, wide);
+    for (int64_t i = 0; i < count; ++i) {
+      at::Tensor product = products[first + i];
+      at::bmm_out(product, call.weight, columns[i]);
+    }
+  }
+  return bias.numel() ? output + bias.view({1, s.out_channels, 1, 1}) : output;
+}
+
+std::vector<at::Tensor> columns_backward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+                                         const at::Tensor& weight, const at::Tensor& grad_output,
+                                         const std::vector<int64_t>& sizes, const std::vector<bool>& wanted, bool wide) {
+  const Shape s = shape_of(input, offset, mask, weight, sizes);
+  std::vector<at::Tensor> results(5);
+  const ColumnCall call(s, input, offset, mask, weight);
+  // float16 is summed up in float32
+  const at::TensorOptions sums = type_of(input) == at::kHalf ? input.options().dtype(at::kFloat) : input.options();
+  const at::Tensor grads = grad_output.contiguous().view({s.batch, s.groups, s.out_channels / s.groups, out_pixels_of(s)});
+  at::Tensor grad_input, grad_weight;
+  if (wanted[0]) grad_input = at::zeros(call.input.sizes(), sums);
+  if (wanted[1]) results[1] = at::empty(call.offset.sizes(), call.offset.options());
+  if (wanted[2]) results[2] = at::empty(call.mask.sizes(), call.mask.options());
+  if (wanted[3]) grad_weight = at::zeros(call.weight.sizes(), sums);
+  if (wanted[4]) results[4] = grad_output.sum(3).sum(2).sum(0);
+  const bool positions = wanted[1] || wanted[2];
+  const at::Tensor transposed = call.weight.transpose(1, 2);
+  at::Tensor columns;
+  if (s.batch && (wanted[0] || positions || wanted[3])) columns = call.empty_columns();
+  for (int64_t first = 0; columns.defined() && first < s.batch; first += call.at_once) {
+    const int64_t count = std::min(call.at_once, s.batch - first);
+    ColumnData data = call.data(first, count);
+    if (wanted[3]) {
+      data.columns = columns.data_ptr();
+      run_columns(centernet::dcn::kSample, data, input, wide);
+      for (int64_t i = 0; i < count; ++i) {
+        grad_weight += at::bmm(grads[first + i], columns[i].transpose(1, 2)).to(type_of(grad_weight));
+      }
+    }
+    if (!wanted[0] && !positions) continue;
+    for (int64_t i = 0; i < count; ++i) {
+      at::Tensor product = columns[i];
+      at::bmm_out(product, transposed, grads[first + i]);
+    }
+    data.grad_columns = columns.data_ptr();
+    if (positions) {
+      if (wanted[1]) data.grad_offset = results[1].narrow(0, first, count).data_ptr();
+      if (wanted[2]) data.grad_mask = results[2].narrow(0, first, count).data_ptr();
+      run_columns(centernet::dcn::kPositionGradients, data, input, wide);
+    }
+    if (wanted[0]) {
+      data.grad_input = grad_input.narrow(0, first, count).data_ptr();
+      run_columns(centernet::dcn::kScatter, data, input, wide);
+    }
+  }
+  if (wanted[0]) results[0] = grad_input.to(type_of(input));
+  if (wanted[3]) results[3] = grad_weight.to(type_of(input)).view(weight.sizes());
+  return results;
+}
+
+// --- What Python calls ---
+
 at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
                    const at::Tensor& bias, const std::vector<int64_t>& sizes) {
   const Shape s = shape_of(input, offset, mask, weight, sizes);
+#if defined(DCN_CUDA)
+  if (input.is_cuda()) {
+    const c10::DeviceGuard guard(input.device());
+    return columns_forward(input, offset, mask, weight, bias, sizes, false);
+  }
+#endif
   Layout layout = centernet::dcn::kChannelsFirst;
   at::Tensor images = input, output;
 #ifdef DCN_TORCH_2
@@ -130,6 +269,12 @@ std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offs
   DCN_CHECK(grad_output.dim() == 4 && grad_output.size(0) == s.batch && grad_output.size(1) == s.out_channels &&
                 grad_output.size(2) == s.out_height && grad_output.size(3) == s.out_width,
             "grad_output does not fit the output");
+#if defined(DCN_CUDA)
+  if (input.is_cuda()) {
+    const c10::DeviceGuard guard(input.device());
+    return columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, false);
+  }
+#endif
   const at::Tensor images = input.contiguous(), offsets = offset.contiguous(), masks = mask.contiguous();
   const at::Tensor weights = weight.contiguous(), grads = grad_output.contiguous();
   std::vector<at::Tensor> results(5);
@@ -153,6 +298,21 @@ std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offs
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("forward", &forward);
   module.def("backward", &backward);
+  module.def("columns_forward", &columns_forward);
+  module.def("columns_backward", &columns_backward);
+  module.def("plan_launch", [](const std::vector<int64_t>& sizes, int64_t images) {
+    DCN_CHECK(sizes.size() == 6, "expected channels, height, width, out_height, out_width, taps");
+    const Shape s = {images, sizes[0], sizes[1], sizes[2], 1, sizes[3], sizes[4], sizes[5], 1, 1, 1, 0, 0, 1, 1, 1, 1};
+    const centernet::dcn::Launch plan = plan_launch(s, images, centernet::dcn::sampling_items(s, images));
+    return std::vector<int64_t>{plan.items, plan.blocks, plan.threads, plan.narrow};
+  });
+  module.def("has_cuda", [] {
+#ifdef DCN_CUDA
+    return true;
+#else
+    return false;
+#endif
+  });
   module.def("instruction_set", &centernet::dcn::instruction_set);
   module.def("choose_instruction_set", &centernet::dcn::choose_instruction_set);
 }
