@@ -110,6 +110,8 @@ def cuda_flags(torch_cuda, cuda_home, environment):
     nvcc = os.path.join(cuda_home, 'bin', 'nvcc') if cuda_home else None
     if nvcc is None or not os.path.exists(nvcc):
         return None, 'no nvcc was found (torch is built for CUDA {}.{})'.format(*built_for)
+    if not os.path.exists(os.path.join(cuda_home, 'include', 'cuda_runtime_api.h')):
+        return None, "{} is no whole CUDA toolkit, for it has no include/cuda_runtime_api.h; set CUDA_HOME to one".format(cuda_home)
     printed = subprocess.run([nvcc, '--version'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True).stdout
     toolkit = parse_cuda_version(printed)
     # From 11 on minor versions are compatible. Before, the operator would bring a second CUDA runtime into the process.

@@ -11,8 +11,14 @@
 #include <ATen/Parallel.h>
 
 #if defined(DCN_CUDA)
-#include <ATen/cuda/CUDAContext.h>
-#include <c10/DeviceGuard.h>
+#include <ATen/DeviceGuard.h>
+#if defined(DCN_TORCH_2)
+#include <c10/cuda/CUDAStream.h>
+using c10::cuda::getCurrentCUDAStream;
+#else
+#include <ATen/cuda/CUDAStream.h>
+using at::cuda::getCurrentCUDAStream;
+#endif
 #endif
 
 #include <algorithm>
@@ -118,7 +124,7 @@ void run_columns(Work work, const ColumnData& data, const at::Tensor& input, boo
   const char* error = nullptr;
   if (input.is_cuda()) {
 #if defined(DCN_CUDA)
-    cudaStream_t stream = at::cuda::getCurrentCUDAStream();
+    cudaStream_t stream = getCurrentCUDAStream();
     error = centernet::dcn::run_on_cuda(work, kind, data, stream);
 #else
     error = "built without CUDA";
@@ -227,6 +233,19 @@ std::vector<at::Tensor> columns_backward(const at::Tensor& input, const at::Tens
 
 // --- What Python calls ---
 
+// None for what was not wanted.
+py::list to_python(const std::vector<at::Tensor>& tensors) {
+  py::list list;
+  for (const at::Tensor& tensor : tensors) {
+    if (tensor.defined()) {
+      list.append(py::cast(tensor));
+    } else {
+      list.append(py::none());
+    }
+  }
+  return list;
+}
+
 at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
                    const at::Tensor& bias, const std::vector<int64_t>& sizes) {
   const Shape s = shape_of(input, offset, mask, weight, sizes);
@@ -260,8 +279,8 @@ at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::
   return output;
 }
 
-// Gradients of input, offset, mask, weight and bias; an undefined tensor where `wanted` is false.
-std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+// Gradients of input, offset, mask, weight and bias; None where `wanted` is false.
+py::list backward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
                                  const at::Tensor& weight, const at::Tensor& grad_output,
                                  const std::vector<int64_t>& sizes, const std::vector<bool>& wanted) {
   const Shape s = shape_of(input, offset, mask, weight, sizes);
@@ -272,7 +291,7 @@ std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offs
 #if defined(DCN_CUDA)
   if (input.is_cuda()) {
     const c10::DeviceGuard guard(input.device());
-    return columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, false);
+    return to_python(columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, false));
   }
 #endif
   const at::Tensor images = input.contiguous(), offsets = offset.contiguous(), masks = mask.contiguous();
@@ -290,7 +309,7 @@ std::vector<at::Tensor> backward(const at::Tensor& input, const at::Tensor& offs
     centernet::dcn::backward<scalar_t>(s, data_of<scalar_t>(images), data_of<scalar_t>(offsets), data_of<scalar_t>(masks),
                                        data_of<scalar_t>(weights), data_of<scalar_t>(grads), gradients, torch_threads());
   }));
-  return results;
+  return to_python(results);
 }
 
 }  // namespace
@@ -299,7 +318,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("forward", &forward);
   module.def("backward", &backward);
   module.def("columns_forward", &columns_forward);
-  module.def("columns_backward", &columns_backward);
+  module.def("columns_backward", [](const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+                                    const at::Tensor& weight, const at::Tensor& grad_output,
+                                    const std::vector<int64_t>& sizes, const std::vector<bool>& wanted, bool wide) {
+    return to_python(columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, wide));
+  });
   module.def("plan_launch", [](const std::vector<int64_t>& sizes, int64_t images) {
     DCN_CHECK(sizes.size() == 6, "expected channels, height, width, out_height, out_width, taps");
     const Shape s = {images, sizes[0], sizes[1], sizes[2], 1, sizes[3], sizes[4], sizes[5], 1, 1, 1, 0, 0, 1, 1, 1, 1};
