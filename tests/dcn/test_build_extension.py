@@ -72,8 +72,8 @@ def test_cuda_10_compiles_for_35_to_75(version):
 
 
 @pytest.mark.parametrize('version, first, last', [
-    ((9, 0), '35', '70'), ((11, 0), '35', '80'), ((11, 7), '35', '86'), ((11, 8), '50', '90'), ((12, 4), '50', '90'), ((12, 9), '50', '120'),
-    ((13, 0), '75', '120'), ((14, 1), '75', '120')])
+    ((9, 0), '35', '70'), ((11, 0), '35', '80'), ((11, 7), '35', '86'), ((11, 8), '50', '90'), ((12, 4), '50', '90'),
+    ((12, 9), '50', '120'), ((13, 0), '75', '120'), ((14, 1), '75', '120')])
 def test_other_toolkits(version, first, last):
     found = architectures(gencode_flags(version))
     assert found[0] == 'compute_{0},code=sm_{0}'.format(first)
