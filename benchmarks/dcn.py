@@ -28,6 +28,8 @@ def parse(arguments=None):
     parser.add_argument('--repeats', type=int, default=15, help='calls of each, of which the shortest counts (default: 15)')
     parser.add_argument('--spread', type=float, default=2., help="the offsets' standard deviation in pixels (default: 2)")
     parser.add_argument('--network', help='an architecture, such as dla_34: its forward pass with the operator and with the reference')
+    parser.add_argument('--processor-time', action='store_true', help='count the time on the processor, of all threads '
+                        "together, instead of the clock's: for one thread on a machine that is busy")
     parser.add_argument('--json', action='store_true', help='the figures for a machine')
     parser.add_argument('--memory-of', help=argparse.SUPPRESS)  # the process that measures one implementation's memory
     return parser.parse_args(arguments)
@@ -110,19 +112,23 @@ def measure_times(options):
             except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit this torch
                 missing[name] = str(error)
         with torch.no_grad():
-            shortest = take_turns(calls, options.repeats)
+            shortest = take_turns(calls, options.repeats, clock_of(options))
         times.append(shortest)
     return times, missing
 
 
-def take_turns(calls, repeats):
+def clock_of(options):
+    return time.process_time if options.processor_time else time.perf_counter
+
+
+def take_turns(calls, repeats, clock):
     """Call the functions in turn; the shortest time of each, in milliseconds. The first round warms up."""
     shortest = OrderedDict((name, float('inf')) for name in calls)
     for turn in range(repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            elapsed = (time.perf_counter() - start) * 1000
+            elapsed = (clock() - start) * 1000
             if turn:
                 shortest[name] = min(shortest[name], elapsed)
     return shortest
@@ -177,7 +183,8 @@ def measure_network(options):
         return call
 
     with torch.no_grad():
-        return take_turns(OrderedDict((choice, forward(choice)) for choice in ('compiled', 'reference')), max(3, options.repeats // 3))
+        return take_turns(OrderedDict((choice, forward(choice)) for choice in ('compiled', 'reference')), max(3, options.repeats // 3),
+                          clock_of(options))
 
 
 def total(times, name):
@@ -188,7 +195,7 @@ def show(report):
     names = list(report['layers'][0]['ms'])
     print('torch {torch}, {threads} thread(s), compiled operator: {operator}\n'.format(**report))
     heading = '{:>4} {:<18}'.format('', 'layer') + ''.join('{:>13}'.format(name) for name in names) + '{:>14}'.format('ours / plain')
-    print('shortest call, ms\n' + heading)
+    print('shortest call, ms ({} time)\n'.format(report['clock']) + heading)
     rows = [(str(row['count']) + 'x', row['layer'], row['ms']) for row in report['layers']] + [('', 'all 16', report['total_ms'])]
     for count, layer, times in rows:
         ratio = '{:.2f}'.format(times['ours'] / times['plain']) if 'ours' in times else '-'
@@ -223,7 +230,8 @@ def main():
     times, missing = measure_times(options)
     memory = {name: ask_for_memory(options, name) for name in times[0]}
     report = {
-        'torch': torch.__version__, 'threads': options.threads, 'operator': compiled.description(), 'missing': missing,
+        'torch': torch.__version__, 'threads': options.threads, 'clock': 'processor' if options.processor_time else 'wall',
+        'operator': compiled.description(), 'missing': missing,
         'layers': [{'layer': '{}->{} at {}x{}'.format(layer[0], layer[1], layer[2], layer[2]), 'count': layer[3], 'ms': row,
                     'mib': {name: found[index] if found else None for name, found in memory.items()}}
                    for index, (layer, row) in enumerate(zip(LAYERS, times))],
