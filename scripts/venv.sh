@@ -6,7 +6,8 @@
 # stack (the default): the pinned stack for Python 3.6, the modern one for 3.9 to 3.13, with the test tools and this package.
 # oracle: the modern stack with torchvision instead, for the tests that compare with it. lint: the linters only.
 #
-# An environment that was made from the same locks, settings and interpreter is used again. TORCH_INDEX names the index
+# An environment that was made from the same locks, settings and interpreter is used again; where only the compiled operator's
+# source or the C++ compiler has changed, that alone is built again. CENTERNET_DCN=compiled insists on it. TORCH_INDEX names the index
 # that torch is taken from on the modern stack; what is said on the way goes to standard error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +33,7 @@ if [ "$purpose" != stack ] && [ "$stack" = pinned ]; then
 fi
 
 project=(setup.py setup.cfg pyproject.toml)
+operator=(src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
 case $purpose in
     stack)
         venv=.venv-$version
@@ -49,12 +51,15 @@ case $purpose in
         venv=.venv-lint
         locks=(requirements/lint.txt)
         project=()
+        operator=()
         ;;
     *) fail "unknown environment '$purpose': stack, oracle or lint" ;;
 esac
 venv=$PWD/$venv
 
-checksum=$("$python" - "$PWD" "${locks[@]}" ${project[@]+"${project[@]}"} scripts/venv.sh <<'PYTHON'
+# checksum_of <tool> <file>...: of the files' content, the interpreter and the checkout, and the tool's version
+checksum_of() {
+    "$python" - "$PWD:$1" "${@:2}" <<'PYTHON'
 import hashlib
 import os
 import sys
@@ -65,11 +70,16 @@ for name in sys.argv[2:]:
         digest.update(file.read())
 print(digest.hexdigest())
 PYTHON
-)
+}
+
+checksum=$(checksum_of '' "${locks[@]}" ${project[@]+"${project[@]}"} scripts/venv.sh)
+compiler=$("${CXX:-g++}" --version 2>/dev/null | head -n 1 || true)
+built=$(checksum_of "$compiler" ${operator[@]+"${operator[@]}"})
 
 is_whole() { [ "$(cat "$venv/made-from" 2>/dev/null)" = "$checksum" ] && "$venv/bin/python" -c '' 2>/dev/null; }
+is_built() { [ "$(cat "$venv/built-from" 2>/dev/null)" = "$built" ]; }
 
-if is_whole; then
+if is_whole && is_built; then
     echo "$venv"
     exit
 fi
@@ -91,7 +101,7 @@ echo $$ >"$lock/pid"
 trap 'rm -rf "$lock"' EXIT
 trap 'exit 130' INT TERM
 
-if is_whole; then
+if is_whole && is_built; then
     echo "$venv"
     exit
 fi
@@ -127,6 +137,19 @@ install_torch() {
     pip_install -r "$requirements"
 }
 
+# The package itself, with the compiled operator where it can be built.
+build() {
+    if [ "$purpose" = lint ]; then return; fi
+    if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # that is about running
+    say "installing this package and compiling its operator"
+    pip_install --no-deps --no-build-isolation --no-index -e .
+    "$venv/bin/python" - >&2 <<'PYTHON'
+from centernet.dcn import compiled
+
+print('venv: deformable convolution: ' + (compiled.description() or 'in plain torch, because ' + str(compiled.MISSING)))
+PYTHON
+}
+
 install() {
     say "making $venv for Python $version"
     rm -rf "$venv"
@@ -156,7 +179,7 @@ install() {
             fi
             ;;
     esac
-    pip_install --no-deps --no-build-isolation --no-index -e .
+    build
     "$venv/bin/python" -m pip check --disable-pip-version-check >"$log" 2>&1 || {
         cat "$log" >&2
         return 1
@@ -166,11 +189,12 @@ install() {
 set +e # an 'if' would switch it off inside
 (
     set -e
-    install
+    if is_whole; then build; else install; fi
 )
 status=$?
 set -e
 [ $status = 0 ] || fail "$venv could not be completed, for the reason above; the next call starts afresh"
 echo "$checksum" >"$venv/made-from"
+echo "$built" >"$venv/built-from"
 say "ready: $venv"
 echo "$venv"

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from centernet.dcn import deform_conv2d
+from centernet.dcn.arguments import check_arguments
+from centernet.dcn.reference import deform_conv2d_reference
 
 try:
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
@@ -14,6 +15,13 @@ except (ImportError, RuntimeError):  # RuntimeError: a torchvision that does not
 
 needs_torchvision = pytest.mark.skipif(
     torchvision_deform_conv2d is None, reason='no torchvision with deform_conv2d beside this torch (".ci/run oracle" has one)')
+
+
+def deform_conv2d(input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, deformable_groups=1):
+    """The public function, but always with the reference."""
+    shape = check_arguments(input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups)
+    return deform_conv2d_reference(input, offset, mask, weight, bias, shape)
+
 
 CASES = [
     # batch, in, out, height, width, kernel, stride, padding, dilation, groups, deformable_groups

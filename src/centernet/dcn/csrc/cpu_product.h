@@ -1,0 +1,223 @@
+// Part of cpu_kernels.h: the matrix product and the layouts it needs.
+#include "cpu.h"
+
+#define DCN_INLINE static inline __attribute__((always_inline))
+
+namespace centernet {
+namespace dcn {
+namespace DCN_ISA {
+
+typedef float Float4 __attribute__((vector_size(16)));
+typedef float Floats __attribute__((vector_size(DCN_VECTOR_BYTES)));
+typedef double Doubles __attribute__((vector_size(DCN_VECTOR_BYTES)));
+template <typename T> struct Vector;
+template <> struct Vector<float> { typedef Floats type; };
+template <> struct Vector<double> { typedef Doubles type; };
+
+template <typename T>
+DCN_INLINE constexpr int64_t lanes() { return DCN_VECTOR_BYTES / sizeof(T); }
+
+template <typename V, typename T>
+DCN_INLINE V load(const T* from) {
+  V v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <typename V, typename T>
+DCN_INLINE void store(T* to, V v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
+// --- The matrix product. A block of Rows x Panels vectors stays in registers while the depth runs by. Blocks are built by
+// --- recursion, because not every compiler keeps an array of vectors in registers.
+
+template <typename T, int Panels>
+struct Row {
+  typedef typename Vector<T>::type V;
+  Row<T, Panels - 1> before;
+  V last;
+
+  DCN_INLINE void read(Row& r, const T* from) {
+    Row<T, Panels - 1>::read(r.before, from);
+    r.last = load<V>(from + (Panels - 1) * lanes<T>());
+  }
+  DCN_INLINE void write(const Row& r, T* to) {
+    Row<T, Panels - 1>::write(r.before, to);
+    store(to + (Panels - 1) * lanes<T>(), r.last);
+  }
+  DCN_INLINE void add(Row& r, T factor, const Row& b) {
+    Row<T, Panels - 1>::add(r.before, factor, b.before);
+    r.last += factor * b.last;
+  }
+};
+
+template <typename T>
+struct Row<T, 0> {
+  DCN_INLINE void read(Row&, const T*) {}
+  DCN_INLINE void write(const Row&, T*) {}
+  DCN_INLINE void add(Row&, T, const Row&) {}
+};
+
+template <typename T, int Rows, int Panels>
+struct Block {
+  Block<T, Rows - 1, Panels> above;
+  Row<T, Panels> row;
+
+  DCN_INLINE void read(Block& block, const T* from, int64_t stride) {
+    Block<T, Rows - 1, Panels>::read(block.above, from, stride);
+    Row<T, Panels>::read(block.row, from + (Rows - 1) * stride);
+  }
+  DCN_INLINE void write(const Block& block, T* to, int64_t stride) {
+    Block<T, Rows - 1, Panels>::write(block.above, to, stride);
+    Row<T, Panels>::write(block.row, to + (Rows - 1) * stride);
+  }
+  DCN_INLINE void step(Block& block, const T* a, int64_t stride, const Row<T, Panels>& b) {
+    Block<T, Rows - 1, Panels>::step(block.above, a, stride, b);
+    Row<T, Panels>::add(block.row, a[(Rows - 1) * stride], b);
+  }
+};
+
+template <typename T, int Panels>
+struct Block<T, 0, Panels> {
+  DCN_INLINE void read(Block&, const T*, int64_t) {}
+  DCN_INLINE void write(const Block&, T*, int64_t) {}
+  DCN_INLINE void step(Block&, const T*, int64_t, const Row<T, Panels>&) {}
+};
+
+template <typename T, int Panels>
+static void multiply_panel(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+                           int64_t b_stride, const T* start, int64_t start_stride, T* c, int64_t c_stride) {
+  typedef Block<T, DCN_ROWS, Panels> B;
+  for (int64_t r = 0; r < rows; r += DCN_ROWS) {
+    B block;
+    B::read(block, start + r * start_stride, start_stride);
+    const T* factors = a + r * a_row;
+    const T* values = b;
+    for (int64_t k = 0; k < depth; ++k) {
+      Row<T, Panels> row;
+      Row<T, Panels>::read(row, values);
+      B::step(block, factors, a_row, row);
+      factors += a_depth;
+      values += b_stride;
+    }
+    B::write(block, c + r * c_stride, c_stride);
+  }
+}
+
+template <typename T>
+static void multiply(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+                     int64_t b_stride, int64_t packed_depth, const T* start, int64_t start_stride, T* c,
+                     int64_t c_stride) {
+  const int64_t panel = 2 * lanes<T>();
+  for (int64_t j = 0; j < columns; j += panel) {
+    const T* values = b_stride ? b + j : b + j * packed_depth;
+    if (columns - j >= panel) {
+      multiply_panel<T, 2>(rows, depth, a, a_row, a_depth, values, b_stride ? b_stride : panel, start + j, start_stride,
+                           c + j, c_stride);
+    } else {
+      multiply_panel<T, 1>(rows, depth, a, a_row, a_depth, values, b_stride ? b_stride : lanes<T>(), start + j,
+                           start_stride, c + j, c_stride);
+    }
+  }
+}
+
+// --- Transposition ---
+
+DCN_INLINE void transpose4(const float* from, int64_t stride, float* to0, float* to1, float* to2, float* to3) {
+  const Float4 a = load<Float4>(from), b = load<Float4>(from + stride);
+  const Float4 c = load<Float4>(from + 2 * stride), d = load<Float4>(from + 3 * stride);
+#if defined(__clang__)
+  const Float4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Float4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  store(to0, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+  store(to1, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+  store(to2, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+  store(to3, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+#else
+  typedef int Int4 __attribute__((vector_size(16)));
+  const Int4 low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+  const Float4 ab_low = __builtin_shuffle(a, b, low), ab_high = __builtin_shuffle(a, b, high);
+  const Float4 cd_low = __builtin_shuffle(c, d, low), cd_high = __builtin_shuffle(c, d, high);
+  store(to0, __builtin_shuffle(ab_low, cd_low, first));
+  store(to1, __builtin_shuffle(ab_low, cd_low, second));
+  store(to2, __builtin_shuffle(ab_high, cd_high, first));
+  store(to3, __builtin_shuffle(ab_high, cd_high, second));
+#endif
+}
+
+DCN_INLINE void transpose4(const double* from, int64_t stride, double* to0, double* to1, double* to2, double* to3) {
+  for (int i = 0; i < 4; ++i) {
+    to0[i] = from[i * stride];
+    to1[i] = from[i * stride + 1];
+    to2[i] = from[i * stride + 2];
+    to3[i] = from[i * stride + 3];
+  }
+}
+
+template <typename T>
+static void transpose(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride) {
+  const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  // Long runs along the side that is spread out in memory: all rows of a tile, else a cache line of the destination.
+  const int64_t run = from_stride < to_stride ? rows : 16;
+  for (int64_t first = 0; first < rows; first += run) {
+    const int64_t last = first + run < rows ? first + run : rows;
+    for (int64_t c = 0; c < whole_columns; c += 4) {
+      T* line = to + c * to_stride;
+      for (int64_t r = first; r < (last < whole_rows ? last : whole_rows); r += 4) {
+        transpose4(from + r * from_stride + c, from_stride, line + r, line + to_stride + r, line + 2 * to_stride + r,
+                   line + 3 * to_stride + r);
+      }
+    }
+    for (int64_t r = first; r < last; ++r) {
+      for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
+        to[c * to_stride + r] = from[r * from_stride + c];
+      }
+    }
+  }
+}
+
+// Walks the rows of a packed panel in the order of the weight's memory: channel by channel, and tap by tap within.
+template <typename T>
+struct PackedRows {
+  T* panel;
+  int64_t channels, taps, width, channel, tap;
+
+  DCN_INLINE T* next(PackedRows& r) {
+    T* row = r.panel + (r.tap * r.channels + r.channel) * r.width;
+    if (++r.tap == r.taps) {
+      r.tap = 0;
+      ++r.channel;
+    }
+    return row;
+  }
+};
+
+template <typename T>
+static void pack(const T* weight, int64_t outputs, int64_t channels, int64_t taps, int64_t first, int64_t last, T* to) {
+  const int64_t depth = channels * taps, panel = 2 * lanes<T>();
+  for (int64_t j = first; j < last; j += panel) {
+    const int64_t width = last - j < panel ? lanes<T>() : panel;
+    for (int64_t o = 0; o < width; o += 4) {
+      const T* from = weight + (j + o) * depth;
+      const int64_t valid = outputs - j - o;
+      PackedRows<T> rows = {to + j * depth + o, channels, taps, width, 0, 0};
+      int64_t k = 0;
+      for (; valid >= 4 && k + 4 <= depth; k += 4) {
+        T* to0 = PackedRows<T>::next(rows);
+        T* to1 = PackedRows<T>::next(rows);
+        T* to2 = PackedRows<T>::next(rows);
+        T* to3 = PackedRows<T>::next(rows);
+        transpose4(from + k, depth, to0, to1, to2, to3);
+      }
+      for (; k < depth; ++k) {
+        T* row = PackedRows<T>::next(rows);
+        for (int64_t i = 0; i < 4 && o + i < width; ++i) row[i] = i < valid ? from[i * depth + k] : T(0);
+      }
+    }
+  }
+}
+
+}  // namespace DCN_ISA
+}  // namespace dcn
+}  // namespace centernet
