@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 
 from . import __version__
 from .commands import eval_pth, sample
@@ -33,7 +34,9 @@ def main(argv=None):
     handler = _log_to_stderr()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return arguments.run(arguments)
     except UserError as error:
         _complain('error: {}'.format(' '.join(str(error).split())))
         return 2
@@ -75,6 +78,10 @@ def _log_to_stderr():
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     return handler
+
+
+def _warn(message, *_, **__):
+    _complain('warning: {}'.format(' '.join(str(message).split())))
 
 
 def _complain(message):
