@@ -5,14 +5,15 @@ the cores, all wait for the thread that is not running, and they are slower than
 small layers (docs/threads.md). No fixed number is right on a machine that is shared, so the batches tell.
 """
 
-_RETRY, _LONGEST_RETRY = 16, 256
+#: after how many batches the slower setting gets another try: at first, and at the latest
+_FIRST_RETRY, _LAST_RETRY = 4, 128
 
 
 class ThreadChooser:
     """Decides between one thread and ``threads``, batch by batch, by what the batches cost.
 
-    The first two batches warm up the two settings, the next two compare them. From then on the faster one runs, and the other has
-    a batch in 16 to show that things have changed; each time it loses badly, it waits twice as long for its next one.
+    The first two batches warm up the two settings, the next two compare them. From then on the faster one runs, and the other is
+    given a batch now and then: after 4, and each time that it loses after twice as many as the time before, up to 128.
 
     Args:
         threads: at least 2.
@@ -23,8 +24,8 @@ class ThreadChooser:
         self.batches = dict.fromkeys(self.settings, 0)
         self._cost = {}
         self._count = 0
-        self._interval = _RETRY
-        self._next_try = 4 + _RETRY
+        self._interval = _FIRST_RETRY
+        self._next_try = 4 + _FIRST_RETRY
 
     def choose(self) -> int:
         """The number of threads for the next batch."""
@@ -40,15 +41,13 @@ class ThreadChooser:
         self._count += 1
         if self._count <= 2:
             return
-        rival = self._cost.get(self._other(threads))
-        if self._count > 4 and self._count > self._next_try:  # this one was a try
-            lost = cost > 1.5 * rival
-            self._interval = min(2 * self._interval, _LONGEST_RETRY) if lost else _RETRY
+        is_try = self._count > self._next_try
+        known = self._cost.get(threads)
+        self._cost[threads] = cost if known is None or is_try else 0.7 * known + 0.3 * cost
+        if is_try:
+            won = cost < self._cost[self._other(threads)]
+            self._interval = _FIRST_RETRY if won else min(2 * self._interval, _LAST_RETRY)
             self._next_try = self._count + self._interval
-            self._cost[threads] = cost
-        else:
-            known = self._cost.get(threads)
-            self._cost[threads] = cost if known is None else 0.7 * known + 0.3 * cost
 
     def _other(self, setting):
         return self.settings[1] if setting == self.settings[0] else self.settings[0]
