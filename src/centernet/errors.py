@@ -31,3 +31,11 @@ class OutputError(UserError):
 
 class OptionError(UserError):
     """Options contradict each other or are out of range."""
+
+
+class ModelError(UserError):
+    """An ONNX file cannot be read or run, or is no detector of this form."""
+
+
+class ModelError(UserError):
+    """An ONNX model cannot be read, or has not the form that is asked of it."""

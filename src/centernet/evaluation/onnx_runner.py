@@ -1,0 +1,231 @@
+"""ONNX files as runners: any file with one image input and the outputs hm, wh and reg.
+
+Files for ATC and for TensorRT-CenterNet have an operator that no onnxruntime knows; they run through a translation: to ONNX's
+DeformConv where onnxruntime has it (>= 1.26), else to standard operators of opset 11.
+"""
+
+import os
+from typing import Any, Dict, Optional, Tuple, Union
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from ..detection import Heads
+from ..device import available_cpus
+from ..errors import DeviceError, ModelError, OptionError
+from ..files import sha256
+from . import onnx_operators
+
+#: outputs are found by these names, never by their place
+HEADS = ('hm', 'wh', 'reg')
+DOWN_RATIO = 4
+#: onnxruntime's version as a tuple of two integers
+RUNTIME_VERSION = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
+#: the first onnxruntime whose DeformConv was found right (the operator came with 1.25)
+HAS_DEFORM_CONV = RUNTIME_VERSION >= (1, 26)
+_NUMBERS = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(double)': np.float64}
+
+
+class OnnxRunner:
+    """A network in onnxruntime; see :mod:`centernet.evaluation.runners` for the face that all runners share.
+
+    Args:
+        model: path of the file, or a model in memory.
+        device: ``auto`` (the first GPU if onnxruntime can use one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads of one operator; None takes the cores this process may use.
+
+    Attributes:
+        classes: channels of the heat map.
+        input_size: (height, width) that the file is fixed to, or None where it takes any.
+        batch_size: images that the file is fixed to, or None. Any number of images can be given all the same.
+        translated: the custom operator that was replaced to run the file, or None.
+        metadata: what the file says about itself, text by name.
+
+    Raises:
+        ModelError: the file is missing or damaged, has other inputs or outputs, or operators that cannot be run.
+        DeviceError: the device is unknown, or onnxruntime cannot use it.
+    """
+
+    def __init__(self, model: Union[str, onnx.ModelProto], device: str = 'auto', threads: Optional[int] = None) -> None:
+        self.path = None if isinstance(model, onnx.ModelProto) else os.fspath(model)
+        self._name = self.path or 'the model'
+        self._threads = available_cpus() if threads is None else threads
+        provider, self._device = _provider(device)
+        proto = model if self.path is None else read_model(self.path)
+        self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        self._sha256 = None if self.path is None else sha256(self.path)
+        self.translated, runnable = self._runnable(proto)
+        del proto
+        self._session = self._start(runnable, provider, auto=device == 'auto')
+        del runnable
+        self._input, self._dtype, shape = self._find_input()
+        self.batch_size, self.input_size = _fixed(shape[0]), None
+        sides = tuple(map(_fixed, shape[2:]))
+        if None not in sides:
+            self.input_size = sides
+        elif sides != (None, None):
+            raise ModelError('{}: one side of its input {} is fixed and the other is not'.format(self._name, list(shape)))
+        self.classes = self._check_outputs()
+
+    def __call__(self, images: np.ndarray) -> Heads:
+        """float32 array or tensor [N, 3, H, W] -> Heads, float32 on the CPU.
+
+        Raises:
+            OptionError: the images are of another size than the file is fixed to.
+            ModelError: onnxruntime fails, or an output has the wrong shape.
+        """
+        images = np.asarray(images)
+        size = tuple(images.shape[2:])
+        if self.input_size is not None and size != self.input_size:
+            raise OptionError('{} takes images of {} x {} (height x width), not of {} x {}'.format(self._name, *self.input_size + size))
+        parts = [self._run(images[start:start + step]) for step in [self.batch_size or max(1, len(images))]
+                 for start in range(0, len(images), step)]
+        return Heads(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts)))
+
+    def identity(self) -> Dict[str, Any]:
+        """What decides the output."""
+        return {'runner': 'onnxruntime', 'onnxruntime': onnxruntime.__version__, 'model_sha256': self._sha256,
+                'device_type': self._device.split(':')[0], 'translated': self.translated}
+
+    def describe(self) -> Dict[str, Any]:
+        """For people."""
+        about = {'model': self.path, 'provider': self._session.get_providers()[0], 'device': self._device, 'onnx': onnx.__version__,
+                 'metadata': self.metadata}
+        return dict(self.identity(), **(about if self._device != 'cpu' else dict(about, threads=self._threads)))
+
+    def _runnable(self, proto):
+        """(the operator that was translated or None, the path or model to start)."""
+        counts = onnx_operators.operators(proto)
+        custom = sorted(set(counts) & set(onnx_operators.CUSTOM_OPERATORS))
+        if not counts or (not custom and HAS_DEFORM_CONV):
+            return None, self.path or proto
+        changed = onnx.ModelProto()
+        changed.CopyFrom(proto)
+        try:
+            onnx_operators.to_standard(changed)
+            if HAS_DEFORM_CONV:
+                changed = onnx_operators.raise_opset(changed)
+            else:
+                changed = _lower(changed)
+        except ModelError as error:
+            raise ModelError('{}: {}'.format(self._name, error)) from error
+        return (custom or [onnx_operators.STANDARD_OPERATOR])[0], changed
+
+    def _start(self, runnable, provider, auto):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # not its advice about files
+        try:
+            session = onnxruntime.InferenceSession(runnable if isinstance(runnable, str) else runnable.SerializeToString(), options,
+                                                   providers=[provider, 'CPUExecutionProvider'][:2 if self._device != 'cpu' else 1])
+        except Exception as error:  # onnxruntime's own kinds, which have no common base
+            raise ModelError('onnxruntime {} cannot run {}: {}'.format(
+                onnxruntime.__version__, self._name, _first_line(error))) from error
+        if self._device != 'cpu' and 'CUDAExecutionProvider' not in session.get_providers():
+            if not auto:
+                raise DeviceError('{} was asked for, but onnxruntime {} could not use it: are the CUDA and cuDNN that it was built for '
+                                  'installed?'.format(self._device, onnxruntime.__version__))
+            self._device = 'cpu'
+        return session
+
+    def _find_input(self):
+        """(name, dtype, shape) of the image input."""
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelError('{} has {} inputs ({}); a detector has one, the image'.format(
+                self._name, len(inputs), ', '.join(item.name for item in inputs)))
+        item = inputs[0]
+        if item.type not in _NUMBERS or len(item.shape) != 4 or _fixed(item.shape[1]) not in (3, None):
+            raise ModelError('{}: its input {} is {} {}; an image batch is float [N, 3, H, W]'.format(
+                self._name, item.name, item.type, list(item.shape)))
+        return item.name, _NUMBERS[item.type], item.shape
+
+    def _check_outputs(self):
+        """Look for the heads by name; returns the number of classes."""
+        outputs = {item.name: item for item in self._session.get_outputs()}
+        missing = [name for name in HEADS if name not in outputs]
+        if missing:
+            raise ModelError('{} has no output {}: a detector has hm, wh and reg, this one has {}'.format(
+                self._name, ' or '.join(missing), ', '.join(outputs)))
+        for name in HEADS:
+            shape, kind = outputs[name].shape, outputs[name].type
+            if kind not in _NUMBERS or (shape and (len(shape) != 4 or (name != 'hm' and _fixed(shape[1]) not in (2, None)))):
+                raise ModelError('{}: its output {} is {} {}; {}'.format(
+                    self._name, name, kind, list(shape), 'a heat map is float [N, classes, H/4, W/4]' if name == 'hm'
+                    else 'it should be float [N, 2, H/4, W/4]'))
+        shape = outputs['hm'].shape
+        if shape and _fixed(shape[1]):
+            return shape[1]
+        size = self.input_size or (128, 128)
+        return self._run(np.zeros((self.batch_size or 1, 3) + size, np.float32))[0].shape[1]
+
+    def _run(self, images):
+        """Float32 arrays hm, wh, reg of at most ``batch_size`` images; a batch that is too short is filled up with zeros."""
+        count = len(images)
+        if self.batch_size and count < self.batch_size:
+            images = np.concatenate([images, np.zeros((self.batch_size - count,) + images.shape[1:], images.dtype)])
+        try:
+            found = self._session.run(list(HEADS), {self._input: np.ascontiguousarray(images, self._dtype)})
+        except Exception as error:
+            raise ModelError('onnxruntime {} failed while running {}: {}'.format(
+                onnxruntime.__version__, self._name, _first_line(error))) from error
+        height, width = images.shape[2] // DOWN_RATIO, images.shape[3] // DOWN_RATIO
+        for name, array in zip(HEADS, found):
+            channels = array.shape[1] if name == 'hm' and array.ndim == 4 else 2
+            if array.shape != (len(images), channels, height, width):
+                raise ModelError('{}: for an input {} its output {} has the shape {}, not {}'.format(
+                    self._name, list(images.shape), name, list(array.shape), [len(images), channels, height, width]))
+        return [array[:count].astype(np.float32, copy=False) for array in found]
+
+
+def read_model(path: str) -> onnx.ModelProto:
+    """Read an ONNX file, with the tensors that it keeps in files beside it.
+
+    Raises:
+        ModelError: it is missing, or no ONNX file.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ModelError('there is no file {}'.format(path) if not os.path.exists(path) else '{} is not a file'.format(path))
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's own kinds, an OSError, or a missing file of weights
+        raise ModelError('{} is not an ONNX file, or is damaged: {}'.format(path, _first_line(error))) from error
+    if not model.graph.node:
+        raise ModelError('{} is not an ONNX file, or is damaged: it has no nodes'.format(path))
+    return model
+
+
+def _lower(model):
+    """For an onnxruntime without DeformConv: standard operators of opset 11."""
+    from ..export import graph, lowering
+    lowered = graph.Graph(model)
+    lowering.lower(lowered)
+    return lowered.to_model()
+
+
+def _provider(name) -> Tuple[str, str]:
+    """(execution provider, device) for ``--device``."""
+    kind, _, index = name.partition(':')
+    if kind not in ('auto', 'cpu', 'cuda') or (index and (kind != 'cuda' or not index.isdigit())) or name.endswith(':'):
+        raise DeviceError("unknown device '{}': give auto, cpu, cuda or cuda:N".format(name))
+    there = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
+    if kind == 'cpu' or (kind == 'auto' and not there):
+        return 'CPUExecutionProvider', 'cpu'
+    if not there:
+        raise DeviceError('{} was asked for, but onnxruntime {} is built without CUDA: give --device cpu, or install '
+                          'onnxruntime-gpu'.format(name, onnxruntime.__version__))
+    number = int(index or 0)
+    return ('CUDAExecutionProvider', {'device_id': number}), 'cuda:{}'.format(number)
+
+
+def _fixed(length):
+    """A side that the file fixes, as an int; None for one that has a name or nothing."""
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def _first_line(error):
+    return ' '.join((str(error).strip() or type(error).__name__).splitlines()[0].split())[:300]
