@@ -1,0 +1,1 @@
+"""A checkpoint to ONNX files: trace once, clean, and write one file per target."""

@@ -1,0 +1,90 @@
+"""Bring a graph from the opset it was traced in to a later one.
+
+onnx's own converter does not know operators outside its tables and refuses graphs with them, so the few changes that concern
+convolutional networks are made here, and a graph with anything else is refused.
+"""
+
+import numpy as np
+
+from ..errors import ModelError
+
+# Same inputs, attributes and meaning at inference from opset 7 to 22, as far as networks made of them use it.
+_STABLE = frozenset('''
+    Abs Add And AveragePool BatchNormalization Cast Ceil Concat Constant ConstantOfShape Conv ConvTranspose CumSum Div Elu Equal Erf Exp
+    Expand Flatten Floor Gather GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid Identity
+    InstanceNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mod Mul Neg Not Or PRelu Pow Range Reciprocal Relu Reshape
+    ScatterND Shape Sigmoid Sign Size Softplus Sqrt Sub Sum Tanh Tile Transpose Where
+    DeformConv DeformableConv2D DCNv2'''.split())
+
+
+def raise_opset(graph, opset):
+    """Rewrite a graph in place for a later opset of the default domain; does nothing where it has that or a later one.
+
+    Raises:
+        ModelError: an operator that is not known here, or whose old meaning has no equal.
+    """
+    if graph.opset >= opset:
+        return
+    known = _STABLE.union(*(op_types for op_types, _, _ in _CHANGES))
+    unknown = sorted({node.op_type for node in graph.nodes if not node.domain} - known)
+    if unknown:
+        raise ModelError('the graph cannot be brought from opset {} to {}: it has {}'.format(graph.opset, opset, ', '.join(unknown)))
+    for node in graph.nodes:
+        for op_types, since, change in _CHANGES:
+            if not node.domain and node.op_type in op_types and graph.opset < since <= opset:
+                change(graph, node)
+    graph.opset = opset
+
+
+def _attributes_to_inputs(*keys):
+    """A change: these attributes (name, dtype) become inputs, in this order, behind those that the node has."""
+    def change(graph, node):
+        for key, dtype in keys:
+            value = node.attributes.pop(key, None)
+            node.inputs.append('' if value is None else graph.constant('{}.{}'.format(node.outputs[0], key), np.array(value, dtype)))
+        while not node.inputs[-1]:
+            node.inputs.pop()
+    return change
+
+
+def _upsample(graph, node):
+    """Upsample has its scales as an attribute before opset 9, as an input from there on."""
+    if 'scales' in node.attributes:
+        _attributes_to_inputs(('scales', np.float32))(graph, node)
+    node.op_type = 'Resize'
+
+
+def _resize(graph, node):
+    """Before opset 11, output cell i is read at i / scale, rounded down where the mode is nearest."""
+    node.attributes.setdefault('mode', 'nearest')
+    node.attributes['coordinate_transformation_mode'] = 'asymmetric'
+    if node.attributes['mode'] == 'nearest':
+        node.attributes['nearest_mode'] = 'floor'
+    # until opset 13 the region, which this mode does not use, cannot be left out
+    node.inputs.insert(1, graph.constant(node.outputs[0] + '.roi', np.zeros(0, np.float32)))
+
+
+def _dropout(graph, node):
+    node.op_type, node.inputs, node.outputs = 'Identity', node.inputs[:1], node.outputs[:1]
+    node.attributes.clear()
+
+
+def _softmax(graph, node):
+    if node.attributes.get('axis', 1) != -1:
+        raise ModelError('{} {!r} flattens its input, which has no equal after opset 12'.format(node.op_type, node.name))
+
+
+#: operators, the opset that changed them, and how a node follows; by opset, as a node may need several
+_CHANGES = (
+    (('Upsample',), 10, _upsample),
+    (('Slice',), 10, _attributes_to_inputs(('starts', np.int64), ('ends', np.int64), ('axes', np.int64))),
+    (('TopK',), 10, _attributes_to_inputs(('k', np.int64))),
+    (('Resize',), 11, _resize),
+    (('Pad',), 11, _attributes_to_inputs(('pads', np.int64), ('value', np.float32))),
+    (('Clip',), 11, _attributes_to_inputs(('min', np.float32), ('max', np.float32))),
+    (('Dropout',), 12, _dropout),
+    (('Split',), 13, _attributes_to_inputs(('split', np.int64))),
+    (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _attributes_to_inputs(('axes', np.int64))),
+    (('Softmax', 'LogSoftmax'), 13, _softmax),
+    (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _attributes_to_inputs(('axes', np.int64))),
+)

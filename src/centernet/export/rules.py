@@ -1,0 +1,300 @@
+"""What the readers of exported files refuse or silently read wrongly, checked on the file.
+
+ATC's rules are those of its parser for DeformableConv2D, TensorRT-CenterNet's those of its onnx-tensorrt parser and of its decoder;
+where they are from is in docs/operators.md. Neither runs here, so a file that keeps the rules is not proved to convert.
+"""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import onnx
+
+from ..errors import ModelError, OptionError
+from . import dialects
+from .graph import Graph, Node, Value, load
+
+TARGETS = ('ascend', 'onnx', 'portable', 'tensorrt')
+#: the opsets that ATC reads
+ASCEND_OPSETS = (9, 16)
+#: the newest opset that onnxruntime 1.7.0 runs
+PORTABLE_OPSET = 13
+#: the order in which TensorRT-CenterNet's decoder takes the outputs
+TENSORRT_OUTPUTS = ['hm', 'reg', 'wh']
+_OPERATORS = {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2', 'onnx': 'DeformConv', 'portable': None}
+_PAIRS, _COUNTS = ('strides', 'pads', 'dilations'), ('groups', 'deformable_groups')
+_NUMBERS = ('stride', 'padding', 'dilation', 'groups', 'deformable_group')
+# Weights of more elements than this say nothing about shapes.
+_SMALL = 1024
+
+
+class Violation(NamedTuple):
+    """A rule that is broken; ``node``: the name of the node, '' where it is about the whole file."""
+
+    rule: str
+    node: str
+    message: str
+
+
+class Report(NamedTuple):
+    """True where no rule is broken. ``checked``: the rules that were looked at. ``target`` None: none applies, ``why`` says it."""
+
+    target: Optional[str]
+    checked: Tuple[str, ...]
+    violations: Tuple[Violation, ...]
+    why: str = ''
+
+    def __bool__(self) -> bool:
+        return not self.violations
+
+
+def check(path: str, target: Optional[str] = None) -> Report:
+    """Check a file against its reader's rules.
+
+    Args:
+        path: the ONNX file.
+        target: one of :data:`TARGETS`; None takes what the file's metadata or its operators say.
+
+    Raises:
+        ModelError: the file cannot be read.
+        OptionError: an unknown target.
+    """
+    return check_graph(load(path), target)
+
+
+def check_graph(graph: Graph, target: Optional[str] = None) -> Report:
+    """:func:`check` for a graph in memory."""
+    if target is not None and target not in TARGETS:
+        raise OptionError("unknown target '{}'; known: {}".format(target, ', '.join(TARGETS)))
+    target = target or target_of(graph)
+    if target is None:
+        return Report(None, (), (), 'the file does not say what it is for, and has no operator that tells')
+    violations, checked = [], []
+    for name, rule in _RULES[target]:
+        found = rule(graph, target)
+        if found is not None:
+            checked.append(name)
+            violations += [Violation(name, node, message) for node, message in found]
+    return Report(target, tuple(checked), tuple(violations))
+
+
+def target_of(graph: Graph) -> Optional[str]:
+    """What a file is for: as its metadata says, else as its operators tell, else None."""
+    said = graph.metadata.get('target')
+    if said in TARGETS:
+        return said
+    found = {node.op_type for node in graph.nodes if not node.domain}
+    return next((target for target, operator in sorted(_OPERATORS.items()) if operator in found), None)
+
+
+# Rules: (graph, target) -> list of (node name, message), or None where the rule cannot be checked here.
+
+
+def _opset(graph, target):
+    if target == 'ascend' and not ASCEND_OPSETS[0] <= graph.opset <= ASCEND_OPSETS[1]:
+        return [('', 'opset {}; ATC reads {} to {}'.format(graph.opset, *ASCEND_OPSETS))]
+    if target == 'onnx' and graph.opset < dialects.ONNX_OPSET and graph.find('DeformConv'):
+        return [('', 'opset {}; DeformConv came with {}'.format(graph.opset, dialects.ONNX_OPSET))]
+    if target == 'portable' and graph.opset > PORTABLE_OPSET:
+        return [('', 'opset {}; onnxruntime 1.7.0 runs up to {}'.format(graph.opset, PORTABLE_OPSET))]
+    return []
+
+
+def _operators(graph, target):
+    """The deformable convolutions are the target's, and everything else is ONNX's own."""
+    found = []
+    for node in graph.nodes:
+        if node.domain:
+            found.append((_name(node), '{} is of the domain {}, not of the default one'.format(node.op_type, node.domain)))
+        elif dialects.spelling(node):
+            if node.op_type != _OPERATORS[target]:
+                found.append((_name(node), '{} is not for this target{}'.format(
+                    node.op_type, '; {} is'.format(_OPERATORS[target]) if _OPERATORS[target] else ', which has standard operators only')))
+        elif not _is_standard(node, graph.opset):
+            found.append((_name(node), '{} is no operator of opset {}'.format(node.op_type, graph.opset)))
+    return found
+
+
+def _inputs(graph, target):
+    """Deformable convolutions have all their inputs, and their weights are stored."""
+    found = []
+    names = {'ascend': ('x', 'weight', 'offsets', 'bias'), 'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias')}[target]
+    for node in graph.find(_OPERATORS[target]):
+        given = [name for name in node.inputs if name]
+        if len(given) < len(node.inputs) or not len(names) - (target == 'ascend') <= len(given) <= len(names):
+            found.append((_name(node), '{} inputs; it takes {}'.format(len(given), ', '.join(names))))
+            continue
+        for name, value in zip(names, node.inputs):
+            if name in ('weight', 'bias') and value not in graph.initializers:
+                found.append((_name(node), 'its {} {} is not an initializer'.format(name, value)))
+            elif name in ('weight', 'bias') and graph.initializers[value].dtype != np.float32:
+                found.append((_name(node), 'its {} {} is {}, not float32'.format(name, value, graph.initializers[value].dtype)))
+    return found
+
+
+def _ascend_attributes(graph, _target):
+    found = []
+    for node in graph.find('DeformableConv2D'):
+        for key in _PAIRS:
+            value = node.attributes.get(key)
+            if isinstance(value, int):
+                found.append((_name(node), '{} is the number {}: ATC skips it and takes its default; a list of two is read'.format(
+                    key, value)))
+            elif not isinstance(value, list) or len(value) != 2 or not all(isinstance(item, int) for item in value):
+                found.append((_name(node), '{} is {}; ATC takes a list of two whole numbers'.format(key, _show(value))))
+        if node.attributes.get('groups') != 1 or not isinstance(node.attributes.get('groups'), int):
+            found.append((_name(node), "groups is {}; it has to be written as 1 (ATC's default is 0)".format(
+                _show(node.attributes.get('groups')))))
+        value = node.attributes.get('deformable_groups')
+        if not isinstance(value, int) or value < 1:
+            found.append((_name(node), 'deformable_groups is {}; ATC takes a whole number of at least 1'.format(_show(value))))
+        found += _unknown(node, _PAIRS + _COUNTS)
+    return found
+
+
+def _tensorrt_attributes(graph, _target):
+    found = []
+    for node in graph.find('DCNv2'):
+        for key in _NUMBERS:
+            value = node.attributes.get(key)
+            if not isinstance(value, int):
+                found.append((_name(node), '{} is {}; the parser takes a number'.format(key, _show(value))))
+        found += _unknown(node, _NUMBERS)
+    return found
+
+
+def _offsets(graph, target):
+    """Offsets have as many channels as the taps need, and the size of the output."""
+    shapes = _shapes(graph)
+    found = []
+    for node in graph.find(_OPERATORS[target]):
+        try:
+            c = dialects.read(graph, node)
+        except ModelError:
+            continue  # the rules about inputs and attributes say it
+        if c.kernel is None:
+            continue
+        taps = c.deformable_groups * c.kernel[0] * c.kernel[1]
+        output = shapes.get(c.output)
+        for value, channels in ((c.packed, 3 * taps), (c.offset, 2 * taps), (c.mask, taps)):
+            if not value:
+                continue
+            shape = shapes.get(value)
+            if not shape or len(shape) != 4 or not isinstance(shape[1], int):
+                found.append((_name(node), 'how many channels {} has cannot be told from the file'.format(value)))
+            elif shape[1] != channels:
+                found.append((_name(node), '{} has {} channels; {} taps in {} deformable groups need {}'.format(
+                    value, shape[1], c.kernel[0] * c.kernel[1], c.deformable_groups, channels)))
+            elif output and shape[2:] != output[2:]:
+                found.append((_name(node), '{} is {} x {}, the output {} x {}'.format(*(value,) + shape[2:] + output[2:])))
+    return found
+
+
+def _batch(graph, target):
+    found = []
+    for value in graph.inputs:
+        if value.shape is None or not all(isinstance(side, int) and side > 0 for side in value.shape):
+            found.append(('', 'the input {} is {}; every side has to be fixed'.format(value.name, _show(value.shape))))
+        elif target == 'tensorrt' and value.shape[0] != 1:
+            found.append(('', 'a batch of {}; the parser\'s operator takes 1'.format(value.shape[0])))
+    return found
+
+
+def _outputs(graph, target):
+    names = graph.output_names()
+    if target == 'tensorrt' and names != TENSORRT_OUTPUTS:
+        return [('', 'the outputs are {}; the decoder takes {}, in this order'.format(', '.join(names), ', '.join(TENSORRT_OUTPUTS)))]
+    return []
+
+
+def _folded(graph, _target):
+    """No BatchNormalization is left that belongs into the convolution before it."""
+    producers = graph.producers()
+    found = []
+    for node in graph.find('BatchNormalization'):
+        before = producers.get(node.input(0))
+        if before is not None and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before)):
+            found.append((_name(node), 'a BatchNormalization that belongs into {} before it: centernet modify folds it'.format(
+                _name(before))))
+    return found
+
+
+def _checker(graph, _target):
+    """ONNX's own checker, with an ordinary convolution in place of each operator that it cannot know."""
+    if graph.opset > onnx.defs.onnx_opset_version():
+        return None
+    model = _with_plain_convolutions(graph)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        return [('', ' '.join(str(error).split())[:300])]
+    return []
+
+
+_COMMON = (('opset', _opset), ('operators', _operators), ('folded', _folded), ('checker', _checker))
+_RULES = {
+    'ascend': _COMMON + (('inputs', _inputs), ('attributes', _ascend_attributes), ('offsets', _offsets), ('batch', _batch)),
+    'tensorrt': _COMMON + (('inputs', _inputs), ('attributes', _tensorrt_attributes), ('offsets', _offsets), ('batch', _batch),
+                           ('outputs', _outputs)),
+    'onnx': _COMMON + (('offsets', _offsets),),
+    'portable': _COMMON,
+}
+
+
+def _with_plain_convolutions(graph, everything=False):
+    """An onnx.ModelProto of the graph's structure, without its large weights (they become inputs of the same shape).
+
+    Operators that ONNX does not have become convolutions with the same output's shape; DeformConv too, where ``everything``.
+    """
+    plain = graph.copy()
+    for node, place in [(node, place) for place, node in enumerate(plain.nodes) if dialects.spelling(node)]:
+        if node.op_type == 'DeformConv' and not everything:
+            continue
+        try:
+            c = dialects.read(graph, node)
+        except ModelError:
+            continue
+        attributes = [('strides', list(c.stride)), ('pads', list(c.padding * 2)), ('dilations', list(c.dilation)), ('group', c.groups)]
+        plain.nodes[place] = Node('Conv', [name for name in (c.x, c.weight, c.bias) if name], [c.output], attributes, node.name)
+    for name, array in list(plain.initializers.items()):
+        if array.size > _SMALL:
+            del plain.initializers[name]
+            plain.inputs.append(Value(name, array.dtype, array.shape))
+    return plain.to_model()
+
+
+def _shapes(graph):
+    """Value name -> shape as far as ONNX can infer it."""
+    try:
+        model = onnx.shape_inference.infer_shapes(_with_plain_convolutions(graph, everything=True))
+    except (RuntimeError, ValueError):  # a graph that the checker refuses, too
+        return {}
+    shapes = {}
+    for value in list(model.graph.value_info) + list(model.graph.input) + list(model.graph.output):
+        if value.type.tensor_type.HasField('shape'):
+            shapes[value.name] = tuple(dim.dim_value if dim.HasField('dim_value') else dim.dim_param or None
+                                       for dim in value.type.tensor_type.shape.dim)
+    return shapes
+
+
+def _is_standard(node, opset):
+    try:
+        return not onnx.defs.get_schema(node.op_type, opset, '').deprecated
+    except Exception:  # onnx's SchemaError, which old releases do not export
+        return opset > onnx.defs.onnx_opset_version() and onnx.defs.has(node.op_type)
+
+
+def _unknown(node, known):
+    return [(_name(node), 'the attribute {} is not one of {}'.format(key, ', '.join(known))) for key in node.attributes if key not in known]
+
+
+def _name(node):
+    return node.name or (node.outputs or [node.op_type])[0]
+
+
+def _show(value):
+    return 'missing' if value is None else str(value if isinstance(value, (int, float, str)) else list(value))
+
+
+def violations_text(violations: List[Violation]) -> str:
+    """One line each."""
+    return '\n'.join('{}{}: {}'.format(item.rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in violations)
