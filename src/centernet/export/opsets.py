@@ -9,12 +9,13 @@ import numpy as np
 from ..errors import ModelError
 
 # Same inputs, attributes and meaning at inference from opset 7 to 22, as far as networks made of them use it.
-_STABLE = frozenset('''
-    Abs Add And AveragePool BatchNormalization Cast Ceil Concat Constant ConstantOfShape Conv ConvTranspose CumSum Div Elu Equal Erf Exp
-    Expand Flatten Floor Gather GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid Identity
-    InstanceNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mod Mul Neg Not Or PRelu Pow Range Reciprocal Relu Reshape
-    ScatterND Shape Sigmoid Sign Size Softplus Sqrt Sub Sum Tanh Tile Transpose Where
-    DeformConv DeformableConv2D DCNv2'''.split())
+_STABLE = frozenset((
+    'Abs', 'Add', 'And', 'AveragePool', 'BatchNormalization', 'Cast', 'Ceil', 'Concat', 'Constant', 'ConstantOfShape', 'Conv',
+    'ConvTranspose', 'CumSum', 'DCNv2', 'DeformConv', 'DeformableConv2D', 'Div', 'Elu', 'Equal', 'Erf', 'Exp', 'Expand', 'Flatten',
+    'Floor', 'Gather', 'GatherElements', 'GatherND', 'Gemm', 'GlobalAveragePool', 'GlobalMaxPool', 'Greater', 'HardSigmoid',
+    'Identity', 'InstanceNormalization', 'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max', 'MaxPool', 'Min', 'Mod', 'Mul', 'Neg', 'Not',
+    'Or', 'PRelu', 'Pow', 'Range', 'Reciprocal', 'Relu', 'Reshape', 'ScatterND', 'Shape', 'Sigmoid', 'Sign', 'Size', 'Softplus',
+    'Sqrt', 'Sub', 'Sum', 'Tanh', 'Tile', 'Transpose', 'Where'))
 
 
 def raise_opset(graph, opset):

@@ -13,8 +13,11 @@ from .evaluate import MOVING, evaluate
 #: shapes: value name -> tuple of int, str (the name of a size that is open) or None; constants: value name -> numpy array
 Facts = NamedTuple('Facts', [('shapes', dict), ('constants', dict)])
 
-_SAME = frozenset('BatchNormalization Relu LeakyRelu PRelu Sigmoid Tanh Identity Dropout Cast Clip Floor Ceil Neg Abs Exp Sqrt Softmax'.split())
-_BROADCAST = frozenset('Add Sub Mul Div Max Min Sum Equal Less Greater And Or Where Mod Pow'.split())
+_SAME = frozenset((
+    'Abs', 'BatchNormalization', 'Cast', 'Ceil', 'Clip', 'Dropout', 'Exp', 'Floor', 'Identity', 'LeakyRelu', 'Neg', 'PRelu', 'Relu',
+    'Sigmoid', 'Softmax', 'Sqrt', 'Tanh'))
+_BROADCAST = frozenset((
+    'Add', 'And', 'Div', 'Equal', 'Greater', 'Less', 'Max', 'Min', 'Mod', 'Mul', 'Or', 'Pow', 'Sub', 'Sum', 'Where'))
 _SIZES_FOR_OPEN = (2, 3)
 
 
@@ -68,7 +71,7 @@ def _constants(node, shapes, constants):
 def _deformable(graph, node, shapes):
     c = dialects.read(graph, node)
     weight, offset = shapes.get(c.weight), shapes.get(c.packed or c.offset)
-    x = shapes[c.x] if c.x in shapes else None
+    x = shapes.get(c.x)
     if weight is None or x is None or c.kernel is None:
         return None if offset is None or weight is None else (offset[0], weight[0]) + offset[2:]
     return (x[0], weight[0]) + _window(x[2:], c.kernel, c.stride, c.padding * 2, c.dilation)
