@@ -40,7 +40,8 @@ class OnnxRunner:
         classes: channels of the heat map.
         input_size: (height, width) that the file is fixed to, or None where it takes any.
         batch_size: images that the file is fixed to, or None. Any number of images can be given all the same.
-        translated: the custom operator that was replaced to run the file, or None.
+        translated: the operator that was replaced to run the file, or None. lowered: whether by standard operators.
+        device_type: ``cpu`` or ``cuda``.
         metadata: what the file says about itself, text by name.
 
     Raises:
@@ -57,6 +58,7 @@ class OnnxRunner:
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self._sha256 = None if self.path is None else sha256(self.path)
         self.translated, runnable = self._runnable(proto)
+        self.lowered = self.translated is not None and not HAS_DEFORM_CONV
         del proto
         self._session = self._start(runnable, provider, auto=device == 'auto')
         del runnable
@@ -84,10 +86,14 @@ class OnnxRunner:
                  for start in range(0, len(images), step)]
         return Heads(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts)))
 
+    @property
+    def device_type(self) -> str:
+        return self._device.split(':')[0]
+
     def identity(self) -> Dict[str, Any]:
         """What decides the output."""
         return {'runner': 'onnxruntime', 'onnxruntime': onnxruntime.__version__, 'model_sha256': self._sha256,
-                'device_type': self._device.split(':')[0], 'translated': self.translated}
+                'device_type': self.device_type, 'translated': self.translated}
 
     def describe(self) -> Dict[str, Any]:
         """For people."""
@@ -202,9 +208,16 @@ def read_model(path: str) -> onnx.ModelProto:
 def _lower(model):
     """For an onnxruntime without DeformConv: standard operators of opset 11."""
     from ..export import graph, lowering
-    lowered = graph.Graph(model)
+    lowered = graph.of_model(model)
     lowering.lower(lowered)
+    # What a network is made of has the same form in the newer opsets; where that is not so, onnxruntime refuses it.
+    lowered.opset = min(lowered.opset, _newest_opset())
     return lowered.to_model()
+
+
+def _newest_opset():
+    """The newest opset that this onnxruntime runs: each of its releases from 1.3 to 1.8 brought one."""
+    return 6 + RUNTIME_VERSION[1] if RUNTIME_VERSION < (1, 9) else 15
 
 
 def _provider(name) -> Tuple[str, str]:

@@ -4,7 +4,7 @@ ATC's rules are those of its parser for DeformableConv2D, TensorRT-CenterNet's t
 where they are from is in docs/operators.md. Neither runs here, so a file that keeps the rules is not proved to convert.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ import onnx
 from ..errors import ModelError, OptionError
 from . import dialects
 from .graph import Graph, Node, Value, load
+from .shapes import infer_shapes
 
 TARGETS = ('ascend', 'onnx', 'portable', 'tensorrt')
 #: the opsets that ATC reads
@@ -164,7 +165,7 @@ def _tensorrt_attributes(graph, _target):
 
 def _offsets(graph, target):
     """Offsets have as many channels as the taps need, and the size of the output."""
-    shapes = _shapes(graph)
+    shapes = infer_shapes(graph)
     found = []
     for node in graph.find(_OPERATORS[target]):
         try:
@@ -240,14 +241,14 @@ _RULES = {
 }
 
 
-def _with_plain_convolutions(graph, everything=False):
+def _with_plain_convolutions(graph):
     """An onnx.ModelProto of the graph's structure, without its large weights (they become inputs of the same shape).
 
-    Operators that ONNX does not have become convolutions with the same output's shape; DeformConv too, where ``everything``.
+    Operators that ONNX does not have become convolutions whose output has the same shape.
     """
     plain = graph.copy()
-    for node, place in [(node, place) for place, node in enumerate(plain.nodes) if dialects.spelling(node)]:
-        if node.op_type == 'DeformConv' and not everything:
+    for place, node in enumerate(graph.nodes):
+        if node.op_type == 'DeformConv' or not dialects.spelling(node):
             continue
         try:
             c = dialects.read(graph, node)
@@ -260,20 +261,6 @@ def _with_plain_convolutions(graph, everything=False):
             del plain.initializers[name]
             plain.inputs.append(Value(name, array.dtype, array.shape))
     return plain.to_model()
-
-
-def _shapes(graph):
-    """Value name -> shape as far as ONNX can infer it."""
-    try:
-        model = onnx.shape_inference.infer_shapes(_with_plain_convolutions(graph, everything=True))
-    except (RuntimeError, ValueError):  # a graph that the checker refuses, too
-        return {}
-    shapes = {}
-    for value in list(model.graph.value_info) + list(model.graph.input) + list(model.graph.output):
-        if value.type.tensor_type.HasField('shape'):
-            shapes[value.name] = tuple(dim.dim_value if dim.HasField('dim_value') else dim.dim_param or None
-                                       for dim in value.type.tensor_type.shape.dim)
-    return shapes
 
 
 def _is_standard(node, opset):
@@ -293,8 +280,3 @@ def _name(node):
 
 def _show(value):
     return 'missing' if value is None else str(value if isinstance(value, (int, float, str)) else list(value))
-
-
-def violations_text(violations: List[Violation]) -> str:
-    """One line each."""
-    return '\n'.join('{}{}: {}'.format(item.rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in violations)

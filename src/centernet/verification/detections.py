@@ -1,0 +1,160 @@
+"""The second stage: the boxes that come of the two networks' heads, matched one to one."""
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from ..detection import Geometry, Heads, decode, postprocess
+from . import tolerances
+from .heads import Figures
+
+#: detections per image, as the evaluation takes them
+_BEST = 100
+
+
+class Unmatched(NamedTuple):
+    """A detection of one network that the other does not have.
+
+    ``side``: ``reference`` or ``model``. ``box``: x1, y1, x2, y2 in image pixels. ``undecided``: the two agree about this cell within
+    the tolerance, but it is so close to its neighbour, or to the last of the best hundred, that either answer is right.
+    """
+
+    image_id: int
+    side: str
+    class_index: int
+    score: float
+    box: Tuple[float, float, float, float]
+    undecided: bool
+
+
+class DetectionsComparison(NamedTuple):
+    """The detections of some images; true where all are matched, with the same scores, or undecided.
+
+    ``score``: of the differences of matched scores. ``iou``: the least and the mean IoU of matched boxes.
+    """
+
+    images: int
+    reference: int
+    model: int
+    matched: int
+    score: Figures
+    least_iou: Optional[float]
+    mean_iou: Optional[float]
+    unmatched: List[Unmatched]
+
+    @property
+    def missing(self) -> List[Unmatched]:
+        """The unmatched ones that count."""
+        return [item for item in self.unmatched if not item.undecided]
+
+    def __bool__(self) -> bool:
+        return self.matched > 0 and not self.missing and self.score.max <= tolerances.SCORE.limit
+
+
+def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int]]]) -> DetectionsComparison:
+    """Decode both networks' heads and match their detections: same class, greedily by score, the box with the largest IoU.
+
+    Args:
+        batches: for each batch the reference's heads, the model's heads, and of every image the Geometry and the id.
+
+    Returns:
+        DetectionsComparison.
+    """
+    scores, ious, unmatched, counts = [], [], [], [0, 0, 0]
+    for reference, model, geometries, image_ids in batches:
+        sides = [_Side(heads, geometries) for heads in (reference, model)]
+        for index, image_id in enumerate(image_ids):
+            pairs = _match(sides[0].of(index), sides[1].of(index))
+            counts = [total + more for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))]
+            scores += [abs(sides[0].scores[index][i] - sides[1].scores[index][j]) for i, j, _ in pairs]
+            ious += [iou for _, _, iou in pairs]
+            moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
+            for number, name in enumerate(('reference', 'model')):
+                taken = {pair[number] for pair in pairs}
+                for place in range(len(sides[number].scores[index])):
+                    if place not in taken:
+                        unmatched.append(_unmatched(sides, number, index, place, image_id, name, moved))
+    return DetectionsComparison(counts[0], counts[1], counts[2], len(scores), Figures.of(scores),
+                                float(min(ious)) if ious else None, float(np.mean(ious)) if ious else None, unmatched)
+
+
+class _Side:
+    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in front."""
+
+    def __init__(self, heads, geometries):
+        self.probabilities = torch.sigmoid(heads.hm.detach().cpu().float()).numpy()
+        self.size, self.offset = (part.detach().cpu().float().numpy() for part in (heads.wh, heads.reg))
+        raw = decode(heads, k=_BEST)
+        self.boxes, self.scores, self.classes = (part.cpu().numpy() for part in raw)
+        self.pixels = postprocess(raw, geometries)
+
+    def of(self, index):
+        return self.boxes[index], self.scores[index], self.classes[index]
+
+    def cut(self, index):
+        """What a peak has to score to be among the best."""
+        scores = self.scores[index]
+        return scores[-1] if len(scores) == _BEST else 0.0
+
+    def all_boxes(self, index):
+        """The box of every cell, [h * w, 4]."""
+        height, width = self.size.shape[2:]
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        x, y = x + self.offset[index, 0], y + self.offset[index, 1]
+        half_width, half_height = self.size[index] / 2
+        return np.stack([x - half_width, y - half_height, x + half_width, y + half_height], -1).reshape(-1, 4)
+
+
+def _match(ours, others):
+    """(index here, index there, IoU) of the detections that are the same."""
+    boxes, _, classes = ours
+    free = np.ones(len(others[1]), bool)
+    pairs = []
+    for i in range(len(boxes)):  # by falling score
+        candidates = np.flatnonzero(free & (others[2] == classes[i]))
+        if not len(candidates):
+            continue
+        iou, same = _overlap(boxes[i], others[0][candidates])
+        if same.any():
+            best = int(np.argmax(np.where(same, iou, -1)))
+            free[candidates[best]] = False
+            pairs.append((i, int(candidates[best]), float(iou[best])))
+    return pairs
+
+
+def _overlap(box, boxes):
+    """(IoU, whether they are the same) of one box with several, in output cells. A box without area has IoU 1 with its twin."""
+    near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
+    sides = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
+    shared = sides.prod(axis=1)
+    areas = np.clip(box[2:] - box[:2], 0, None).prod() + np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
+    union = areas - shared
+    iou = np.where(near & (shared < 1e-2), 1.0, shared / np.where(union > 0, union, 1))
+    return iou, near | (iou >= tolerances.IOU.limit)
+
+
+def _unmatched(sides, number, index, place, image_id, name, moved):
+    """The Unmatched of one detection; ``moved``: the largest difference of the two networks' probabilities in this image."""
+    side, other = sides[number], sides[1 - number]
+    class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
+    box = tuple(round(float(value), 2) for value in side.pixels[index][place, :4])
+    # The cell that this detection comes of, and what the other network says there.
+    cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
+    ours, others = (part.probabilities[index, class_index] for part in (side, other))
+    tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
+    theirs = float(others.ravel()[cell])
+    agree = abs(float(ours.ravel()[cell]) - theirs) <= tolerances.SCORE.limit and \
+        _overlap(side.boxes[index][place], other.all_boxes(index)[cell:cell + 1])[1][0]
+    # The other has it only as a cell that just loses to its neighbour, or as a peak that just misses the best hundred.
+    lead, ahead = theirs - _highest_neighbour(others, cell), theirs - other.cut(index)
+    undecided = bool(agree and ahead >= -tie and (-tie <= lead < 0 or (lead >= 0 and ahead <= tie)))
+    return Unmatched(int(image_id), name, class_index, score, box, undecided)
+
+
+def _highest_neighbour(heat, cell):
+    """The highest of the eight neighbours of a cell (row * width + column)."""
+    row, column = divmod(cell, heat.shape[1])
+    patch = heat[max(0, row - 1):row + 2, max(0, column - 1):column + 2].copy()
+    patch[min(row, 1), min(column, 1)] = -np.inf
+    return float(patch.max())
