@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+
+from centernet.detection import Heads, InputSpec, preprocess
+from centernet.verification import compare_detections, tolerances
+
+SPEC = InputSpec(height=128, width=128)
+SIDE = 32
+
+
+def scene(peaks, images=1, classes=3, floor=-9.0):
+    """Heads with one peak (class, row, column, logit) each, whose boxes are 6 x 4 cells; everything else is far below."""
+    random = np.random.RandomState(1)
+    hm = np.full((images, classes, SIDE, SIDE), floor, np.float32) + random.uniform(-1, 0, (images, classes, SIDE, SIDE))
+    for class_index, row, column, logit in peaks:
+        hm[:, class_index, row, column] = logit
+    wh = np.empty((images, 2, SIDE, SIDE))
+    wh[:, 0], wh[:, 1] = 6, 4
+    reg = np.full((images, 2, SIDE, SIDE), 0.25)
+    return Heads(*(torch.from_numpy(part.astype(np.float32)) for part in (hm, wh, reg)))
+
+
+def geometries(count=1):
+    return [preprocess(np.zeros((100, 120, 3), np.uint8), SPEC)[1]] * count
+
+
+def compare(ours, others):
+    count = len(ours.hm)
+    return compare_detections([(ours, others, geometries(count), list(range(10, 10 + count)))])
+
+
+PEAKS = [(0, 5, 6, 2.0), (1, 20, 11, 1.0), (2, 9, 25, 0.5), (0, 25, 25, -1.0)]
+
+
+def test_the_same_heads_give_the_same_detections():
+    found = compare(scene(PEAKS, 2), scene(PEAKS, 2))
+    assert found
+    assert (found.images, found.reference, found.model, found.matched) == (2, 200, 200, 200)
+    assert (found.score.max, found.unmatched) == (0, [])
+    assert found.least_iou == pytest.approx(1)
+
+
+def test_a_lost_detection_is_listed_on_its_side():
+    found = compare(scene(PEAKS), scene(PEAKS[:3]))
+    assert not found
+    lost = [item for item in found.missing if item.side == 'reference']
+    assert [(item.image_id, item.class_index) for item in lost] == [(10, 0)]
+    assert lost[0].score == pytest.approx(1 / (1 + np.e), abs=1e-6)
+    # cell (25, 25) is at 25.25 * 4 input pixels of 128, which are the image's 120 pixels; the image is 100 high, 10 rows down
+    assert lost[0].box == pytest.approx(((25.25 - 3) * 3.75, (25.25 - 2) * 3.75 - 10, (25.25 + 3) * 3.75, (25.25 + 2) * 3.75 - 10), abs=0.02)
+    found = compare(scene(PEAKS[:3]), scene(PEAKS))
+    assert [item.class_index for item in found.missing if item.side == 'model'] == [0]
+
+
+@pytest.mark.parametrize('change', [
+    lambda heads: heads.wh.mul_(1.05), lambda heads: heads.reg.add_(0.5), lambda heads: heads.reg.neg_(),
+    lambda heads: heads.hm.copy_(heads.hm[:, [1, 0, 2]]), lambda heads: heads.wh.copy_(heads.wh[:, [1, 0]])])
+def test_other_boxes_and_classes_are_no_match(change):
+    others = scene(PEAKS)
+    change(others)
+    found = compare(scene(PEAKS), others)
+    assert not found
+    assert len(found.missing) >= 2
+
+
+@pytest.mark.parametrize('by, same', [(1e-3, True), (1e-2, False)])
+def test_matched_scores_have_to_be_the_same(by, same):
+    others = scene([peak[:3] + (peak[3] + by,) for peak in PEAKS])
+    found = compare(scene(PEAKS), others)
+    assert found.matched == 100
+    assert bool(found) == same
+    assert found.score.max == pytest.approx(by / 4, rel=0.3)
+
+
+def test_boxes_without_area_match_their_twins():
+    ours, others = scene(PEAKS), scene(PEAKS)
+    ours.wh.mul_(-1)
+    others.wh.mul_(-1)
+    found = compare(ours, others)
+    assert found and found.matched == 100 and found.least_iou == 1
+    others.wh.mul_(2)
+    assert not compare(ours, others)
+
+
+def test_of_several_candidates_the_nearest_is_taken():
+    near = [(0, 10, 10, 2.0), (0, 10, 12, 1.0)]
+    ours, others = scene(near), scene(near)
+    found = compare(ours, others)
+    assert found and found.score.max == 0
+
+
+def test_two_cells_that_tie_are_undecided():
+    """The higher of two neighbours is the peak; float noise decides which it is."""
+    pair = [(1, 20, 11, 1.0), (1, 20, 12, 1.0 - 1e-5)]
+    turned = [(1, 20, 11, 1.0 - 1e-5), (1, 20, 12, 1.0)]
+    found = compare(scene(PEAKS[:1] + pair), scene(PEAKS[:1] + turned))
+    assert found
+    assert sorted(item.side for item in found.unmatched if item.undecided and item.score > 0.5) == ['model', 'reference']
+
+
+def test_a_peak_that_moves_by_more_than_noise_is_not_undecided():
+    pair = [(1, 20, 11, 1.0), (1, 20, 12, 0.9)]
+    turned = [(1, 20, 11, 0.9), (1, 20, 12, 1.0)]
+    found = compare(scene(PEAKS[:1] + pair), scene(PEAKS[:1] + turned))
+    assert not found
+    assert len([item for item in found.missing if item.score > 0.5]) == 2
+
+
+def test_the_last_of_the_best_hundred_is_undecided():
+    grid = [(0, row, column, 1.0 - 0.01 * place) for place, (row, column) in enumerate(
+        (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3))]
+    grid = grid[:101]
+    others = list(grid)
+    last = grid[99][3]
+    others[99], others[100] = grid[99][:3] + (last - 1e-5,), grid[100][:3] + (last,)
+    ours = list(grid)
+    ours[100] = grid[100][:3] + (last - 1e-5,)
+    found = compare(scene(ours), scene(others))
+    assert found.matched == 99
+    assert len(found.unmatched) == 2 and found.missing == []
+    assert found
+    # ... unless the difference is more than noise
+    ours[100] = grid[100][:3] + (last - 0.1,)
+    assert not compare(scene(ours), scene(others))
+
+
+def test_undecided_never_stretches_beyond_the_tolerance():
+    """Networks that differ everywhere are not excused by the size of their differences."""
+    random = np.random.RandomState(5)
+    ours = scene([], floor=-1.0)
+    others = ours._replace(hm=ours.hm + torch.from_numpy(random.uniform(-1, 1, ours.hm.shape).astype(np.float32)))
+    found = compare(ours, others)
+    assert not found
+    assert len(found.missing) > 50
+    assert all(item.score > tolerances.TIE.limit for item in found.missing)
