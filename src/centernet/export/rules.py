@@ -165,13 +165,13 @@ def _tensorrt_attributes(graph, _target):
 
 def _offsets(graph, target):
     """Offsets have as many channels as the taps need, and the size of the output."""
-    shapes = infer_shapes(graph)
+    try:
+        shapes = infer_shapes(graph)
+        convolutions = [(node, dialects.read(graph, node)) for node in graph.find(_OPERATORS[target])]
+    except ModelError:
+        return None  # the rules about inputs and attributes say what is wrong
     found = []
-    for node in graph.find(_OPERATORS[target]):
-        try:
-            c = dialects.read(graph, node)
-        except ModelError:
-            continue  # the rules about inputs and attributes say it
+    for node, c in convolutions:
         if c.kernel is None:
             continue
         taps = c.deformable_groups * c.kernel[0] * c.kernel[1]
