@@ -1,5 +1,6 @@
 """What torch 1.0.0 and torch 2.x do differently. Nothing else in the package asks for a version."""
 
+import contextlib
 import copy
 import ctypes
 import functools
@@ -91,3 +92,55 @@ def _padded_convolution(conv):
         return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation)[:, :channels].contiguous()
 
     return forward
+
+
+#: the opset of the raw graph: torch 1.0.0 writes only 9, and torch 2.x needs a later one for slices
+RAW_OPSET = 9 if TORCH_VERSION < (1, 2) else 11
+
+
+def custom_operator(name):
+    """How an operator of ONNX's default domain that ONNX does not know is called in a symbolic.
+
+    torch 2.x only writes unknown operators of a domain of their own; ``centernet`` is then to be removed from the file.
+    """
+    return name if TORCH_VERSION < (1, 2) else 'centernet::' + name
+
+
+def with_channels(value, like, channels):
+    """``value`` of a symbolic, said to have the size of ``like`` but for its channels; torch 1.0.0 needs no such hint."""
+    if not hasattr(like.type(), 'with_sizes') or not like.type().sizes():
+        return value
+    batch, _, height, width = like.type().sizes()
+    value.setType(like.type().with_sizes([batch, channels, height, width]))
+    return value
+
+
+@contextlib.contextmanager
+def untraced():
+    """A block that leaves nothing in the trace that is being made: sizes are plain numbers in it."""
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)
+
+
+def export_structure(model, image, file, input_name, output_names, opset):
+    """``torch.onnx.export`` of a network without its weights, which become inputs under the state dict's names.
+
+    BatchNormalization stays as it is, and no constants are folded, so that torch 1.0.0 and 2.x write the same.
+
+    Args:
+        model: in evaluation mode.
+        image: the example input, float32 [N, 3, H, W].
+        file: binary file to write to.
+        opset: torch 1.0.0 knows 9 only.
+    """
+    names = {'input_names': [input_name] + list(model.state_dict()), 'output_names': output_names}
+    if TORCH_VERSION < (1, 2):
+        torch.onnx.export(model, (image,), file, export_params=False, **names)
+        return
+    names['input_names'] = [input_name]
+    torch.onnx.export(model, (image,), file, export_params=False, dynamo=False, opset_version=opset, do_constant_folding=False,
+                      training=torch.onnx.TrainingMode.PRESERVE, keep_initializers_as_inputs=True, **names)

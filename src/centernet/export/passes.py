@@ -1,0 +1,179 @@
+"""What makes a traced graph clean: constants folded, BatchNormalization folded, offsets in order, dead parts gone, names."""
+
+import re
+
+import numpy as np
+
+from .offsets import fold_offset_order
+from .shapes import examine
+
+#: operator -> the places of its weight and of its bias among its inputs
+WEIGHTED = {'Conv': (1, 2), 'ConvTranspose': (1, 2), 'DeformConv': (1, 3), 'DeformableConv2D': (1, 3), 'DCNv2': (3, 4)}
+# a module's path and what an initializer of its weight is called, or was when a copy was made of it
+_MODULE_WEIGHT = re.compile(r'([A-Za-z_]\w*(\.\w+)*)\.weight(_\d+)?$')
+
+
+def clean(graph):
+    """All passes, in place. Deformable convolutions keep their spelling; the graph must have been traced for inference.
+
+    Raises:
+        ModelError: a deformable convolution cannot be read, or its mask does not go through a sigmoid.
+    """
+    graph.nodes = graph.sorted_nodes()
+    fold_constants(graph)
+    remove_identities(graph)
+    fold_batch_norm(graph)
+    fold_offset_order(graph)
+    drop_defaults(graph)
+    graph.remove_dead()
+    own_weights(graph)
+    name_everything(graph)
+
+
+def fold_constants(graph):
+    """Replace what can be computed now by initializers."""
+    constants, outputs, kept = examine(graph).constants, set(graph.output_names()), []
+    for node in graph.nodes:
+        if all(name in constants and name not in outputs for name in node.outputs if name):
+            graph.initializers.update((name, np.asarray(constants[name])) for name in node.outputs if name)
+        else:
+            kept.append(node)
+    graph.nodes = kept
+
+
+def remove_identities(graph):
+    """Remove what does nothing at inference: Identity, Dropout."""
+    outputs = set(graph.output_names())
+    for node in graph.find('Identity', 'Dropout'):
+        source, result = node.inputs[0], node.outputs[0]
+        if result not in outputs:
+            graph.nodes.remove(node)
+            graph.replace_value(result, source)
+        elif source in graph.producers() and source not in outputs:
+            graph.nodes.remove(node)
+            graph.replace_value(source, result)
+            producer = graph.producers()[source]
+            producer.outputs = [result if name == source else name for name in producer.outputs]
+
+
+def fold_batch_norm(graph):
+    """Fold each BatchNormalization into the convolution before it: plain, transposed or deformable in any spelling.
+
+    It stays where that convolution has other readers, or weights that are computed. The arithmetic is in float64.
+    """
+    producers, consumers, outputs = graph.producers(), graph.consumers(), set(graph.output_names())
+    for node in graph.find('BatchNormalization'):
+        before = producers.get(node.inputs[0])
+        if before is None or before.domain or before.op_type not in WEIGHTED:
+            continue
+        weight_at, bias_at = WEIGHTED[before.op_type]
+        bias = before.input(bias_at)
+        needed = node.inputs[1:5] + [before.inputs[weight_at]] + ([bias] if bias else [])
+        if len(consumers[node.inputs[0]]) > 1 or node.inputs[0] in outputs or any(name not in graph.initializers for name in needed):
+            continue
+        scale, shift, mean, variance = (graph.initializers[name].astype(np.float64) for name in node.inputs[1:5])
+        weight = graph.initializers[before.inputs[weight_at]]
+        scale = scale / np.sqrt(variance + node.attributes.get('epsilon', 1e-5))
+        shift = shift - mean * scale
+        if bias:
+            shift = shift + graph.initializers[bias].astype(np.float64) * scale
+        if before.op_type == 'ConvTranspose':  # [in, out / groups, kh, kw]: rows of a group meet that group's part of the scale
+            groups = before.attributes.get('group', 1)
+            factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)[:, :, np.newaxis, np.newaxis]
+        else:
+            factor = scale[:, np.newaxis, np.newaxis, np.newaxis]
+        stem = before.inputs[weight_at]
+        before.inputs += [''] * (bias_at + 1 - len(before.inputs))
+        before.inputs[weight_at] = graph.constant(stem, (weight * factor).astype(weight.dtype))
+        before.inputs[bias_at] = graph.constant(_bias_name(stem), shift.astype(weight.dtype))
+        before.outputs[0] = node.outputs[0]
+        producers[node.outputs[0]] = before
+        graph.nodes.remove(node)
+        if stem not in {name for other in graph.nodes for name in other.inputs}:
+            del graph.initializers[stem]  # now, and not at the end: large networks have no room for both
+            graph.rename_value(before.inputs[weight_at], stem)
+
+
+def drop_defaults(graph):
+    """Remove attributes that say what is so without them and that not every reader knows."""
+    for node in graph.find('ConvTranspose', 'MaxPool', 'AveragePool'):
+        for key, value in (('output_padding', 0), ('ceil_mode', 0), ('storage_order', 0)):
+            if np.all(np.asarray(node.attributes.get(key, 1)) == value):
+                del node.attributes[key]
+        if node.op_type != 'ConvTranspose' and set(node.attributes.get('dilations', [0])) == {1}:
+            del node.attributes['dilations']
+    for node in graph.nodes:
+        node.doc_string = ''
+
+
+def own_weights(graph):
+    """Give each node initializers of its own where several share one, which torch 2.x does to equal ones and 1.0.0 does not."""
+    seen = set()
+    for node in graph.nodes:
+        for place, name in enumerate(node.inputs):
+            if name in graph.initializers:
+                if name in seen:
+                    node.inputs[place] = graph.constant(name, graph.initializers[name])
+                seen.add(name)
+
+
+def name_everything(graph):
+    """Name nodes, their outputs and their initializers, and order the initializers as the nodes need them.
+
+    A node with weights is called as the module that they are of, ``base.level2.root.conv``; another one as the nearest of those
+    above it and its operator, ``base.level2.root.conv/Relu``. Where the weights' names are numbers, as torch 1.0.0 writes them,
+    nodes are called ``Conv_0``, ``Relu_1``, in order.
+    """
+    stems, taken, renamed, initializers = {}, set(), {}, {}
+    inputs, outputs = {value.name for value in graph.inputs}, set(graph.output_names())
+    for index, node in enumerate(graph.nodes):
+        node.inputs = [renamed.get(name, name) for name in node.inputs]
+        weighted = WEIGHTED.get(node.op_type) if not node.domain else None
+        module = _module(node.inputs[weighted[0]]) if weighted else None
+        above = next((stems[name] for name in node.inputs if name in stems), None)
+        if module is None and (above is None or weighted):
+            name, stem = '{}_{}'.format(node.op_type, index), None
+        else:
+            stem = module or above
+            name = module or '{}/{}'.format(stem, node.op_type)
+        node.name = _unique(name, taken)
+        for place, value in enumerate(node.inputs):
+            if value in graph.initializers:
+                new = '{}.{}'.format(node.name, _role(node, place, weighted))
+                initializers[new] = graph.initializers[value]
+                node.inputs[place] = new
+        for place, value in enumerate(node.outputs):
+            if value and value not in outputs:
+                new = node.name if len(node.outputs) == 1 else '{}.{}'.format(node.name, place)
+                renamed[value] = new if new not in inputs | outputs else new + '/output'
+                node.outputs[place] = renamed[value]
+            if stem:
+                stems[node.outputs[place]] = stem
+    graph.initializers.clear()
+    graph.initializers.update(initializers)
+
+
+def _module(weight):
+    """The module that a weight is of, by its name; None where the name does not say."""
+    found = _MODULE_WEIGHT.match(weight)
+    return found.group(1) if found else None
+
+
+def _role(node, place, weighted):
+    if weighted and place in weighted:
+        return ('weight', 'bias')[weighted.index(place)]
+    names = {'Upsample': ('', 'scales'), 'Resize': ('', 'roi', 'scales', 'sizes')}.get(node.op_type, ())
+    return names[place] if place < len(names) else 'input{}'.format(place)
+
+
+def _bias_name(weight):
+    return weight[:-len('weight')] + 'bias' if weight.endswith('.weight') else weight + '.bias'
+
+
+def _unique(name, taken):
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = '{}_{}'.format(name, number)
+    taken.add(unique)
+    return unique
