@@ -14,7 +14,7 @@ SIZE = (32, 48)
 GOOD = {
     'ascend': dict(spelling='ascend', batch=2, opset=11),
     'tensorrt': dict(spelling='tensorrt', batch=1, outputs=('hm', 'reg', 'wh'), opset=9),
-    'onnx': dict(spelling='onnx', batch='N'),
+    'onnx': dict(spelling='onnx', batch='N', metadata=[('target', 'onnx')]),
     'portable': dict(spelling=None, batch='N', opset=11, metadata=[('target', 'portable')]),
 }
 
@@ -210,6 +210,16 @@ def test_batch_normalization_elsewhere_is_let_be():
 
 
 @pytest.mark.parametrize('target', ['ascend', 'tensorrt', 'portable'])
+def test_other_peoples_files_need_not_be_folded():
+    model = good('onnx', metadata=())
+    for name in ('scale', 'shift', 'mean', 'variance'):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(8, np.float32), name))
+    model.graph.node[1].input[0] = 'normalised'
+    model.graph.node.insert(1, helper.make_node('BatchNormalization', ['stem', 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'))
+    assert check(model).target == 'onnx'
+    assert broken(model) == []
+
+
 def test_onnxs_own_checker_sees_the_rest(target):
     model = good(target)
     model.graph.node[0].input.append('extra')

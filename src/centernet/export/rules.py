@@ -66,11 +66,14 @@ def check_graph(graph: Graph, target: Optional[str] = None) -> Report:
     """:func:`check` for a graph in memory."""
     if target is not None and target not in TARGETS:
         raise OptionError("unknown target '{}'; known: {}".format(target, ', '.join(TARGETS)))
+    claimed = target or 'target' in graph.metadata
     target = target or target_of(graph)
     if target is None:
         return Report(None, (), (), 'the file does not say what it is for, and has no operator that tells')
     violations, checked = [], []
     for name, rule in _RULES[target]:
+        if name == 'folded' and _OPERATORS[target] == 'DeformConv' and not claimed:
+            continue  # somebody else's file in ONNX's own operators, which may be as slow as it likes
         found = rule(graph, target)
         if found is not None:
             checked.append(name)
@@ -209,11 +212,12 @@ def _outputs(graph, target):
 
 def _folded(graph, _target):
     """No BatchNormalization is left that belongs into the convolution before it."""
-    producers = graph.producers()
+    producers, consumers = graph.producers(), graph.consumers()
     found = []
     for node in graph.find('BatchNormalization'):
         before = producers.get(node.input(0))
-        if before is not None and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before)):
+        if before is not None and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before)) \
+                and len(consumers[node.input(0)]) == 1 and node.input(0) not in graph.output_names():
             found.append((_name(node), 'a BatchNormalization that belongs into {} before it: centernet modify folds it'.format(
                 _name(before))))
     return found

@@ -14,7 +14,7 @@ from .metrics import ANNOTATIONS
 from .verify import Verification
 
 REPORT_NAME = 'verification.json'
-#: how many unmatched detections the text lists; the file has them all
+#: how many violations and unmatched detections the text lists; the file has them all
 _LISTED = 10
 
 
@@ -52,8 +52,12 @@ def format_verification(found: Verification) -> str:
         parts.append('\n'.join(lines))
     parts += ['note: ' + note for note in found.notes]
     failed = [stage.name for stage in found.stages if not stage]
-    parts.append('the same model' if found else 'NOT the same model: {} failed'.format(' and '.join(failed)) if failed
-                 else 'not verified: the heads were not compared')
+    if found:
+        parts.append('the same model')
+    elif failed == ['rules']:
+        parts.append('NOT verified: the values are the same, but the file breaks the rules of its reader')
+    else:
+        parts.append('NOT the same model: {} failed'.format(' and '.join(failed)))
     return '\n'.join(parts)
 
 
@@ -90,7 +94,8 @@ def _metrics_document(found):
 def _rules_text(found):
     if found:
         return ['{} rules of {} kept'.format(len(found.checked), found.target)]
-    return ['{}{}: {}'.format(item.rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in found.violations]
+    lines = ['{}{}: {}'.format(item.rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in found.violations]
+    return lines[:_LISTED] + (['and {} more'.format(len(lines) - _LISTED)] if len(lines) > _LISTED else [])
 
 
 def _heads_text(found):

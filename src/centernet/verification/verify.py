@@ -39,7 +39,7 @@ class Stage(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """All stages; true where the file is the same model: none failed, and at least the heads were compared and found equal."""
+    """All stages; true where the file is the same model, and one that its reader takes: the heads are the same, and no stage failed."""
 
     stages: Tuple[Stage, ...]
     reference: Dict[str, Any]
@@ -144,7 +144,8 @@ def _metrics(reference, model, data, options, folder, progress):
         first, options = coco_metrics(data, found.results, image_ids), options._replace(image_ids=None, limit=None)
     second = evaluate(model, data, options, os.path.join(folder, 'model'), progress=progress).metrics
     compared = compare_metrics(first, second, len(image_ids), OWN_DETECTIONS if own else ANNOTATIONS)
-    return Stage('metrics', 'passed' if compared else 'failed', compared)
+    note = '{} images could not be read'.format(len(found.failed)) if found.failed else None
+    return Stage('metrics', 'passed' if compared else 'failed', compared, note=note)
 
 
 def _notes(reference, model):
