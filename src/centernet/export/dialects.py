@@ -121,11 +121,12 @@ def write(node, form, convolution, name=None):
     return Node('DCNv2', [c.x, c.offset, c.mask, c.weight, c.bias], [c.output], attributes, name)
 
 
-def rewrite(graph, form):
+def rewrite(graph, form, raise_it=True):
     """Bring all deformable convolutions of a graph to one spelling, in place, with what that takes to re-order the offsets.
 
     Args:
-        form: ``onnx`` (raises the graph's opset to 19 where it is lower), ``ascend`` or ``tensorrt`` (which keep the opset).
+        form: ``onnx``, ``ascend`` or ``tensorrt``.
+        raise_it: for ``onnx``, raise the graph's opset to 19 where it is lower; False leaves that to the caller.
 
     Raises:
         ModelError: a convolution cannot be read, or cannot be said in that spelling.
@@ -134,7 +135,7 @@ def rewrite(graph, form):
     for node, convolution in found:
         if spelling(node) != form:
             graph.substitute(node, _translate(graph, node, convolution, form))
-    if form == 'onnx' and found and graph.opset < ONNX_OPSET:
+    if raise_it and form == 'onnx' and found and graph.opset < ONNX_OPSET:
         raise_opset(graph, ONNX_OPSET)
 
 

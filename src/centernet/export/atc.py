@@ -1,0 +1,61 @@
+"""The command line of ATC, Ascend's compiler, as a script beside the file that it reads."""
+
+import os
+import re
+import shlex
+
+from ..errors import ModelError
+from ..files import atomic_write
+
+_SCRIPT = '''\
+#!/bin/sh
+# Compiles {name} for an Ascend processor, with ATC of the CANN toolkit (source its set_env.sh first).
+#
+#   sh {script} [SOC_VERSION] [PRECISION_MODE] [BATCH]
+#
+#   SOC_VERSION     the processor, as npu-smi info shows it with "Ascend" in front (default: Ascend310)
+#   PRECISION_MODE  of ATC: force_fp16, allow_fp32_to_fp16, must_keep_origin_dtype, ... (default: force_fp16, what DeformableConv2D runs in)
+#   BATCH           images at once: the file is fixed to {batch}; for another one, export it with --batch
+#
+# The input is float32 (pixel / 255 - mean) / std, in the order B, G, R; the file's metadata has the numbers.
+set -eu
+cd "$(dirname "$0")"
+soc_version=${{1:-Ascend310}}
+precision_mode=${{2:-force_fp16}}
+batch=${{3:-{batch}}}
+if [ "$batch" != {batch} ]; then
+    echo "$0: the file is fixed to a batch of {batch}; export it again with --batch $batch" >&2
+    exit 2
+fi
+exec atc --framework=5 --model={model} --output={output} --input_format=NCHW \\
+    --input_shape={input}:"$batch",{shape} --log=error --soc_version="$soc_version" --precision_mode="$precision_mode"
+'''
+
+
+def write_script(path, graph):
+    """Write the script for an ascend file, ``<stem>_atc.sh`` beside it.
+
+    Args:
+        path: the ONNX file.
+        graph: what it holds: one input of fixed shape.
+
+    Returns:
+        The script's path.
+
+    Raises:
+        ModelError: the input's size is open.
+        OutputError: it cannot be written.
+    """
+    image, = graph.inputs
+    if not all(isinstance(side, int) for side in image.shape):
+        raise ModelError('ATC needs a fixed input, not {}'.format(list(image.shape)))
+    name = os.path.basename(path)
+    stem = re.sub(r'\.onnx$', '', name)
+    script = stem + '_atc.sh'
+    text = _SCRIPT.format(name=name, script=script, batch=image.shape[0], model=shlex.quote(name), output=shlex.quote(stem), input=shlex.quote(image.name),
+                          shape=','.join(str(side) for side in image.shape[1:]))
+    script = os.path.join(os.path.dirname(path), script)
+    with atomic_write(script) as file:
+        file.write(text)
+    return script
+

@@ -1,0 +1,99 @@
+"""What a clean graph becomes for each reader."""
+
+from collections import OrderedDict
+from typing import NamedTuple, Tuple
+
+from ..errors import ModelError, OptionError
+from . import dialects, passes, rules
+from .decode import append_decode
+from .lowering import lower
+from .opsets import raise_opset
+
+Target = NamedTuple('Target', [
+    ('name', str),
+    ('reader', str),
+    ('spelling', str),            # of the deformable convolution: see dialects; '' for standard operators alone
+    ('opset', int),
+    ('outputs', Tuple[str, ...]),
+    ('batches', bool),            # reads other batches than 1
+    ('open_batch', bool),         # reads files whose batch is open
+    ('decodes', bool),            # runs what --with-decode appends
+])
+
+_HEADS = ('hm', 'wh', 'reg')
+#: name -> Target. ATC's documents name opset 11 in every release, and onnx 1.8.1 can check it; torch 1.0.0's 9 is what
+#: TensorRT-CenterNet's parser was written for.
+TARGETS = OrderedDict((target.name, target) for target in (
+    Target('ascend', 'ATC, for Ascend processors', 'ascend', 11, _HEADS, True, False, False),
+    Target('tensorrt', "TensorRT-CenterNet's parser", 'tensorrt', 9, ('hm', 'reg', 'wh'), False, False, False),
+    Target('onnx', 'onnxruntime >= 1.26, TensorRT >= 10.1', 'onnx', dialects.ONNX_OPSET, _HEADS, True, True, True),
+    Target('portable', 'onnxruntime >= 1.7', '', 11, _HEADS, True, True, True),
+))
+#: what an open batch is called in a file
+OPEN_BATCH = 'batch'
+
+
+def check_options(target, batch, with_decode):
+    """Raise OptionError where a target cannot have these.
+
+    Args:
+        target: a :class:`Target`.
+        batch: a number of images, or None for an open batch.
+    """
+    if batch is None and not target.open_batch:
+        raise OptionError('{} reads files of a fixed batch: give --batch in place of --dynamic-batch for the target {}'.format(
+            target.reader, target.name))
+    if batch is not None and batch < 1:
+        raise OptionError('a batch has at least one image, not {}'.format(batch))
+    if batch not in (None, 1) and not target.batches:
+        raise OptionError('{} reads files of batch 1 only, not {}'.format(target.reader, batch))
+    if with_decode and not target.decodes:
+        raise OptionError('--with-decode is for the targets {}; for {} the boxes are decoded by the program that runs it'.format(
+            ' and '.join(other.name for other in TARGETS.values() if other.decodes), target.name))
+
+
+def build(graph, target, batch=1, decode=None, down_ratio=4):
+    """A target's graph.
+
+    Args:
+        graph: a clean one with the outputs hm, wh and reg, deformable convolutions in any spelling; it is not changed, and the new
+            graph shares its arrays.
+        target: a :class:`Target`.
+        batch: number of images, None for an open batch.
+        decode: append the decoder for this many boxes; None leaves the heads as they are.
+        down_ratio: pixels of the input per output cell.
+
+    Returns:
+        Graph, without metadata.
+
+    Raises:
+        OptionError: the target cannot have that batch, or no decoder.
+        ModelError: something in the graph cannot be said for the target.
+    """
+    check_options(target, batch, decode is not None)
+    graph = graph.copy()
+    graph.metadata.clear()
+    _set_batch(graph, OPEN_BATCH if batch is None else batch)
+    outputs = {value.name: value for value in graph.outputs}
+    graph.outputs = [outputs[name] for name in target.outputs]
+    dialects.rewrite(graph, target.spelling or 'onnx', raise_it=False)
+    if graph.opset > target.opset:
+        raise ModelError('the graph has opset {}; {} reads {}, and nothing here takes an opset back: start from the checkpoint'.format(
+            graph.opset, target.reader, target.opset))
+    raise_opset(graph, target.opset)
+    passes.clean(graph)
+    if not target.spelling:
+        lower(graph)
+    if decode is not None:
+        append_decode(graph, decode, down_ratio)
+    broken = rules.check_graph(graph, target.name).violations
+    if broken:
+        raise ModelError('{} would not read this graph: {}{}{}'.format(
+            target.reader, broken[0].node + ': ' if broken[0].node else '', broken[0].message,
+            ' (and {} more)'.format(len(broken) - 1) if len(broken) > 1 else ''))
+    return graph
+
+
+def _set_batch(graph, batch):
+    graph.inputs = [value._replace(shape=(batch,) + tuple(value.shape[1:])) for value in graph.inputs]
+    graph.outputs = [value._replace(shape=(batch,) + tuple(value.shape[1:])) for value in graph.outputs]
