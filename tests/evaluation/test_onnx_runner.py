@@ -8,11 +8,13 @@ from onnx_files import detector, weights
 
 from centernet.coco import CocoData
 from centernet.dcn import deform_conv2d
-from centernet.detection import InputSpec
+from centernet.detection import InputSpec, RawBoxes, decode
 from centernet.errors import DeviceError, ModelError, OptionError
 from centernet.evaluation import EvalOptions, evaluate
 from centernet.evaluation.onnx_operators import raise_opset, to_standard
 from centernet.evaluation.onnx_runner import OnnxRunner
+from centernet.export.decode import append_decode
+from centernet.export.graph import of_model
 
 SIZE = (32, 48)
 
@@ -222,6 +224,28 @@ def test_threads_are_the_ones_that_were_asked_for():
     options = runner._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     assert runner.describe()['threads'] == 2
+
+
+def test_a_file_with_a_decoder_gives_its_own_boxes(tmp_path):
+    graph = of_model(detector(size=SIZE))
+    append_decode(graph, k=20)
+    path = save(graph.to_model(), tmp_path)
+    runner = OnnxRunner(path, 'cpu', 1)
+    assert (runner.decodes, runner.classes) == (True, 4)
+    assert_heads(runner.heads(images()), in_torch(images(), False))
+    found, expected = runner(images()), decode(runner.heads(images()), k=20)
+    assert isinstance(found, RawBoxes)
+    for ours, theirs in zip(found, expected):
+        assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
+        assert np.abs((ours - theirs).numpy()).max() < 1e-5
+
+
+def test_the_flip_test_is_refused_where_the_file_decodes(data_folder, tmp_path):
+    graph = of_model(detector(size=(64, 64)))
+    append_decode(graph)
+    runner = OnnxRunner(graph.to_model(), 'cpu', 1)
+    with pytest.raises(OptionError, match='decoder'):
+        evaluate(runner, CocoData.load(str(data_folder)), EvalOptions(input=InputSpec(64, 64), flip_test=True), str(tmp_path / 'out'))
 
 
 @pytest.mark.parametrize('spelling', [None, 'ascend'])

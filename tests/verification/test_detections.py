@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from centernet.detection import Heads, InputSpec, preprocess
+from centernet.detection import Heads, InputSpec, decode, preprocess
 from centernet.verification import compare_detections, tolerances
 
 SPEC = InputSpec(height=128, width=128)
@@ -25,9 +25,9 @@ def geometries(count=1):
     return [preprocess(np.zeros((100, 120, 3), np.uint8), SPEC)[1]] * count
 
 
-def compare(ours, others):
+def compare(ours, others, own=None):
     count = len(ours.hm)
-    return compare_detections([(ours, others, geometries(count), list(range(10, 10 + count)))])
+    return compare_detections([(ours, others, geometries(count), list(range(10, 10 + count)), own)])
 
 
 PEAKS = [(0, 5, 6, 2.0), (1, 20, 11, 1.0), (2, 9, 25, 0.5), (0, 25, 25, -1.0)]
@@ -71,6 +71,17 @@ def test_matched_scores_have_to_be_the_same(by, same):
     assert found.matched == 100
     assert bool(found) == same
     assert found.score.max == pytest.approx(by / 4, rel=0.3)
+
+
+def test_a_files_own_decoder_is_what_counts():
+    heads = scene(PEAKS)
+    for k in (100, 3):
+        own = decode(heads, k=k)
+        found = compare(heads, heads, own)
+        assert found and found.matched == found.reference == k
+    assert not compare(heads, heads, own._replace(classes=own.classes + 1))
+    assert not compare(heads, heads, own._replace(boxes=own.boxes[..., [1, 0, 3, 2]]))
+    assert not compare(heads, heads, own._replace(scores=own.scores * 0.99))
 
 
 def test_boxes_without_area_match_their_twins():

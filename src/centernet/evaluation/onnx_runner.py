@@ -1,5 +1,7 @@
 """ONNX files as runners: any file with one image input and the outputs hm, wh and reg.
 
+A file with a decoder has the outputs boxes, scores and classes instead (``centernet export --with-decode``); it gives its own boxes.
+
 Files for ATC and for TensorRT-CenterNet have an operator that no onnxruntime knows; they run through a translation: to ONNX's
 DeformConv where onnxruntime has it (>= 1.26), else to standard operators of opset 11.
 """
@@ -11,8 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import TensorProto, helper
 
-from ..detection import Heads
+from ..detection import Heads, RawBoxes
 from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
@@ -20,6 +23,8 @@ from . import onnx_operators
 
 #: outputs are found by these names, never by their place
 HEADS = ('hm', 'wh', 'reg')
+#: what a decoder gives: float [N, k, 4] in pixels of the input, float [N, k], integers [N, k]
+DECODED = ('boxes', 'scores', 'classes')
 DOWN_RATIO = 4
 #: onnxruntime's version as a tuple of two integers
 RUNTIME_VERSION = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
@@ -40,6 +45,7 @@ class OnnxRunner:
         classes: channels of the heat map.
         input_size: (height, width) that the file is fixed to, or None where it takes any.
         batch_size: images that the file is fixed to, or None. Any number of images can be given all the same.
+        decodes: whether it has a decoder.
         translated: the operator that was replaced to run the file, or None. lowered: whether by standard operators.
         device_type: ``cpu`` or ``cuda``.
         metadata: what the file says about itself, text by name.
@@ -57,6 +63,7 @@ class OnnxRunner:
         proto = model if self.path is None else read_model(self.path)
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self._sha256 = None if self.path is None else sha256(self.path)
+        self.decodes = _has_decoder(proto)
         self.translated, runnable = self._runnable(proto)
         self.lowered = self.translated is not None and not HAS_DEFORM_CONV
         del proto
@@ -71,20 +78,23 @@ class OnnxRunner:
             raise ModelError('{}: one side of its input {} is fixed and the other is not'.format(self._name, list(shape)))
         self.classes = self._check_outputs()
 
-    def __call__(self, images: np.ndarray) -> Heads:
-        """float32 array or tensor [N, 3, H, W] -> Heads, float32 on the CPU.
+    def __call__(self, images: np.ndarray) -> Union[Heads, RawBoxes]:
+        """float32 array or tensor [N, 3, H, W] -> Heads, or the RawBoxes of a file with a decoder; on the CPU.
 
         Raises:
             OptionError: the images are of another size than the file is fixed to.
             ModelError: onnxruntime fails, or an output has the wrong shape.
         """
-        images = np.asarray(images)
-        size = tuple(images.shape[2:])
-        if self.input_size is not None and size != self.input_size:
-            raise OptionError('{} takes images of {} x {} (height x width), not of {} x {}'.format(self._name, *self.input_size + size))
-        parts = [self._run(images[start:start + step]) for step in [self.batch_size or max(1, len(images))]
-                 for start in range(0, len(images), step)]
-        return Heads(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts)))
+        return self.boxes(images) if self.decodes else self.heads(images)
+
+    def heads(self, images: np.ndarray) -> Heads:
+        """The heads, float32; of a file with a decoder those that go into it."""
+        return Heads(*self._run(images, HEADS))
+
+    def boxes(self, images: np.ndarray) -> RawBoxes:
+        """The boxes that a file's own decoder gives, in output cells as :func:`centernet.detection.decode` has them."""
+        boxes, scores, classes = self._run(images, DECODED)
+        return RawBoxes(boxes / DOWN_RATIO, scores, classes)
 
     @property
     def device_type(self) -> str:
@@ -105,10 +115,15 @@ class OnnxRunner:
         """(the operator that was translated or None, the path or model to start)."""
         counts = onnx_operators.operators(proto)
         custom = sorted(set(counts) & set(onnx_operators.CUSTOM_OPERATORS))
-        if not counts or (not custom and HAS_DEFORM_CONV):
+        translate = custom or (counts and not HAS_DEFORM_CONV)
+        if not translate and not self.decodes:
             return None, self.path or proto
         changed = onnx.ModelProto()
         changed.CopyFrom(proto)
+        if self.decodes:
+            changed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in HEADS)
+        if not translate:
+            return None, changed
         try:
             onnx_operators.to_standard(changed)
             if HAS_DEFORM_CONV:
@@ -156,7 +171,7 @@ class OnnxRunner:
         if missing:
             raise ModelError('{} has no output {}: a detector has hm, wh and reg, this one has {}'.format(
                 self._name, ' or '.join(missing), ', '.join(outputs)))
-        for name in HEADS:
+        for name in () if self.decodes else HEADS:
             shape, kind = outputs[name].shape, outputs[name].type
             if kind not in _NUMBERS or (shape and (len(shape) != 4 or (name != 'hm' and _fixed(shape[1]) not in (2, None)))):
                 raise ModelError('{}: its output {} is {} {}; {}'.format(
@@ -166,25 +181,38 @@ class OnnxRunner:
         if shape and _fixed(shape[1]):
             return shape[1]
         size = self.input_size or (128, 128)
-        return self._run(np.zeros((self.batch_size or 1, 3) + size, np.float32))[0].shape[1]
+        return self._run(np.zeros((1, 3) + size, np.float32), HEADS)[0].shape[1]
 
-    def _run(self, images):
-        """Float32 arrays hm, wh, reg of at most ``batch_size`` images; a batch that is too short is filled up with zeros."""
+    def _run(self, images, names):
+        """Outputs as tensors (float32, or int64 for classes), whatever batch the file is fixed to."""
+        images = np.asarray(images)
+        size = tuple(images.shape[2:])
+        if self.input_size is not None and size != self.input_size:
+            raise OptionError('{} takes images of {} x {} (height x width), not of {} x {}'.format(self._name, *self.input_size + size))
+        step = self.batch_size or max(1, len(images))
+        parts = [self._run_batch(images[start:start + step], names) for start in range(0, len(images), step)]
+        return [torch.from_numpy(np.concatenate(part)) for part in zip(*parts)]
+
+    def _run_batch(self, images, names):
+        """At most ``batch_size`` images; a batch that is too short is filled up with zeros."""
         count = len(images)
         if self.batch_size and count < self.batch_size:
             images = np.concatenate([images, np.zeros((self.batch_size - count,) + images.shape[1:], images.dtype)])
         try:
-            found = self._session.run(list(HEADS), {self._input: np.ascontiguousarray(images, self._dtype)})
+            found = self._session.run(list(names), {self._input: np.ascontiguousarray(images, self._dtype)})
         except Exception as error:
             raise ModelError('onnxruntime {} failed while running {}: {}'.format(
                 onnxruntime.__version__, self._name, _first_line(error))) from error
         height, width = images.shape[2] // DOWN_RATIO, images.shape[3] // DOWN_RATIO
-        for name, array in zip(HEADS, found):
-            channels = array.shape[1] if name == 'hm' and array.ndim == 4 else 2
-            if array.shape != (len(images), channels, height, width):
+        for name, array in zip(names, found):
+            if name in HEADS:
+                expected = (len(images), array.shape[1] if name == 'hm' and array.ndim == 4 else 2, height, width)
+            else:
+                expected = (len(images), found[1].shape[1] if found[1].ndim == 2 else 0) + ((4,) if name == 'boxes' else ())
+            if array.shape != expected:
                 raise ModelError('{}: for an input {} its output {} has the shape {}, not {}'.format(
-                    self._name, list(images.shape), name, list(array.shape), [len(images), channels, height, width]))
-        return [array[:count].astype(np.float32, copy=False) for array in found]
+                    self._name, list(images.shape), name, list(array.shape), list(expected)))
+        return [array[:count].astype(np.int64 if name == 'classes' else np.float32, copy=False) for name, array in zip(names, found)]
 
 
 def read_model(path: str) -> onnx.ModelProto:
@@ -203,6 +231,13 @@ def read_model(path: str) -> onnx.ModelProto:
     if not model.graph.node:
         raise ModelError('{} is not an ONNX file, or is damaged: it has no nodes'.format(path))
     return model
+
+
+def _has_decoder(model):
+    """Whether a file gives boxes, and the heads that they are made of are in it."""
+    outputs = {value.name for value in model.graph.output}
+    inside = {name for node in model.graph.node for name in node.output}
+    return set(DECODED) <= outputs and not outputs & set(HEADS) and inside >= set(HEADS)
 
 
 def _lower(model):

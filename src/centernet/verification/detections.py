@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-from ..detection import Geometry, Heads, decode, postprocess
+from ..detection import Geometry, Heads, RawBoxes, decode, postprocess
 from . import tolerances
 from .heads import Figures
 
@@ -52,18 +52,22 @@ class DetectionsComparison(NamedTuple):
         return self.matched > 0 and not self.missing and self.score.max <= tolerances.SCORE.limit
 
 
-def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int]]]) -> DetectionsComparison:
+def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int], Optional[RawBoxes]]]
+                       ) -> DetectionsComparison:
     """Decode both networks' heads and match their detections: same class, greedily by score, the box with the largest IoU.
 
     Args:
-        batches: for each batch the reference's heads, the model's heads, and of every image the Geometry and the id.
+        batches: for each batch the reference's heads, the model's heads, of every image the Geometry and the id, and the RawBoxes
+            that the model's own decoder gave, None where it has none.
 
     Returns:
         DetectionsComparison.
     """
     scores, ious, unmatched, counts = [], [], [], [0, 0, 0]
-    for reference, model, geometries, image_ids in batches:
-        sides = [_Side(heads, geometries) for heads in (reference, model)]
+    for reference, model, geometries, image_ids, own in batches:
+        best = _BEST if own is None else own.scores.shape[1]
+        sides = [_Side(reference, decode(reference, k=best), geometries),
+                 _Side(model, decode(model, k=best) if own is None else own, geometries)]
         for index, image_id in enumerate(image_ids):
             pairs = _match(sides[0].of(index), sides[1].of(index))
             counts = [total + more for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))]
@@ -82,10 +86,9 @@ def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry],
 class _Side:
     """One network's heads and the detections that come of them, as numpy arrays with an axis of images in front."""
 
-    def __init__(self, heads, geometries):
+    def __init__(self, heads, raw, geometries):
         self.probabilities = torch.sigmoid(heads.hm.detach().cpu().float()).numpy()
         self.size, self.offset = (part.detach().cpu().float().numpy() for part in (heads.wh, heads.reg))
-        raw = decode(heads, k=_BEST)
         self.boxes, self.scores, self.classes = (part.cpu().numpy() for part in raw)
         self.pixels = postprocess(raw, geometries)
 
@@ -93,9 +96,8 @@ class _Side:
         return self.boxes[index], self.scores[index], self.classes[index]
 
     def cut(self, index):
-        """What a peak has to score to be among the best."""
-        scores = self.scores[index]
-        return scores[-1] if len(scores) == _BEST else 0.0
+        """What the last of the best scores."""
+        return self.scores[index][-1]
 
     def all_boxes(self, index):
         """The box of every cell, [h * w, 4]."""
@@ -139,12 +141,14 @@ def _unmatched(sides, number, index, place, image_id, name, moved):
     side, other = sides[number], sides[1 - number]
     class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
     box = tuple(round(float(value), 2) for value in side.pixels[index][place, :4])
-    # The cell that this detection comes of, and what the other network says there.
     cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
+    if not 0 <= class_index < side.probabilities.shape[1]:  # a decoder of the file's own can be wrong in any way
+        return Unmatched(int(image_id), name, class_index, score, box, False)
+    # What the two networks say at the cell that this detection comes of.
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
     theirs = float(others.ravel()[cell])
-    agree = abs(float(ours.ravel()[cell]) - theirs) <= tolerances.SCORE.limit and \
+    agree = max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit and \
         _overlap(side.boxes[index][place], other.all_boxes(index)[cell:cell + 1])[1][0]
     # The other has it only as a cell that just loses to its neighbour, or as a peak that just misses the best hundred.
     lead, ahead = theirs - _highest_neighbour(others, cell), theirs - other.cut(index)

@@ -116,7 +116,8 @@ def _first_stages(reference, model, data, options, count):
             groups = [(chosen, inputs)]
         for group_ids, group in groups:
             images = np.stack([planes for planes, _ in group])
-            batches.append((reference(images), model(images), [geometry for _, geometry in group], group_ids))
+            batches.append((reference(images), model.heads(images), [geometry for _, geometry in group], group_ids,
+                            model.boxes(images) if model.decodes else None))
     try:
         if model.classes != reference.classes:
             raise ShapeError('the model has {} classes where the PyTorch model has {}'.format(model.classes, reference.classes))
