@@ -124,6 +124,8 @@ def write(node, form, convolution, name=None):
 def rewrite(graph, form, raise_it=True):
     """Bring all deformable convolutions of a graph to one spelling, in place, with what that takes to re-order the offsets.
 
+    Those that have the spelling already are written anew: attributes get the form that its readers take.
+
     Args:
         form: ``onnx``, ``ascend`` or ``tensorrt``.
         raise_it: for ``onnx``, raise the graph's opset to 19 where it is lower; False leaves that to the caller.
@@ -133,8 +135,8 @@ def rewrite(graph, form, raise_it=True):
     """
     found = find(graph)
     for node, convolution in found:
-        if spelling(node) != form:
-            graph.substitute(node, _translate(graph, node, convolution, form))
+        same = spelling(node) == form
+        graph.substitute(node, [write(node, form, convolution)] if same else _translate(graph, node, convolution, form))
     if raise_it and form == 'onnx' and found and graph.opset < ONNX_OPSET:
         raise_opset(graph, ONNX_OPSET)
 

@@ -1,4 +1,4 @@
-"""Bring a graph from the opset it was traced in to a later one.
+"""Bring a graph from the opset it was traced in to another one.
 
 onnx's own converter does not know operators outside its tables and refuses graphs with them, so the few changes that concern
 convolutional networks are made here, and a graph with anything else is refused.
@@ -34,6 +34,23 @@ def raise_opset(graph, opset):
         for op_types, since, change in _CHANGES:
             if not node.domain and node.op_type in op_types and graph.opset < since <= opset:
                 change(graph, node)
+    graph.opset = opset
+
+
+def lower_opset(graph, opset):
+    """Say that a graph has an earlier opset, in place, where nothing in it was said differently then.
+
+    Raises:
+        ModelError: an operator is not known here, or changed since.
+    """
+    def same(op_type):
+        changes = [since for op_types, since, _ in _CHANGES if op_type in op_types]
+        return op_type in _STABLE or (changes and not any(opset < since <= graph.opset for since in changes))
+
+    changed = sorted({node.op_type for node in graph.nodes if not node.domain and not same(node.op_type)})
+    if changed:
+        raise ModelError('the graph cannot be taken back from opset {} to {}: it has {}; start from the checkpoint'.format(
+            graph.opset, opset, ', '.join(changed)))
     graph.opset = opset
 
 

@@ -7,7 +7,8 @@ from ..errors import ModelError, OptionError
 from . import dialects, passes, rules
 from .decode import append_decode
 from .lowering import lower
-from .opsets import raise_opset
+from .opsets import lower_opset, raise_opset
+from .shapes import infer_shapes
 
 Target = NamedTuple('Target', [
     ('name', str),
@@ -73,15 +74,17 @@ def build(graph, target, batch=1, decode=None, down_ratio=4):
     check_options(target, batch, decode is not None)
     graph = graph.copy()
     graph.metadata.clear()
-    _set_batch(graph, OPEN_BATCH if batch is None else batch)
+    image = graph.inputs[0]
+    graph.inputs[0] = image._replace(shape=(OPEN_BATCH if batch is None else batch,) + tuple(image.shape[1:]))
     outputs = {value.name: value for value in graph.outputs}
     graph.outputs = [outputs[name] for name in target.outputs]
     dialects.rewrite(graph, target.spelling or 'onnx', raise_it=False)
-    if graph.opset > target.opset:
-        raise ModelError('the graph has opset {}; {} reads {}, and nothing here takes an opset back: start from the checkpoint'.format(
-            graph.opset, target.reader, target.opset))
     raise_opset(graph, target.opset)
     passes.clean(graph)
+    if graph.opset > target.opset:
+        lower_opset(graph, target.opset)
+    shapes = infer_shapes(graph)
+    graph.outputs = [value._replace(shape=shapes.get(value.name)) for value in graph.outputs]
     if not target.spelling:
         lower(graph)
     if decode is not None:
@@ -92,8 +95,3 @@ def build(graph, target, batch=1, decode=None, down_ratio=4):
             target.reader, broken[0].node + ': ' if broken[0].node else '', broken[0].message,
             ' (and {} more)'.format(len(broken) - 1) if len(broken) > 1 else ''))
     return graph
-
-
-def _set_batch(graph, batch):
-    graph.inputs = [value._replace(shape=(batch,) + tuple(value.shape[1:])) for value in graph.inputs]
-    graph.outputs = [value._replace(shape=(batch,) + tuple(value.shape[1:])) for value in graph.outputs]
