@@ -35,7 +35,3 @@ class OptionError(UserError):
 
 class ModelError(UserError):
     """An ONNX file cannot be read or run, or is no detector of this form."""
-
-
-class ModelError(UserError):
-    """An ONNX model cannot be read, or has not the form that is asked of it."""
