@@ -11,10 +11,10 @@ import sys
 import warnings
 
 from . import __version__
-from .commands import eval_pth, sample
+from .commands import eval_pth, export, modify, sample
 from .errors import UserError
 
-COMMANDS = (eval_pth, sample)
+COMMANDS = (eval_pth, export, modify, sample)
 
 
 def main(argv=None):

@@ -7,16 +7,35 @@ DEFAULT_OUTPUT = './pth_result'
 
 
 def add_network_flags(parser):
-    """--arch --weights --input-height --input-width --device --threads"""
+    """--weights --arch --input-height --input-width --device --threads"""
     group = parser.add_argument_group('network')
-    group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth); without it and without --data, the built-in sample')
+    add_weights_flags(group, 'without it and without --data, the built-in sample')
+    add_size_flags(group, 'what the checkpoint says, else 512')
+    add_device_flags(group)
+
+
+def add_weights_flags(group, without):
+    """--weights --arch; ``without`` says what happens without --weights."""
+    group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth); {}'.format(without))
     group.add_argument('--arch', metavar='NAME', help="architecture, e.g. dla_34, resdcn_18, res_18, hourglass (default: what the "
                        'checkpoint says, else dla_34)')
-    group.add_argument('--input-height', type=int, metavar='PIXELS', help='height of the network\'s input (default: what the '
-                       'checkpoint says, else 512)')
+
+
+def add_size_flags(group, default):
+    """--input-height --input-width; ``default`` says what they are where they are not given."""
+    group.add_argument('--input-height', type=int, metavar='PIXELS', help='height of the network\'s input (default: {})'.format(default))
     group.add_argument('--input-width', type=int, metavar='PIXELS', help='width, likewise')
+
+
+def add_device_flags(group):
+    """--device --threads"""
     group.add_argument('--device', default='auto', metavar='NAME', help='auto, cpu, cuda or cuda:N (default: auto, a GPU if one '
                        'can be used)')
+    add_threads_flag(group)
+
+
+def add_threads_flag(group):
+    """--threads"""
     group.add_argument('--threads', type=int, metavar='N', help='CPU threads of the network (default: as many as '
                        'OMP_NUM_THREADS says, else as this process may use cores, or one while that is faster)')
 
