@@ -11,10 +11,10 @@ import sys
 import warnings
 
 from . import __version__
-from .commands import eval_pth, export, modify, sample
+from .commands import eval_onnx, eval_pth, export, modify, sample, verify
 from .errors import UserError
 
-COMMANDS = (eval_pth, export, modify, sample)
+COMMANDS = (eval_pth, export, modify, verify, eval_onnx, sample)
 
 
 def main(argv=None):
@@ -24,8 +24,8 @@ def main(argv=None):
         argv: the words after the program's name; None takes them from ``sys.argv``.
 
     Returns:
-        The exit status: 0 done, 1 done in part (images that could not be read), 2 a mistake in what was given, 130 and 143 ended by
-        Ctrl-C and SIGTERM.
+        The exit status: 0 done, 1 done in part (images that could not be read) or not the same model, 2 a mistake in what was given, 130
+        and 143 ended by Ctrl-C and SIGTERM.
     """
     try:
         arguments = build_parser().parse_args(argv)

@@ -136,6 +136,34 @@ def test_the_last_of_the_best_hundred_is_undecided():
     assert not compare(scene(ours), scene(others))
 
 
+def test_a_tie_makes_room_at_the_end_of_the_list():
+    """Two equal neighbours are two peaks; where noise makes them unequal they are one, and the next in line is listed."""
+    grid = [(0, row, column, 1.0 - 0.02 * place) for place, (row, column) in enumerate(
+        (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3))][:100]
+    twin = [(1, 20, 11, 2.0), (1, 20, 12, 2.0)]
+    found = compare(scene(grid + twin), scene(grid + [twin[0], twin[1][:3] + (2.0 - 1e-5,)]))
+    assert found.matched == 99
+    assert [(item.side, item.undecided) for item in found.unmatched] == [('reference', True), ('model', True)]
+    assert found.unmatched[1].score < found.unmatched[0].score - 0.1
+    assert found
+    # Two that are in nobody's room are not excused.
+    ours = scene(grid + twin)
+    found = compare(ours, scene(grid + [twin[0]]))
+    assert len(found.missing) == 2
+    assert not found
+
+
+def test_a_decoder_may_round_saturated_scores_in_its_own_way():
+    heads = scene(PEAKS + [(1, 3, 3, 30.0), (1, 3, 4, 29.0)])  # the sigmoid of both is 1 in float32
+    own = decode(heads)
+    other = decode(scene(PEAKS + [(1, 3, 3, 30.0)]))
+    assert compare(heads, heads, own)
+    found = compare(heads, heads, other)
+    assert found.matched == 99
+    assert found
+    assert not compare(heads, heads, decode(scene(PEAKS[:3] + [(1, 3, 3, 30.0)])))
+
+
 def test_undecided_never_stretches_beyond_the_tolerance():
     """Networks that differ everywhere are not excused by the size of their differences."""
     random = np.random.RandomState(5)

@@ -52,6 +52,18 @@ def add_data_flags(parser):
                        'separated by white space or commas')
 
 
+def add_protocol_flags(parser):
+    """--keep-res --flip-test --test-scales --nms"""
+    group = parser.add_argument_group('protocol')
+    group.add_argument('--keep-res', action='store_true', help="keep each image's size, padded, instead of fitting it into the "
+                       "network's input")
+    group.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
+    group.add_argument('--test-scales', type=parse_scales, default=(1.0,), metavar='LIST',
+                       help='resize the image by each of these factors and join the detections with soft-NMS, e.g. '
+                       '0.5,0.75,1,1.25,1.5 (default: 1)')
+    group.add_argument('--nms', action='store_true', help='soft-NMS also at a single scale')
+
+
 def add_loading_flags(parser):
     """--batch-size --workers"""
     group = parser.add_argument_group('speed')
@@ -59,6 +71,20 @@ def add_loading_flags(parser):
                        'for the device and the input size)')
     group.add_argument('--workers', type=int, metavar='N', help='processes that load images ahead; 0 loads between batches '
                        '(default: chosen for the device and the cores)')
+
+
+def add_run_flags(parser):
+    """--output --resume --on-bad-image --save-images --json --no-progress"""
+    group = parser.add_argument_group('output')
+    add_output_flag(group)
+    group.add_argument('--resume', action='store_true', help='go on with the interrupted run in the output folder; settings that '
+                       'change the detections must be the same')
+    group.add_argument('--on-bad-image', choices=('fail', 'skip'), default='fail', help='an image that cannot be read is named and '
+                       'left out; the exit status is then 1 (fail, the default) or 0 (skip)')
+    group.add_argument('--save-images', type=int, default=0, metavar='N', help='draw the detections of the first N images beside '
+                       'their ground truth, into images/ of the output folder')
+    group.add_argument('--json', action='store_true', help='print what metrics.json holds, instead of text')
+    group.add_argument('--no-progress', action='store_true', help='no progress bar')
 
 
 def add_output_flag(parser):

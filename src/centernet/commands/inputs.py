@@ -69,3 +69,59 @@ def input_spec(arguments, loaded):
             raise OptionError('the input {} must be a multiple of {} for {}, not {}'.format(name, step, loaded.arch, side))
         sides.append(side)
     return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)
+
+
+def load_data(arguments, classes, name):
+    """The data set that the flags name, or the built-in sample's.
+
+    Args:
+        arguments: parsed flags (data, annotations, images, output).
+        classes: how many the network has.
+        name: of the network's file, for messages.
+
+    Raises:
+        UserError: it is missing or cannot be read; or none is given, and the sample has other classes.
+    """
+    from ..coco import CocoData
+    from ..sample import sample_folder
+    if arguments.data or arguments.annotations:
+        return CocoData.load(arguments.data, arguments.annotations, arguments.images)
+    if arguments.images:
+        raise OptionError('--images without --data or --annotations: which objects are in those images?')
+    data = CocoData.load(sample_folder(arguments.output))
+    if classes is not None and classes != len(data.categories):
+        raise OptionError('no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the data set'.format(
+            name, classes, len(data.categories)))
+    _log.info("no --data: the built-in sample's images are used")
+    return data
+
+
+def file_input_spec(arguments, runner, default=(512, 512), step=32):
+    """The InputSpec for an ONNX file: the size that it is fixed to, or what the flags say, or ``default``.
+
+    Args:
+        arguments: parsed flags (input_height, input_width, perhaps keep_res).
+        runner: the file's OnnxRunner.
+        default: (height, width).
+        step: both have to be a multiple of it.
+
+    Raises:
+        OptionError: the file does not take that size.
+    """
+    from ..detection import InputSpec
+    keep_res = getattr(arguments, 'keep_res', False)
+    fixed = runner.input_size
+    if keep_res and fixed:
+        raise OptionError("--keep-res keeps each image's own size, but {} takes {} x {} only".format(runner.path, fixed[1], fixed[0]))
+    if keep_res and (arguments.input_height or arguments.input_width):
+        raise OptionError("--keep-res keeps each image's own size: leave --input-height and --input-width away")
+    sides = []
+    for place, (name, side) in enumerate((('height', arguments.input_height), ('width', arguments.input_width))):
+        usual = (fixed or default)[place]
+        side = usual if side is None else side
+        if fixed and side != usual:
+            raise OptionError('--input-{} {}: {} is fixed to {}'.format(name, side, runner.path, usual))
+        if side < step or side % step:
+            raise OptionError('the input {} must be a multiple of {}, not {}'.format(name, step, side))
+        sides.append(side)
+    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ..coco import CocoData, CocoMetrics, to_results
 from ..coco import evaluate as coco_metrics
-from ..detection import decode, merge, mirror, postprocess
+from ..detection import RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, OptionError
 from ..files import ensure_folder, sha256
 from . import report
@@ -44,7 +44,7 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
     """Run a network over a data set; writes results.json and metrics.json (and pictures) into ``folder``.
 
     Args:
-        runner: maps float32 [N, 3, H, W] to Heads; see :mod:`centernet.evaluation.runners`.
+        runner: maps float32 [N, 3, H, W] to Heads, or to RawBoxes; see :mod:`centernet.evaluation.runners`.
         data: the data set.
         options: the protocol, which images, how fast.
         folder: the output folder; made if it is missing. While the run lasts it holds a journal of the finished images,
@@ -63,6 +63,8 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
     """
     check(options)
     image_ids = select(data, options)
+    if options.flip_test and getattr(runner, 'decodes', False):
+        raise OptionError('the flip test averages heads, but this file has a decoder and gives boxes: export it without')
     if runner.classes != len(data.categories):
         raise OptionError('the network has {} classes, but {} has {} categories: they belong to different data sets'.format(
             runner.classes, data.annotations, len(data.categories)))
@@ -128,7 +130,7 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions):
             heads = runner(group.images)
             flipped = runner(mirror(group.images)) if options.flip_test else None
             clock.stop('net')
-            raw = decode(heads, flipped)
+            raw = heads if isinstance(heads, RawBoxes) else decode(heads, flipped)
             raw = type(raw)(*(part.cpu() for part in raw))
             clock.stop('dec')
             for position, found in zip(group.positions, postprocess(raw, group.geometries)):

@@ -3,7 +3,7 @@
 A runner is any object with
 
 - ``runner(images)``: float32 array [N, 3, H, W] -> Heads, float32 tensors on any device; it returns when the result is there, so
-  that the caller can time it;
+  that the caller can time it; a runner whose network has a decoder (``decodes`` is true) gives RawBoxes instead;
 - ``classes``: channels of its heat map;
 - ``identity()``: plain dict of what decides its output (kind, architecture, hash of the weights, ...), compared on ``--resume``;
 - ``describe()``: plain dict for people and metrics.json (paths, device, ...).

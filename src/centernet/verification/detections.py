@@ -67,26 +67,25 @@ def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry],
     for reference, model, geometries, image_ids, own in batches:
         best = _BEST if own is None else own.scores.shape[1]
         sides = [_Side(reference, decode(reference, k=best), geometries),
-                 _Side(model, decode(model, k=best) if own is None else own, geometries)]
+                 _Side(model, decode(model, k=best) if own is None else own, geometries, own is not None)]
         for index, image_id in enumerate(image_ids):
             pairs = _match(sides[0].of(index), sides[1].of(index))
             counts = [total + more for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))]
             scores += [abs(sides[0].scores[index][i] - sides[1].scores[index][j]) for i, j, _ in pairs]
             ious += [iou for _, _, iou in pairs]
-            moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
-            for number, name in enumerate(('reference', 'model')):
-                taken = {pair[number] for pair in pairs}
-                for place in range(len(sides[number].scores[index])):
-                    if place not in taken:
-                        unmatched.append(_unmatched(sides, number, index, place, image_id, name, moved))
+            unmatched += _left_over(sides, pairs, index, image_id)
     return DetectionsComparison(counts[0], counts[1], counts[2], len(scores), Figures.of(scores),
                                 float(min(ious)) if ious else None, float(np.mean(ious)) if ious else None, unmatched)
 
 
 class _Side:
-    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in front."""
+    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in front.
 
-    def __init__(self, heads, raw, geometries):
+    ``own``: the detections are those of the file's decoder.
+    """
+
+    def __init__(self, heads, raw, geometries, own=False):
+        self.own = own
         self.probabilities = torch.sigmoid(heads.hm.detach().cpu().float()).numpy()
         self.size, self.offset = (part.detach().cpu().float().numpy() for part in (heads.wh, heads.reg))
         self.boxes, self.scores, self.classes = (part.cpu().numpy() for part in raw)
@@ -94,10 +93,6 @@ class _Side:
 
     def of(self, index):
         return self.boxes[index], self.scores[index], self.classes[index]
-
-    def cut(self, index):
-        """What the last of the best scores."""
-        return self.scores[index][-1]
 
     def all_boxes(self, index):
         """The box of every cell, [h * w, 4]."""
@@ -136,24 +131,51 @@ def _overlap(box, boxes):
     return iou, near | (iou >= tolerances.IOU.limit)
 
 
-def _unmatched(sides, number, index, place, image_id, name, moved):
-    """The Unmatched of one detection; ``moved``: the largest difference of the two networks' probabilities in this image."""
-    side, other = sides[number], sides[1 - number]
-    class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
-    box = tuple(round(float(value), 2) for value in side.pixels[index][place, :4])
-    cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
-    if not 0 <= class_index < side.probabilities.shape[1]:  # a decoder of the file's own can be wrong in any way
-        return Unmatched(int(image_id), name, class_index, score, box, False)
-    # What the two networks say at the cell that this detection comes of.
-    ours, others = (part.probabilities[index, class_index] for part in (side, other))
+def _left_over(sides, pairs, index, image_id):
+    """The Unmatched of an image.
+
+    A detection that one side has as a tie, and the other has not, makes room for another at the end of that side's list; so as many
+    of those are undecided as there are ties.
+    """
+    moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
     tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
+    found, next_in_line = [[], []], [[], []]
+    for number, name in enumerate(('reference', 'model')):
+        taken = {pair[number] for pair in pairs}
+        for place in range(len(sides[number].scores[index])):
+            if place not in taken:
+                verdict = _verdict(sides[number], sides[1 - number], index, place, tie)
+                if verdict == 'next in line':
+                    next_in_line[number].append(len(found[number]))
+                box = tuple(round(float(value), 2) for value in sides[number].pixels[index][place, :4])
+                found[number].append(Unmatched(int(image_id), name, int(sides[number].classes[index][place]),
+                                               float(sides[number].scores[index][place]), box, verdict == 'tie'))
+    ties = [sum(item.undecided for item in items) for items in found]
+    for number in (0, 1):
+        for place in next_in_line[number][:max(0, ties[1 - number] - ties[number])]:  # by falling score
+            found[number][place] = found[number][place]._replace(undecided=True)
+    return found[0] + found[1]
+
+
+def _verdict(side, other, index, place, tie):
+    """Why ``other`` may lack a detection of ``side``: ``tie``, ``next in line`` (a peak that is right behind its best), or None."""
+    class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
+    if not 0 <= class_index < side.probabilities.shape[1]:  # a decoder of the file's own can be wrong in any way
+        return None
+    # What the two networks say at the cell that this detection comes of.
+    cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
+    ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
     agree = max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit and \
         _overlap(side.boxes[index][place], other.all_boxes(index)[cell:cell + 1])[1][0]
-    # The other has it only as a cell that just loses to its neighbour, or as a peak that just misses the best hundred.
-    lead, ahead = theirs - _highest_neighbour(others, cell), theirs - other.cut(index)
-    undecided = bool(agree and ahead >= -tie and (-tie <= lead < 0 or (lead >= 0 and ahead <= tie)))
-    return Unmatched(int(image_id), name, class_index, score, box, undecided)
+    lead, ahead = theirs - _highest_neighbour(others, cell), theirs - float(other.scores[index][-1])
+    if not agree or lead < -tie:
+        return None
+    if ahead < -tie:
+        return 'next in line'
+    # A cell that just loses to its neighbour, a peak that just misses the best, or, where the file has a decoder (whose sigmoid
+    # rounds in its own way), a peak that hardly leads.
+    return 'tie' if lead < 0 or ahead <= tie or (lead <= tie and (side.own or other.own)) else None
 
 
 def _highest_neighbour(heat, cell):

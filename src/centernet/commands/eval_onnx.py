@@ -1,0 +1,58 @@
+"""``centernet eval-onnx``: an ONNX file's COCO figures and timings."""
+
+from ..device import apply_threads, prepare_threads
+from . import flags
+
+NAME = 'eval-onnx'
+HELP = 'evaluate an ONNX file with onnxruntime, in the same way as a checkpoint'
+DESCRIPTION = '''Evaluate an ONNX file on a data set in COCO's format, with onnxruntime and the same loop as eval-pth.
+
+Any file is taken that has one input, an image batch [N, 3, H, W], and the outputs hm, wh and reg. Files for ATC
+(DeformableConv2D) and for TensorRT-CenterNet (DCNv2) run through a translation of these operators. Prints and writes what
+eval-pth does. Without --data the built-in sample is evaluated.
+
+Exit status: 0 done; 1 done, but images could not be read; 2 something given is wrong; 130 or 143 ended by Ctrl-C or
+SIGTERM, to be continued with --resume.'''
+
+
+def add_flags(parser):
+    """Add this command's flags to an argparse parser."""
+    parser.add_argument('model', metavar='MODEL', help='the ONNX file')
+    network = parser.add_argument_group('network')
+    flags.add_size_flags(network, 'what the file is fixed to, else what its metadata says, else 512')
+    flags.add_device_flags(network)
+    flags.add_data_flags(parser)
+    flags.add_protocol_flags(parser)
+    flags.add_loading_flags(parser)
+    flags.add_run_flags(parser)
+
+
+def run(arguments):
+    """Evaluate; returns the exit status."""
+    threads = prepare_threads(arguments.threads)
+    from ..evaluation import EvalOptions
+    from ..evaluation.onnx_runner import OnnxRunner
+    from ..files import ensure_folder
+    from .eval_pth import default_loading
+    from .inputs import file_input_spec, load_data
+    from .running import describe_options, run_evaluation
+    apply_threads(threads)
+    ensure_folder(arguments.output)
+    runner = OnnxRunner(arguments.model, arguments.device, threads)
+    data = load_data(arguments, runner.classes, arguments.model)
+    spec = file_input_spec(arguments, runner)
+    batch_size, workers = default_loading(runner.device_type, spec)
+    options = EvalOptions(
+        input=spec, flip_test=arguments.flip_test, test_scales=arguments.test_scales, nms=arguments.nms,
+        image_ids=arguments.ids, limit=arguments.limit,
+        batch_size=arguments.batch_size if arguments.batch_size is not None else runner.batch_size or batch_size,
+        workers=workers if arguments.workers is None else arguments.workers,
+        on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
+    about = runner.describe()
+    arch = ' ({})'.format(runner.metadata['arch']) if 'arch' in runner.metadata else ''
+    headline = ['network: {}{}'.format(arguments.model, arch), 'data: {}'.format(data.annotations)]
+    if runner.translated:
+        headline.append('{} runs through its translation to {}'.format(
+            runner.translated, 'standard operators' if runner.lowered else 'DeformConv'))
+    headline.append(describe_options(options, dict(about, device_name='onnxruntime {}'.format(about['onnxruntime']))))
+    return run_evaluation(runner, data, options, arguments, '\n'.join(headline))

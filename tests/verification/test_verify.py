@@ -1,0 +1,193 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx_files import CHANNELS, detector, weights
+from random_weights import save_checkpoint
+
+from centernet.checkpoint import load_model
+from centernet.coco import CocoData
+from centernet.dcn import DCN
+from centernet.detection import InputSpec
+from centernet.errors import OptionError
+from centernet.evaluation import EvalOptions, TorchRunner
+from centernet.evaluation.onnx_runner import OnnxRunner
+from centernet.export import graph
+from centernet.export.exporter import export
+from centernet.sample import sample_folder
+from centernet.verification import document, format_verification, verify
+from centernet.verification.metrics import OWN_DETECTIONS
+
+SPEC = InputSpec(64, 64)
+
+
+class Small(torch.nn.Module):
+    """onnx_files.detector in torch."""
+
+    def __init__(self):
+        super().__init__()
+        values = weights()
+        self.stem = torch.nn.Conv2d(3, 8, 4, 4, bias=False)
+        self.dcn = DCN(8, 8)
+        self.heads = torch.nn.ModuleDict({name: torch.nn.Conv2d(8, channels, 1) for name, channels in CHANNELS.items()})
+        state = {'stem.weight': values['stem.weight'], 'dcn.weight': values['dcn.weight'], 'dcn.bias': values['dcn.bias'],
+                 'dcn.conv_offset_mask.weight': values['predict.weight'], 'dcn.conv_offset_mask.bias': values['predict.bias']}
+        for name, channels in CHANNELS.items():
+            state['heads.{}.weight'.format(name)] = values[name + '.weight']
+            state['heads.{}.bias'.format(name)] = values.get(name + '.bias', np.zeros(channels, np.float32))
+        self.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+
+    def forward(self, x):
+        x = self.dcn(torch.relu(self.stem(x)))
+        return {name: self.heads[name](x) for name in CHANNELS}
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return CocoData.load(sample_folder(str(tmp_path_factory.mktemp('data')), 6))
+
+
+@pytest.fixture
+def check(data, tmp_path):
+    def run(model, network=None, classes=4, name='model.onnx', spec=SPEC, options=None, **flags):
+        if not isinstance(model, str):
+            onnx.save(model, str(tmp_path / name))
+            model = str(tmp_path / name)
+        reference = TorchRunner(network or Small(), torch.device('cpu'), classes, {'weights_sha256': 'a' * 64})
+        return verify(reference, OnnxRunner(model, 'cpu', 1), data, spec, str(tmp_path / 'out'), options or EvalOptions(), progress=False,
+                      **flags)
+    return run
+
+
+def outcomes(found):
+    return {stage.name: stage.outcome for stage in found.stages}
+
+
+@pytest.mark.parametrize('spelling', ['ascend', 'tensorrt', 'onnx'])
+def test_the_same_network_passes(check, spelling):
+    found = check(detector(spelling, batch=1, size=(64, 64), outputs=('hm', 'reg', 'wh')))
+    assert found
+    assert set(outcomes(found).values()) == {'passed'}
+    text = format_verification(found)
+    assert text.endswith('the same model')
+    assert '600 of 600 matched in 6 images' in text
+
+
+def test_a_broken_rule_is_said_apart_from_the_values(check):
+    found = check(detector('ascend', batch='N', size=(64, 64)))
+    assert not found
+    assert outcomes(found) == {'rules': 'failed', 'heads': 'passed', 'detections': 'passed', 'metrics': 'passed'}
+    assert format_verification(found).endswith('NOT verified: the values are the same, but the file breaks the rules of its reader')
+
+
+def test_another_target_can_be_asked_for(check):
+    found = check(detector('onnx', size=(64, 64)), target='portable', metrics=False)
+    assert [item.rule for item in found.stage('rules').comparison.violations][:1] == ['opset']
+
+
+def test_another_network_does_not_pass(check):
+    found = check(detector('ascend', weights(seed=4), batch=1, size=(64, 64)))
+    assert not found
+    assert outcomes(found) == {'rules': 'passed', 'heads': 'failed', 'detections': 'failed', 'metrics': 'failed'}
+    assert format_verification(found).endswith('NOT the same model: heads and detections and metrics failed')
+
+
+def test_the_report_holds_everything_as_json_has_it(check):
+    found = check(detector('ascend', weights(seed=4), batch=1, size=(64, 64)), compare_images=2)
+    report = json.loads(json.dumps(document(found), allow_nan=False))
+    assert report['same'] is False
+    assert set(report['stages']) == {'rules', 'heads', 'detections', 'metrics'}
+    hm = report['stages']['heads']['heads']['hm']
+    assert set(hm) >= {'scale', 'limit', 'absolute', 'relative', 'passed', 'shape', 'correlation'}
+    assert set(hm['absolute']) == {'max', 'mean', 'median', 'p99'}
+    assert hm['shape'] == [2, 4, 16, 16]
+    detections = report['stages']['detections']
+    assert detections['matched'] + len([item for item in detections['unmatched'] if item['side'] == 'reference']) == 200
+    assert set(report['stages']['metrics']['figures']['AP']) == {'reference', 'model', 'difference'}
+    assert set(report['tolerances']['heads']) == {'limit', 'unit', 'why'}
+    assert report['versions']['onnxruntime'] and report['model']['model_sha256']
+
+
+def test_other_classes_are_another_model(check):
+    network = Small()
+    network.heads['hm'] = torch.nn.Conv2d(8, 7, 1)
+    found = check(detector('ascend', batch=1, size=(64, 64)), network, 7)
+    assert not found
+    assert found.stage('heads').error == ('ShapeError', 'the model has 4 classes where the PyTorch model has 7')
+    assert outcomes(found) == {'rules': 'passed', 'heads': 'failed', 'detections': 'left out', 'metrics': 'left out'}
+
+
+def test_values_that_are_not_finite_are_another_model(check):
+    values = weights()
+    values['wh.weight'][:] = np.nan
+    found = check(detector('ascend', values, batch=1, size=(64, 64)), metrics=False)
+    assert found.stage('heads').error[0] == 'NotFiniteError'
+    assert not found
+
+
+def test_the_metadata_say_that_the_weights_are_others(check):
+    model = detector('ascend', batch=1, size=(64, 64), metadata=[('weights_sha256', 'b' * 64)])
+    found = check(model, metrics=False)
+    assert found  # the values decide
+    assert 'note: the file says it was made of other weights: sha256 bbbbbbbbbbbb..., not aaaaaaaaaaaa...' in format_verification(found)
+
+
+def test_a_size_that_the_file_does_not_take_is_an_error(check):
+    with pytest.raises(OptionError, match='takes images of 32 x 64'):
+        check(detector('ascend', batch=1, size=(32, 64)))
+
+
+@pytest.mark.parametrize('size, count', [((64, 64), 0), ((64, 64), -1)])
+def test_no_images_to_compare_is_an_error(check, size, count):
+    with pytest.raises(OptionError, match='--compare-images must be at least 1'):
+        check(detector('ascend', batch=1, size=size), compare_images=count)
+
+
+def test_images_of_their_own_sizes(check):
+    found = check(detector(None), PlainSmall(), spec=InputSpec(keep_res=True), options=EvalOptions(batch_size=3))
+    assert found
+    assert outcomes(found) == {'rules': 'left out', 'heads': 'passed', 'detections': 'passed', 'metrics': 'passed'}
+
+
+class PlainSmall(Small):
+    """With an ordinary convolution for the deformable one."""
+
+    def forward(self, x):
+        x = torch.nn.functional.conv2d(torch.relu(self.stem(x)), self.dcn.weight, self.dcn.bias, padding=1)
+        return {name: self.heads[name](x) for name in CHANNELS}
+
+
+@pytest.fixture(scope='module')
+def eighty(tmp_path_factory):
+    """A network of 80 classes, which the sample's annotations do not have, and its files."""
+    folder = tmp_path_factory.mktemp('eighty')
+    loaded = load_model(save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}))
+    export(loaded, str(folder), 'model', ('onnx',), 128, 128, None)
+    export(loaded, str(folder), 'decoded', ('portable',), 128, 128, 2, 100)
+    return loaded, str(folder / 'model_onnx.onnx'), str(folder / 'decoded_portable.onnx')
+
+
+@pytest.mark.parametrize('which', [1, 2])
+def test_classes_without_annotations_are_measured_against_the_networks_own_detections(eighty, check, which):
+    loaded, path = eighty[0], eighty[which]
+    found = check(path, loaded.model, 80, spec=InputSpec(128, 128), options=EvalOptions(batch_size=2))
+    assert found
+    metrics = found.stage('metrics').comparison
+    assert metrics.ground_truth == OWN_DETECTIONS
+    figures = {figure.name: figure for figure in metrics.figures}
+    assert figures['AP'].reference > 0.99 and figures['AP'].model > 0.99
+    assert "measured against the PyTorch model's own detections" in format_verification(found)
+
+
+def test_a_decoder_that_is_wrong_is_caught_by_the_detections(eighty, check, tmp_path):
+    """The heads inside the file are right, so only what comes out of it can show it."""
+    model = graph.load(eighty[2])
+    node = next(node for node in model.nodes if node.name.startswith('decode/MaxPool'))
+    node.attributes.update(kernel_shape=[1, 1], pads=[0, 0, 0, 0])
+    path = str(tmp_path / 'broken.onnx')
+    model.save(path)
+    found = check(path, eighty[0].model, 80, spec=InputSpec(128, 128))
+    assert not found
+    assert [name for name in ('rules', 'heads', 'detections') if outcomes(found)[name] == 'failed'] == ['detections']
