@@ -7,6 +7,7 @@ go out under the names hm, wh, reg. (The sample calls ``reshape``, which an unpa
 
 import io
 import types
+import warnings
 
 import onnx
 import torch
@@ -58,8 +59,10 @@ def export(model, path, height, width):
     if MODERN:
         options = {'dynamo': False, 'opset_version': 11}
     try:
-        torch.onnx.export(Swapped(model).eval(), torch.zeros(1, 3, height, width), file, input_names=['image'],
-                          output_names=OUTPUT_NAMES, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about the age of its exporter
+            torch.onnx.export(Swapped(model).eval(), torch.zeros(1, 3, height, width), file, input_names=['image'],
+                              output_names=OUTPUT_NAMES, **options)
     finally:
         for module in modules:
             del module.forward

@@ -52,8 +52,9 @@ def write_script(path, graph):
     name = os.path.basename(path)
     stem = re.sub(r'\.onnx$', '', name)
     script = stem + '_atc.sh'
-    text = _SCRIPT.format(name=name, script=script, batch=image.shape[0], model=shlex.quote(name), output=shlex.quote(stem), input=shlex.quote(image.name),
-                          shape=','.join(str(side) for side in image.shape[1:]))
+    text = _SCRIPT.format(
+        name=name, script=script, batch=image.shape[0], shape=','.join(str(side) for side in image.shape[1:]),
+        model=shlex.quote(name), output=shlex.quote(stem), input=shlex.quote(image.name))
     script = os.path.join(os.path.dirname(path), script)
     with atomic_write(script) as file:
         file.write(text)

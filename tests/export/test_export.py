@@ -1,0 +1,267 @@
+"""Whole exports: what is in the files, and that they compute what the network computes."""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from random_weights import save_checkpoint
+
+from centernet.checkpoint import load_model
+from centernet.dcn import DCN
+from centernet.detection import decode
+from centernet.errors import ModelError, OptionError
+from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
+from centernet.export import dialects, graph, rules
+from centernet.export.exporter import export
+from centernet.export.targets import TARGETS
+
+HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
+SIZE = 64
+#: of the largest value of a head
+TOLERANCE = 1e-4
+FORBIDDEN = {'Shape', 'Gather', 'Slice', 'Unsqueeze', 'Constant', 'BatchNormalization', 'Identity', 'Cast', 'Reshape', 'Div', 'Mul'}
+OPERATORS = {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2', 'onnx': 'DeformConv', 'portable': None}
+DEFORMABLE = {'dla_tiny': 16, 'dla_34': 16, 'resdcn_18': 3, 'res_18': 0, 'dlav0_34': 0, 'hourglass': 0}
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """arch -> LoadedModel with random weights, made once."""
+    made = {}
+
+    def load(arch):
+        if arch not in made:
+            size = 128 if arch == 'hourglass' else SIZE
+            path = save_checkpoint(tmp_path_factory.mktemp(arch) / 'net.pth', arch, HEADS, size, classes=['one', 'two', 'three'])
+            made[arch] = load_model(path)
+        return made[arch]
+
+    yield load
+    made.clear()
+
+
+def images(count=1, height=SIZE, width=SIZE):
+    return np.random.RandomState(5).standard_normal((count, 3, height, width)).astype(np.float32)
+
+
+def network(loaded, x):
+    with torch.no_grad():
+        return loaded.model(torch.from_numpy(x))
+
+
+def assert_same(runner, loaded, x):
+    expected = network(loaded, x)
+    for name, value in runner(x)._asdict().items():
+        assert (value - expected[name]).abs().max() <= TOLERANCE * expected[name].abs().max(), name
+
+
+def runnable(target):
+    return target != 'onnx' or HAS_DEFORM_CONV
+
+
+@pytest.mark.parametrize('arch', ['dla_tiny', 'res_18', 'dlav0_34', 'resdcn_18'])
+def test_every_target_computes_what_the_network_computes(arch, checkpoint, tmp_path):
+    loaded = checkpoint(arch)
+    files = export(loaded, str(tmp_path), 'net', list(TARGETS), SIZE, SIZE + 32)
+    assert [os.path.basename(path) for path in files] == [
+        'net.onnx', 'net_atc.sh', 'net_tensorrt.onnx', 'net_onnx.onnx', 'net_portable.onnx']
+    assert sorted(files) == sorted(glob.glob(str(tmp_path / '*')))
+    for target, path in zip(TARGETS, files[:1] + files[2:]):
+        found = graph.load(path)
+        kinds = [node.op_type for node in found.nodes]
+        assert kinds.count(OPERATORS[target]) == (DEFORMABLE[arch] if OPERATORS[target] else 0)
+        assert (target == 'portable' and DEFORMABLE[arch]) or not FORBIDDEN.intersection(kinds)
+        assert 'BatchNormalization' not in kinds and not rules.check(path).violations
+        if target in ('onnx', 'portable') and found.opset <= onnx.defs.onnx_opset_version():
+            onnx.checker.check_model(path)
+        if runnable(target):
+            assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, SIZE, SIZE + 32))
+
+
+def test_hourglass_computes_what_the_network_computes(checkpoint, tmp_path):
+    """190 million parameters: one target, and a file of 760 MB that is gone afterwards."""
+    loaded = checkpoint('hourglass')
+    path, = export(loaded, str(tmp_path), 'net', ['portable'], 128, 128)
+    try:
+        found = graph.load(path)
+        assert not FORBIDDEN.intersection(node.op_type for node in found.nodes)
+        assert [node.attributes['coordinate_transformation_mode'] for node in found.find('Resize')] == ['asymmetric'] * 10
+        del found
+        assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, 128, 128))
+    finally:
+        os.unlink(path)
+
+
+def test_dla_34_at_its_published_size(checkpoint, tmp_path):
+    loaded = checkpoint('dla_34')
+    ascend, _, portable = export(loaded, str(tmp_path), 'net', ['ascend', 'portable'], 512, 512)
+    kinds = [node.op_type for node in graph.load(ascend).nodes]
+    assert kinds.count('DeformableConv2D') == 16 and not FORBIDDEN.intersection(kinds)
+    expected = network(loaded, images(1, 512, 512))
+    for path in (ascend, portable):
+        for name, value in OnnxRunner(path, 'cpu', 1)(images(1, 512, 512))._asdict().items():
+            assert (value - expected[name]).abs().max() <= TOLERANCE * expected[name].abs().max(), (path, name)
+
+
+def test_the_offsets_order_is_in_the_weights(checkpoint, tmp_path):
+    loaded = checkpoint('resdcn_18')
+    ascend, _, standard = export(loaded, str(tmp_path), 'net', ['ascend', 'onnx'], SIZE, SIZE)
+    ascend, standard = graph.load(ascend), graph.load(standard)
+    names = [name for name in standard.initializers if name.endswith('conv_offset_mask.weight')]
+    order = list(range(1, 18, 2)) + list(range(0, 18, 2)) + list(range(18, 27))
+    assert len(names) == 3
+    for name in names:
+        weight = loaded.checkpoint.state_dict[name].numpy()
+        assert np.array_equal(standard.initializers[name], weight)
+        assert np.array_equal(ascend.initializers[name], weight[order])
+
+
+def test_outputs_have_the_order_of_the_target(checkpoint, tmp_path):
+    files = export(checkpoint('res_18'), str(tmp_path), 'net', ['tensorrt', 'onnx'], SIZE, SIZE)
+    assert [graph.load(path).output_names() for path in files] == [['hm', 'reg', 'wh'], ['hm', 'wh', 'reg']]
+    value = graph.load(files[0]).inputs[0]
+    assert (value.name, value.dtype, value.shape) == ('image', np.float32, (1, 3, SIZE, SIZE))
+
+
+@pytest.mark.parametrize('batch', [2, None])
+def test_batches(batch, checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    for target, path in zip(('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch)):
+        found = graph.load(path)
+        assert {value.shape[0] for value in found.inputs + found.outputs} == {batch or 'batch'}
+        if runnable(target):
+            assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(batch or 3))
+
+
+@pytest.mark.parametrize('batch', [1, 2, None])
+def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    x = images(batch or 3)
+    for target, path in zip(('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch, decode=20)):
+        if not runnable(target):
+            continue
+        heads = OnnxRunner(export(loaded, str(tmp_path), 'heads', [target], SIZE, SIZE, batch)[0], 'cpu', 1)(x)
+        expected = decode(heads, k=20)  # of the same runtime's heads, so that ties cannot fall differently
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        assert [value.name for value in session.get_outputs()] == ['boxes', 'scores', 'classes']
+        boxes, scores, classes = session.run(None, {'image': x})
+        assert np.abs(scores - expected.scores.numpy()).max() < 1e-6
+        assert np.abs(boxes - 4 * expected.boxes.numpy()).max() < 1e-3
+        assert classes.dtype == np.int64 and np.array_equal(classes, expected.classes.numpy())
+        assert len(np.unique(classes)) > 1 and (scores[:, 1:] <= scores[:, :-1]).all()
+
+
+def test_the_decoder_gives_no_more_boxes_than_there_are_cells(checkpoint, tmp_path):
+    path, = export(checkpoint('res_18'), str(tmp_path), 'net', ['portable'], 32, 32, decode=1000)
+    assert [value.shape for value in graph.load(path).outputs] == [(1, 192, 4), (1, 192), (1, 192)]
+
+
+def test_the_file_says_what_it_is(checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    path, = export(loaded, str(tmp_path), 'net', ['portable'], SIZE, SIZE)
+    said = graph.load(path).metadata
+    assert (said['arch'], said['weights_sha256'], said['epoch'], said['target']) == ('dla_tiny', loaded.checkpoint.sha256, '1', 'portable')
+    assert json.loads(said['classes']) == ['one', 'two', 'three'] and json.loads(said['heads']) == HEADS
+    assert np.allclose(json.loads(said['mean']), [0.40789654, 0.44719302, 0.47026115])
+    assert (json.loads(said['input_size']), said['colour_order'], said['down_ratio']) == ([SIZE, SIZE], 'BGR', '4')
+    assert json.loads(said['versions'])['onnx'] == onnx.__version__
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_without_traces_of_the_machine(checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    found = []
+    for folder in ('a', 'b'):
+        files = export(loaded, str(tmp_path / folder), 'net', list(TARGETS), SIZE, SIZE)
+        found.append([open(path, 'rb').read() for path in files])
+    assert found[0] == found[1]
+    for path in glob.glob(str(tmp_path / 'a' / '*.onnx')):
+        made = graph.load(path)
+        made.initializers.clear()  # random bytes may spell anything
+        text = made.to_model().SerializeToString()
+        for trace in (str(tmp_path), os.path.dirname(torch.__file__), '.py', os.uname().nodename):
+            assert trace.encode() not in text
+
+
+def test_the_network_is_left_as_it_was(checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    x = images()
+    before = {name: value.clone() for name, value in network(loaded, x).items()}
+    export(loaded, str(tmp_path), 'net', ['onnx'], SIZE, SIZE)
+    export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE)
+    assert not any('forward' in module.__dict__ for module in loaded.model.modules() if isinstance(module, DCN))
+    assert all(torch.equal(value, before[name]) for name, value in network(loaded, x).items())
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_a_raw_file_is_as_the_sample_makes_it_and_runs(batch, checkpoint, tmp_path):
+    loaded = checkpoint('dla_tiny')
+    path, = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE, batch=batch)
+    found = graph.load(path)
+    kinds = {node.op_type for node in found.nodes}
+    assert {'DeformableConv2D', 'BatchNormalization', 'Slice', 'Reshape', 'Shape', 'Constant'} <= kinds
+    assert all(node.attributes['strides'] == 1 for node in found.find('DeformableConv2D'))
+    assert found.metadata['target'] == 'raw' and os.path.dirname(torch.__file__).encode() not in open(path, 'rb').read()
+    assert 'attributes' in {violation.rule for violation in rules.check(path, 'ascend').violations}
+    dialects.rewrite(found, 'ascend')
+    assert_same(OnnxRunner(found.to_model(), 'cpu', 1), loaded, images(batch))
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(names=['ascend', 'tpu']), "unknown target 'tpu'; known: ascend, tensorrt, onnx, portable"),
+    (dict(names=[]), 'no target'),
+    (dict(height=SIZE + 1), 'the input height must be a multiple of 32 for res_18, not 65'),
+    (dict(width=0), 'the input width must be'),
+    (dict(names=['tensorrt'], batch=2), 'batch 1 only'),
+    (dict(names=['onnx', 'ascend'], batch=None), 'fixed batch'),
+    (dict(batch=0), 'at least one image'),
+    (dict(names=['ascend'], decode=10), '--with-decode is for the targets onnx and portable'),
+    (dict(raw=True, decode=10), 'not for --raw'),
+    (dict(raw=True, batch=None), 'raw file has its batch'),
+])
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(options, message, checkpoint, tmp_path):
+    with pytest.raises(OptionError, match=message):
+        export(checkpoint('res_18'), str(tmp_path / 'out'), 'net', **dict(dict(height=SIZE, width=SIZE), **options))
+    assert not (tmp_path / 'out').exists()
+
+
+def test_other_heads_are_refused(tmp_path):
+    loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'res_18', {'hm': 1, 'wh': 2, 'dep': 1}, SIZE))
+    with pytest.raises(ModelError, match='no head reg'):
+        export(loaded, str(tmp_path / 'out'), 'net', height=SIZE, width=SIZE)
+
+
+@pytest.fixture
+def atc(tmp_path):
+    """Runs the script of an ascend file with a command ``atc`` that prints what it is given."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    (folder / 'atc').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (folder / 'atc').chmod(0o755)
+
+    def run(script, *arguments):
+        environment = dict(os.environ, PATH='{}:{}'.format(folder, os.environ['PATH']))
+        return subprocess.run(['sh', script] + list(arguments), cwd='/', env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+    return run
+
+
+@pytest.mark.skipif(not shutil.which('sh'), reason='needs a shell')
+def test_the_script_calls_atc(atc, checkpoint, tmp_path):
+    _, script = export(checkpoint('res_18'), str(tmp_path), "it's a net", ['ascend'], SIZE, SIZE + 32, 4)
+    done = atc(script)
+    assert done.stdout.splitlines() == [
+        '--framework=5', "--model=it's a net.onnx", "--output=it's a net", '--input_format=NCHW', '--input_shape=image:4,3,64,96',
+        '--log=error', '--soc_version=Ascend310', '--precision_mode=force_fp16']
+    words = atc(script, 'Ascend310P3', 'must_keep_origin_dtype', '4').stdout.splitlines()
+    assert words[-2:] == ['--soc_version=Ascend310P3', '--precision_mode=must_keep_origin_dtype']
+    refused = atc(script, 'Ascend310', 'force_fp16', '8')
+    assert refused.returncode == 2 and 'fixed to a batch of 4' in refused.stderr
