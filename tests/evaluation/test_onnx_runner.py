@@ -104,6 +104,21 @@ def test_the_translation_leaves_nothing_but_onnx_operators():
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [('', 19)]
 
 
+@pytest.mark.parametrize('opset', [9, 11, 13, 16, 19])
+def test_the_opset_of_ordinary_networks_does_not_matter(opset, tmp_path):
+    model = detector(None, opset=opset, size=SIZE)
+    runner = OnnxRunner(save(model, tmp_path), 'cpu', 1)
+    assert runner.translated is None
+    assert_heads(runner(images()), in_torch(images(), False))
+
+
+def test_a_file_without_an_opset_is_refused(tmp_path):
+    model = detector(None, size=SIZE)
+    model.opset_import[0].domain = 'other'
+    with pytest.raises(ModelError, match='model.onnx: the model names no opset'):
+        OnnxRunner(save(model, tmp_path), 'cpu', 1)
+
+
 @pytest.mark.parametrize('count', [1, 3, 4, 7])
 @pytest.mark.parametrize('batch', [1, 4])
 def test_a_fixed_batch_takes_any_number_of_images(batch, count, tmp_path):

@@ -96,6 +96,14 @@ def test_a_head_of_zeros_has_to_be_zero():
     assert np.isfinite(found.heads[0].relative.max)
 
 
+def test_huge_values_have_finite_figures():
+    huge = heads()._replace(wh=heads().wh * 1e30)
+    found = compare_heads([huge], [huge._replace(wh=huge.wh * 1.5)]).heads[1]
+    assert not found
+    assert np.isfinite(found.absolute + found.relative).all()
+    assert found.correlation == pytest.approx(1)
+
+
 def test_every_tolerance_says_why():
     for name, tolerance in tolerances.TABLE:
         assert tolerance.limit > 0 and len(tolerance.why) > 40 and tolerance.unit, name

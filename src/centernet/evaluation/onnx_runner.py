@@ -30,6 +30,9 @@ DOWN_RATIO = 4
 RUNTIME_VERSION = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
 #: the first onnxruntime whose DeformConv was found right (the operator came with 1.25)
 HAS_DEFORM_CONV = RUNTIME_VERSION >= (1, 26)
+# onnxruntime's release -> the newest opset that it runs; from 1.17 on, newer ones than are written here.
+_OPSETS = (((1, 0), 11), ((1, 3), 12), ((1, 7), 13), ((1, 8), 14), ((1, 9), 15), ((1, 11), 16), ((1, 12), 17), ((1, 14), 18), ((1, 15), 19),
+           ((1, 17), 99))
 _NUMBERS = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(double)': np.float64}
 
 
@@ -116,13 +119,13 @@ class OnnxRunner:
         counts = onnx_operators.operators(proto)
         custom = sorted(set(counts) & set(onnx_operators.CUSTOM_OPERATORS))
         translate = custom or (counts and not HAS_DEFORM_CONV)
-        if not translate and not self.decodes:
+        if not translate and not self.decodes and not self._is_too_new(proto):
             return None, self.path or proto
         changed = onnx.ModelProto()
         changed.CopyFrom(proto)
         if self.decodes:
             changed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in HEADS)
-        if not translate:
+        if not translate and not self._is_too_new(proto):
             return None, changed
         try:
             onnx_operators.to_standard(changed)
@@ -132,7 +135,14 @@ class OnnxRunner:
                 changed = _lower(changed)
         except ModelError as error:
             raise ModelError('{}: {}'.format(self._name, error)) from error
-        return (custom or [onnx_operators.STANDARD_OPERATOR])[0], changed
+        return (custom or [onnx_operators.STANDARD_OPERATOR] if counts else [None])[0], changed
+
+    def _is_too_new(self, proto):
+        """Whether the file names an opset that this onnxruntime has not; what networks are made of is often older than that."""
+        try:
+            return onnx_operators.opset(proto) > _newest_opset()
+        except ModelError as error:
+            raise ModelError('{}: {}'.format(self._name, error)) from error
 
     def _start(self, runnable, provider, auto):
         options = onnxruntime.SessionOptions()
@@ -251,8 +261,8 @@ def _lower(model):
 
 
 def _newest_opset():
-    """The newest opset that this onnxruntime runs: each of its releases from 1.3 to 1.8 brought one."""
-    return 6 + RUNTIME_VERSION[1] if RUNTIME_VERSION < (1, 9) else 15
+    """The newest opset that this onnxruntime runs, or a newer one than any file here has."""
+    return max(opset for release, opset in _OPSETS if RUNTIME_VERSION >= release)
 
 
 def _provider(name) -> Tuple[str, str]:

@@ -122,6 +122,7 @@ def _match(ours, others):
 
 def _overlap(box, boxes):
     """(IoU, whether they are the same) of one box with several, in output cells. A box without area has IoU 1 with its twin."""
+    box, boxes = box.astype(np.float64), boxes.astype(np.float64)
     near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
     sides = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
     shared = sides.prod(axis=1)

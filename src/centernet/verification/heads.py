@@ -97,7 +97,7 @@ def _compare(name, pairs):
         if wrong:
             raise NotFiniteError('{} gives {} values in {} that are infinite or not a number'.format(whose, wrong, name))
     scale = float(np.abs(ours).max())
-    difference = np.abs(ours - others)
+    difference = np.abs(ours.astype(np.float64) - others)
     relative = difference / np.maximum(np.abs(ours), max(_RELATIVE_FLOOR * scale, np.finfo(np.float32).tiny))
     shape = (sum(len(first[name]) for first, _ in pairs),) + pairs[0][0][name].shape[1:]
     return HeadComparison(name, shape, scale, Figures.of(difference), Figures.of(relative), tolerances.HEADS.limit * scale,
@@ -106,9 +106,9 @@ def _compare(name, pairs):
 
 def _correlation(ours, others):
     """Pearson's coefficient, or None."""
-    ours, others = ours - ours.mean(dtype=np.float64), others - others.mean(dtype=np.float64)
-    spread = float(np.sqrt(np.square(ours).sum() * np.square(others).sum()))
-    return float((ours * others).sum()) / spread if spread > 0 else None
+    ours, others = (values - values.mean() for values in (ours.astype(np.float64), others.astype(np.float64)))
+    spread = float(np.sqrt(np.dot(ours, ours)) * np.sqrt(np.dot(others, others)))
+    return float(np.dot(ours, others)) / spread if spread > 0 else None
 
 
 def _arrays(heads) -> Dict[str, np.ndarray]:

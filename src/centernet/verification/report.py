@@ -1,6 +1,7 @@
 """A verification as text for people and as a plain dict for machines."""
 
 import json
+import math
 import os
 from typing import Any, Dict
 
@@ -19,8 +20,8 @@ _LISTED = 10
 
 
 def document(found: Verification) -> Dict[str, Any]:
-    """Everything that was found, as what JSON has."""
-    return {
+    """Everything that was found, as what JSON has; numbers that are not finite become None."""
+    return _finite({
         'same': bool(found),
         'stages': {stage.name: _stage(stage) for stage in found.stages},
         'notes': list(found.notes),
@@ -28,7 +29,7 @@ def document(found: Verification) -> Dict[str, Any]:
         'reference': found.reference,
         'model': found.model,
         'versions': dict(versions(), onnx=onnx.__version__, onnxruntime=onnxruntime.__version__),
-    }
+    })
 
 
 def write_report(folder: str, content: Dict[str, Any]) -> str:
@@ -69,6 +70,14 @@ def _stage(stage):
     return entry
 
 
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _rules_document(found):
     return {'target': found.target, 'checked': list(found.checked), 'violations': [item._asdict() for item in found.violations]}
 
@@ -87,7 +96,7 @@ def _detections_document(found):
 def _metrics_document(found):
     return {'images': found.images, 'ground_truth': found.ground_truth,
             'figures': {item.name: {'reference': item.reference, 'model': item.model,
-                                    'difference': None if None in (item.reference, item.model) else item.difference}
+                                    'difference': item.difference}
                         for item in found.figures}}
 
 
