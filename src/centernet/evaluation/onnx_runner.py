@@ -7,6 +7,7 @@ DeformConv where onnxruntime has it (>= 1.26), else to standard operators of ops
 """
 
 import os
+import warnings
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -235,7 +236,9 @@ def read_model(path: str) -> onnx.ModelProto:
     if not os.path.isfile(path):
         raise ModelError('there is no file {}'.format(path) if not os.path.exists(path) else '{} is not a file'.format(path))
     try:
-        model = onnx.load(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # protobuf's, about bytes that it does not understand
+            model = onnx.load(path)
     except Exception as error:  # protobuf's own kinds, an OSError, or a missing file of weights
         raise ModelError('{} is not an ONNX file, or is damaged: {}'.format(path, _first_line(error))) from error
     if not model.graph.node:

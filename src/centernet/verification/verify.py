@@ -10,7 +10,7 @@ from ..coco import evaluate as coco_metrics
 from ..detection import InputSpec, preprocess
 from ..errors import OptionError
 from ..evaluation import EvalOptions, evaluate
-from ..evaluation.options import select
+from ..evaluation.options import check, select
 from ..export import rules
 from ..files import ensure_folder
 from .detections import compare_detections
@@ -83,6 +83,7 @@ def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, optio
     if compare_images < 1:
         raise OptionError('--compare-images must be at least 1, not {}'.format(compare_images))
     options = options._replace(input=spec)
+    check(options)
     stages = [_rules(model, target)]
     stages += _first_stages(reference, model, data, options, compare_images)
     if not metrics:
