@@ -37,6 +37,9 @@ def save_checkpoint(path, arch, heads, size=128, seed=0, **meta):
     with torch.no_grad():
         pictures = [preprocess(draw_scene([seed, number]).image, InputSpec(size, size))[0] for number in range(4)]
         outputs = model(torch.from_numpy(np.stack(pictures)))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # where a map has few cells, a channel's variance can be next to nothing by chance
+            module.running_var.clamp_(min=0.5 * float(module.running_var.mean()))
     # Boxes of some cells, and scores with room above and below.
     for name, middle, reach in (('wh', 8.0, 5.0), ('hm', -4.0, 5.0)):
         last = [module for module in getattr(model, name).modules() if isinstance(module, nn.Conv2d)][-1]

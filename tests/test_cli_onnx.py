@@ -81,7 +81,7 @@ def test_verify_prints_json_alone(run, files):
     (['{ascend}', '--weights', '{weights}', '--limit', '0'], '--limit must be at least 1'),
 ])
 def test_mistakes_in_verify_are_one_line(run, files, words, said):
-    status, out, err = run('verify', *[word.format(**files) for word in words])
+    status, _, err = run('verify', *[word.format(**files) for word in words])
     assert status == 2
     lines = [line for line in err.splitlines() if line.startswith('centernet: error: ')]
     assert len(lines) == 1
@@ -127,7 +127,7 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
     (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
 ])
 def test_mistakes_in_eval_onnx_are_one_line(run, files, words, said):
-    status, out, err = run('eval-onnx', *[word.format(**files) for word in words])
+    status, _, err = run('eval-onnx', *[word.format(**files) for word in words])
     assert status == 2
     lines = [line for line in err.splitlines() if line.startswith('centernet: error: ')]
     assert len(lines) == 1

@@ -90,7 +90,7 @@ def test_operators_that_cannot_be_read_are_named(break_it, said):
     if said is None:  # the bias may be left out
         to_standard(model)
         return
-    with pytest.raises(ModelError, match='dcn.*' + said):
+    with pytest.raises(ModelError, match=r'dcn.*' + said):
         OnnxRunner(model, 'cpu', 1)
 
 
@@ -115,7 +115,7 @@ def test_the_opset_of_ordinary_networks_does_not_matter(opset, tmp_path):
 def test_a_file_without_an_opset_is_refused(tmp_path):
     model = detector(None, size=SIZE)
     model.opset_import[0].domain = 'other'
-    with pytest.raises(ModelError, match='model.onnx: the model names no opset'):
+    with pytest.raises(ModelError, match=r'model.onnx: the model names no opset'):
         OnnxRunner(save(model, tmp_path), 'cpu', 1)
 
 
@@ -136,7 +136,7 @@ def test_an_open_size_takes_any_size(tmp_path):
 
 def test_another_size_than_the_fixed_one_is_refused(tmp_path):
     runner = OnnxRunner(save(detector(size=SIZE), tmp_path), 'cpu', 1)
-    with pytest.raises(OptionError, match='32 x 48 .*not of 48 x 32'):
+    with pytest.raises(OptionError, match=r'32 x 48 .*not of 48 x 32'):
         runner(images(1, (48, 32)))
 
 
@@ -215,7 +215,7 @@ def test_files_that_are_no_models_are_refused(content, tmp_path):
     path = tmp_path / 'model.onnx'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelError, match='model.onnx'):
+    with pytest.raises(ModelError, match=r'model\.onnx'):
         OnnxRunner(str(path), 'cpu', 1)
 
 

@@ -119,8 +119,8 @@ def test_offsets_have_the_size_of_the_output():
     assert (violation.rule, violation.message) == ('offsets', 'offsets is 6 x 10, the output 8 x 12')
 
 
-@pytest.mark.parametrize('target, batch, kept', [('ascend', 'N', False), ('ascend', 4, True), ('tensorrt', 'N', False), ('tensorrt', 2, False),
-                                                 ('onnx', 'N', True)])
+@pytest.mark.parametrize('target, batch, kept', [
+    ('ascend', 'N', False), ('ascend', 4, True), ('tensorrt', 'N', False), ('tensorrt', 2, False), ('onnx', 'N', True)])
 def test_batches(target, batch, kept):
     assert (('batch', '') not in broken(good(target, batch=batch))) == kept
 
@@ -205,7 +205,8 @@ def test_batch_normalization_elsewhere_is_let_be():
     for name in ('scale', 'shift', 'mean', 'variance'):
         model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), name))
     model.graph.node[0].input[0] = 'normalised'
-    model.graph.node.insert(0, helper.make_node('BatchNormalization', ['image', 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'))
+    model.graph.node.insert(0, helper.make_node('BatchNormalization', ['image', 'scale', 'shift', 'mean', 'variance'], ['normalised'],
+                                                'bn'))
     assert broken(model) == []
 
 

@@ -48,7 +48,8 @@ def test_a_lost_detection_is_listed_on_its_side():
     assert [(item.image_id, item.class_index) for item in lost] == [(10, 0)]
     assert lost[0].score == pytest.approx(1 / (1 + np.e), abs=1e-6)
     # cell (25, 25) is at 25.25 * 4 input pixels of 128, which are the image's 120 pixels; the image is 100 high, 10 rows down
-    assert lost[0].box == pytest.approx(((25.25 - 3) * 3.75, (25.25 - 2) * 3.75 - 10, (25.25 + 3) * 3.75, (25.25 + 2) * 3.75 - 10), abs=0.02)
+    expected = (25.25 - 3) * 3.75, (25.25 - 2) * 3.75 - 10, (25.25 + 3) * 3.75, (25.25 + 2) * 3.75 - 10
+    assert lost[0].box == pytest.approx(expected, abs=0.02)
     found = compare(scene(PEAKS[:3]), scene(PEAKS))
     assert [item.class_index for item in found.missing if item.side == 'model'] == [0]
 
@@ -92,6 +93,18 @@ def test_boxes_without_area_match_their_twins():
     assert found and found.matched == 100 and found.least_iou == 1
     others.wh.mul_(2)
     assert not compare(ours, others)
+    others = scene(PEAKS)
+    others.wh.zero_()
+    assert compare(others, others).least_iou == 1
+
+
+def test_boxes_of_negative_size_match_only_what_is_turned_the_same_way():
+    ours, others = scene(PEAKS), scene(PEAKS)
+    ours.wh.mul_(-1000)
+    others.wh.mul_(-1000.5)  # 2 cells, but a two-thousandth of the box
+    assert compare(ours, others).matched == 100
+    others.wh.mul_(-1)
+    assert compare(ours, others).matched == 0
 
 
 def test_of_several_candidates_the_nearest_is_taken():

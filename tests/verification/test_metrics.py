@@ -8,7 +8,7 @@ from centernet.verification.metrics import OWN_DETECTIONS, with_detections, with
 
 
 def metrics(**changed):
-    stats = dict({name: 0.5 for name in STAT_NAMES}, APl=None)
+    stats = dict(dict.fromkeys(STAT_NAMES, 0.5), APl=None)
     stats.update(changed)
     return CocoMetrics(stats, {})
 

@@ -76,8 +76,9 @@ def run(arguments):
     options = EvalOptions(image_ids=arguments.ids, limit=limit,
                           batch_size=arguments.batch_size if arguments.batch_size is not None else model.batch_size or 1,
                           workers=min(1, available_cpus() - 1) if arguments.workers is None else arguments.workers)
+    say = sys.stderr if arguments.json else sys.stdout
     print('{} against {} ({}), input {} x {}, images of {}'.format(
-        arguments.model, weights, loaded.arch, spec.width, spec.height, data.annotations), file=sys.stderr if arguments.json else sys.stdout)
+        arguments.model, weights, loaded.arch, spec.width, spec.height, data.annotations), file=say)
     try:
         found = verify(reference, model, data, spec, arguments.output, options, arguments.compare_images, not arguments.no_metrics,
                        arguments.target, not arguments.no_progress)

@@ -121,14 +121,19 @@ def _match(ours, others):
 
 
 def _overlap(box, boxes):
-    """(IoU, whether they are the same) of one box with several, in output cells. A box without area has IoU 1 with its twin."""
+    """(IoU, whether they are the same) of one box with several, in output cells.
+
+    A box of negative size, as untrained networks give them, is compared by the area between its corners, and only with boxes that are
+    turned the same way. A box with hardly any area has IoU 1 with its twin.
+    """
     box, boxes = box.astype(np.float64), boxes.astype(np.float64)
     near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
-    sides = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
-    shared = sides.prod(axis=1)
-    areas = np.clip(box[2:] - box[:2], 0, None).prod() + np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    union = areas - shared
-    iou = np.where(near & (shared < 1e-2), 1.0, shared / np.where(union > 0, union, 1))
+    turned = (np.sign(boxes[:, 2:] - boxes[:, :2]) == np.sign(box[2:] - box[:2])).all(axis=1)
+    low, lows = (np.minimum(item[..., :2], item[..., 2:]) for item in (box, boxes))
+    high, highs = (np.maximum(item[..., :2], item[..., 2:]) for item in (box, boxes))
+    shared = np.clip(np.minimum(high, highs) - np.maximum(low, lows), 0, None).prod(axis=1)
+    union = (high - low).prod() + (highs - lows).prod(axis=1) - shared
+    iou = np.where(near & (shared < 1e-2), 1.0, turned * shared / np.where(union > 0, union, 1))
     return iou, near | (iou >= tolerances.IOU.limit)
 
 

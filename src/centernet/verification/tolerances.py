@@ -1,6 +1,6 @@
 """How much two runners may differ and still be the same model: the one table, with the reason for each number."""
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 
 class Tolerance(NamedTuple):
@@ -34,4 +34,4 @@ METRICS = Tolerance(1e-3, "of each of COCO's twelve figures",
                     'detections in the ranking; a hundred such exchanges move the figures of 200 images by less than this')
 
 #: everything above, by the names that reports use
-TABLE = (('heads', HEADS), ('score', SCORE), ('iou', IOU), ('corner', CORNER), ('tie', TIE), ('metrics', METRICS))  # type: Tuple
+TABLE = (('heads', HEADS), ('score', SCORE), ('iou', IOU), ('corner', CORNER), ('tie', TIE), ('metrics', METRICS))

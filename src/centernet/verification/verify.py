@@ -54,7 +54,7 @@ class Verification(NamedTuple):
         return next(stage for stage in self.stages if stage.name == name)
 
 
-def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, options: EvalOptions = EvalOptions(), compare_images: int = 8,
+def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, options: EvalOptions, compare_images: int = 8,
            metrics: bool = True, target: Optional[str] = None, progress: bool = True) -> Verification:
     """Compare a file with the PyTorch network it should be.
 
