@@ -15,12 +15,14 @@ from random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.dcn import DCN
-from centernet.detection import decode
+from centernet.detection import InputSpec, decode, preprocess
 from centernet.errors import ModelError, OptionError
 from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
 from centernet.export import dialects, graph, rules
 from centernet.export.exporter import export
 from centernet.export.targets import TARGETS
+from centernet.models import hourglass
+from centernet.sample.scene import draw_scene
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
 SIZE = 64
@@ -28,7 +30,7 @@ SIZE = 64
 TOLERANCE = 1e-4
 FORBIDDEN = {'Shape', 'Gather', 'Slice', 'Unsqueeze', 'Constant', 'BatchNormalization', 'Identity', 'Cast', 'Reshape', 'Div', 'Mul'}
 OPERATORS = {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2', 'onnx': 'DeformConv', 'portable': None}
-DEFORMABLE = {'dla_tiny': 16, 'dla_34': 16, 'resdcn_18': 3, 'res_18': 0, 'dlav0_34': 0, 'hourglass': 0}
+DEFORMABLE = {'dla_tiny': 16, 'dla_34': 16, 'resdcn_18': 3, 'res_18': 0, 'dlav0_34': 0}
 
 
 @pytest.fixture(scope='module')
@@ -38,8 +40,7 @@ def checkpoint(tmp_path_factory):
 
     def load(arch):
         if arch not in made:
-            size = 128 if arch == 'hourglass' else SIZE
-            path = save_checkpoint(tmp_path_factory.mktemp(arch) / 'net.pth', arch, HEADS, size, classes=['one', 'two', 'three'])
+            path = save_checkpoint(tmp_path_factory.mktemp(arch) / 'net.pth', arch, HEADS, SIZE, classes=['one', 'two', 'three'])
             made[arch] = load_model(path)
         return made[arch]
 
@@ -48,7 +49,8 @@ def checkpoint(tmp_path_factory):
 
 
 def images(count=1, height=SIZE, width=SIZE):
-    return np.random.RandomState(5).standard_normal((count, 3, height, width)).astype(np.float32)
+    """Pictures like those that the random networks' statistics are of: on noise, torch's own rounding is larger than TOLERANCE."""
+    return np.stack([preprocess(draw_scene([5, i]).image, InputSpec(height, width))[0] for i in range(count)])
 
 
 def network(loaded, x):
@@ -85,18 +87,18 @@ def test_every_target_computes_what_the_network_computes(arch, checkpoint, tmp_p
             assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, SIZE, SIZE + 32))
 
 
-def test_hourglass_computes_what_the_network_computes(checkpoint, tmp_path):
-    """190 million parameters: one target, and a file of 760 MB that is gone afterwards."""
-    loaded = checkpoint('hourglass')
-    path, = export(loaded, str(tmp_path), 'net', ['portable'], 128, 128)
-    try:
+def test_hourglass_computes_what_the_network_computes(monkeypatch, tmp_path):
+    """All its layers with an eighth of their channels; the 190 million parameters of the whole one take minutes."""
+    monkeypatch.setattr(hourglass, 'CHANNELS', tuple(channels // 8 for channels in hourglass.CHANNELS))
+    monkeypatch.setattr(hourglass.Hourglass.__init__, '__defaults__', (hourglass.CHANNELS, hourglass.BLOCKS))
+    loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'hourglass', HEADS, 128))
+    files = export(loaded, str(tmp_path), 'net', list(TARGETS), 128, 256)
+    for target, path in zip(TARGETS, files[:1] + files[2:]):
         found = graph.load(path)
         assert not FORBIDDEN.intersection(node.op_type for node in found.nodes)
-        assert [node.attributes['coordinate_transformation_mode'] for node in found.find('Resize')] == ['asymmetric'] * 10
-        del found
-        assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, 128, 128))
-    finally:
-        os.unlink(path)
+        assert len(found.find('Upsample' if target == 'tensorrt' else 'Resize')) == 10 and not rules.check(path).violations
+        if runnable(target):
+            assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, 128, 256))
 
 
 def test_dla_34_at_its_published_size(checkpoint, tmp_path):
