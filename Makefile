@@ -3,9 +3,11 @@
 #   PYTHON=python3.6    the interpreter: 3.6 is the pinned stack, 3.9 to 3.13 the modern one (default: python3)
 #   WEIGHTS= DATA=      a checkpoint and a COCO folder (default: the built-in sample)
 #   ARGS="--limit 10"   further options of the command, or of pytest
+#   OUTPUT=models       where make export writes
 #   TORCH_INDEX=        the index to take the modern stack's torch from, such as PyTorch's index of CPU wheels
 
 PYTHON ?= python3
+OUTPUT ?= models
 SHELL := /bin/bash
 export TORCH_INDEX
 
@@ -13,7 +15,7 @@ GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $
 SHELL_FILES = .ci/run $(wildcard scripts/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth sample test lint venv lock clean
+.PHONY: help eval-pth export sample test lint venv lock clean
 
 help: ## this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -22,6 +24,9 @@ help: ## this list
 
 eval-pth: ## evaluate a checkpoint: the twelve COCO figures and the timings
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" eval-pth $(GIVEN)
+
+export: ## export to all four targets, and prove that each file detects the same things (into OUTPUT=models)
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec scripts/export.sh "$$venv/bin/centernet" "$(OUTPUT)" "$(WEIGHTS)" "$(DATA)" $(ARGS)
 
 sample: ## draw the built-in data set
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" sample $(ARGS)
