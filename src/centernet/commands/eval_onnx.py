@@ -2,6 +2,8 @@
 
 from ..device import apply_threads, prepare_threads
 from . import flags
+from .eval_pth import default_loading
+from .running import describe_options, run_evaluation
 
 NAME = 'eval-onnx'
 HELP = 'evaluate an ONNX file with onnxruntime, in the same way as a checkpoint'
@@ -33,9 +35,7 @@ def run(arguments):
     from ..evaluation import EvalOptions
     from ..evaluation.onnx_runner import OnnxRunner
     from ..files import ensure_folder
-    from .eval_pth import default_loading
     from .inputs import file_input_spec, load_data
-    from .running import describe_options, run_evaluation
     apply_threads(threads)
     ensure_folder(arguments.output)
     runner = OnnxRunner(arguments.model, arguments.device, threads)

@@ -1,10 +1,8 @@
 """``centernet eval-pth``: a checkpoint's COCO figures and timings."""
 
-import json
-import sys
-
 from ..device import apply_threads, available_cpus, prepare_threads, resolve_device
 from . import flags
+from .running import describe_options, run_evaluation
 
 NAME = 'eval-pth'
 HELP = 'evaluate a checkpoint: the twelve COCO figures and the timings'
@@ -22,31 +20,15 @@ def add_flags(parser):
     """Add this command's flags to an argparse parser."""
     flags.add_network_flags(parser)
     flags.add_data_flags(parser)
-    protocol = parser.add_argument_group('protocol')
-    protocol.add_argument('--keep-res', action='store_true', help="keep each image's size, padded, instead of fitting it into the "
-                          "network's input")
-    protocol.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
-    protocol.add_argument('--test-scales', type=flags.parse_scales, default=(1.0,), metavar='LIST',
-                          help='resize the image by each of these factors and join the detections with soft-NMS, e.g. '
-                          '0.5,0.75,1,1.25,1.5 (default: 1)')
-    protocol.add_argument('--nms', action='store_true', help='soft-NMS also at a single scale')
+    flags.add_protocol_flags(parser)
     flags.add_loading_flags(parser)
-    output = parser.add_argument_group('output')
-    flags.add_output_flag(output)
-    output.add_argument('--resume', action='store_true', help='go on with the interrupted run in the output folder; settings that '
-                        'change the detections must be the same')
-    output.add_argument('--on-bad-image', choices=('fail', 'skip'), default='fail', help='an image that cannot be read is named and '
-                        'left out; the exit status is then 1 (fail, the default) or 0 (skip)')
-    output.add_argument('--save-images', type=int, default=0, metavar='N', help='draw the detections of the first N images beside '
-                        'their ground truth, into images/ of the output folder')
-    output.add_argument('--json', action='store_true', help='print what metrics.json holds, instead of text')
-    output.add_argument('--no-progress', action='store_true', help='no progress bar')
+    flags.add_run_flags(parser)
 
 
 def run(arguments):
     """Evaluate; returns the exit status."""
     threads = prepare_threads(arguments.threads)
-    from ..evaluation import EvalOptions, Interrupted, TorchRunner, evaluate, format_report
+    from ..evaluation import EvalOptions, TorchRunner
     from ..files import ensure_folder
     from .inputs import input_spec, load_inputs
     apply_threads(threads)
@@ -62,21 +44,7 @@ def run(arguments):
         workers=workers if arguments.workers is None else arguments.workers,
         on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
     runner = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None)
-    say = sys.stderr if arguments.json else sys.stdout
-    print(_headline(loaded, weights, data, runner.describe(), options), file=say)
-    try:
-        found = evaluate(runner, data, options, arguments.output, resume=arguments.resume, progress=not arguments.no_progress)
-    except Interrupted as error:
-        print('centernet: {}'.format(error), file=sys.stderr)
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            return 130
-        return error.__cause__.code if isinstance(error.__cause__, SystemExit) else 1
-    print(format_report(found.metrics, found.timings, found.failed), file=say)
-    print('\n'.join(['', 'written:'] + ['  ' + path for path in found.files]), file=say)
-    if arguments.json:
-        json.dump(found.document, sys.stdout, indent=2)
-        print()
-    return found.exit_status
+    return run_evaluation(runner, data, options, arguments, _headline(loaded, weights, data, runner.describe(), options))
 
 
 def default_loading(device_type, spec):
@@ -97,22 +65,7 @@ def _headline(loaded, weights, data, about, options):
     lines = ['network: {} ({}{})'.format(loaded.arch, weights, epoch), 'data: {}'.format(data.annotations)]
     if loaded.unused_keys:
         lines.append('{} entries of the checkpoint are not used: {}'.format(len(loaded.unused_keys), _shorten(loaded.unused_keys)))
-    spec = options.input
-    protocol = ["the image's own size" if spec.keep_res else '{} x {}'.format(spec.width, spec.height)]
-    if options.test_scales != (1.0,):
-        protocol.append('scales ' + ' '.join('{:g}'.format(scale) for scale in options.test_scales))
-    if options.flip_test:
-        protocol.append('flip test')
-    if options.nms or len(options.test_scales) > 1:
-        protocol.append('soft-NMS')
-    lines.append('input: ' + ', '.join(protocol))
-    where = '{} ({})'.format(about['device'], about['device_name'])
-    if 'threads' in about:
-        where += ', {}{} thread{}'.format('at most ' if 'batches_by_threads' in about else '', about['threads'],
-                                          '' if about['threads'] == 1 else 's')
-    lines.append('on {}, batches of {}, {} loader process{}\n'.format(
-        where, options.batch_size, options.workers or 'no', '' if options.workers == 1 else 'es'))
-    return '\n'.join(lines)
+    return '\n'.join(lines + [describe_options(options, about)])
 
 
 def _shorten(names, most=3):

@@ -35,7 +35,7 @@ def add_flags(parser):
     group.add_argument('--compare-images', type=int, default=8, metavar='N', help='images of the stages heads and detections '
                        '(default: 8)')
     group.add_argument('--no-metrics', action='store_true', help='leave the stage metrics out')
-    group.add_argument('--target', choices=('ascend', 'onnx', 'portable', 'tensorrt'), help='whose rules the file has to keep (default: '
+    group.add_argument('--rules', choices=('ascend', 'onnx', 'portable', 'tensorrt'), help='whose rules the file has to keep (default: '
                        'what the file says)')
     output = parser.add_argument_group('output')
     output.add_argument('--output', metavar='FOLDER', default='./verify_result', help='folder for what is written (default: '
@@ -65,7 +65,7 @@ def run(arguments):
         raise OptionError('no --weights: give the checkpoint that {} was made of'.format(arguments.model))
     weights = arguments.weights or SAMPLE_WEIGHTS
     loaded = load_model(weights, arguments.arch)
-    reference = TorchRunner.of_checkpoint(loaded, device, weights)
+    reference = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads)
     data = load_data(arguments, None, arguments.model)
     size = loaded.checkpoint.meta.get('input_size')
     spec = file_input_spec(arguments, model, tuple(size) if isinstance(size, (list, tuple)) and len(size) == 2 else (512, 512),
@@ -81,7 +81,7 @@ def run(arguments):
         arguments.model, weights, loaded.arch, spec.width, spec.height, data.annotations), file=say)
     try:
         found = verify(reference, model, data, spec, arguments.output, options, arguments.compare_images, not arguments.no_metrics,
-                       arguments.target, not arguments.no_progress)
+                       arguments.rules, not arguments.no_progress)
     except Interrupted as error:
         raise error.__cause__ from None
     content = document(found)
