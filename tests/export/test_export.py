@@ -150,15 +150,20 @@ def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoi
         if not runnable(target):
             continue
         heads = OnnxRunner(export(loaded, str(tmp_path), 'heads', [target], SIZE, SIZE, batch)[0], 'cpu', 1)(x)
-        expected = decode(heads, k=20)  # of the same runtime's heads, so that ties cannot fall differently
+        expected = decode(heads, k=21)
+        expected_scores = expected.scores.numpy()
+        apart = expected_scores[:, :-1] - expected_scores[:, 1:] > 1e-5
+        # onnxruntime fuses the two files differently, so what scores the same to rounding may change places
+        clear = apart & np.concatenate([np.ones_like(apart[:, :1]), apart[:, :-1]], axis=1)
+        assert clear.mean() > 0.5
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
         assert [value.name for value in session.get_outputs()] == ['boxes', 'scores', 'classes']
         boxes, scores, classes = session.run(None, {'image': x})
-        assert np.abs(scores - expected.scores.numpy()).max() < 1e-6
-        assert np.abs(boxes - 4 * expected.boxes.numpy()).max() < 1e-3
-        assert classes.dtype == np.int64 and np.array_equal(classes, expected.classes.numpy())
+        assert np.abs(scores - expected_scores[:, :20]).max() < 1e-6
+        assert np.abs(boxes - 4 * expected.boxes.numpy()[:, :20])[clear].max() < 1e-3
+        assert classes.dtype == np.int64 and np.array_equal(classes[clear], expected.classes.numpy()[:, :20][clear])
         assert len(np.unique(classes)) > 1 and (scores[:, 1:] <= scores[:, :-1]).all()
 
 
