@@ -82,6 +82,16 @@ def test_a_broken_rule_is_said_apart_from_the_values(check):
     assert format_verification(found).endswith('NOT verified: the values are the same, but the file breaks the rules of its reader')
 
 
+def test_every_broken_rule_is_said_however_often_another_is_broken(check):
+    model = detector('ascend', batch='N', size=(64, 64))
+    node = next(node for node in model.graph.node if node.name == 'dcn')
+    del node.attribute[:]
+    text = format_verification(check(model, metrics=False))
+    assert 'attributes at dcn: strides is missing' in text
+    assert 'attributes: and 2 more' in text
+    assert 'batch: the input image is ' in text
+
+
 def test_another_target_can_be_asked_for(check):
     found = check(detector('onnx', size=(64, 64)), target='portable', metrics=False)
     assert [item.rule for item in found.stage('rules').comparison.violations][:1] == ['opset']

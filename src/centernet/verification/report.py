@@ -15,8 +15,8 @@ from .metrics import ANNOTATIONS
 from .verify import Verification
 
 REPORT_NAME = 'verification.json'
-#: how many violations and unmatched detections the text lists; the file has them all
-_LISTED = 10
+#: how many unmatched detections, and how many violations of a rule, the text lists; the file has them all
+_LISTED, _OF_A_RULE = 10, 3
 
 
 def document(found: Verification) -> Dict[str, Any]:
@@ -103,8 +103,13 @@ def _metrics_document(found):
 def _rules_text(found):
     if found:
         return ['{} rules of {} kept'.format(len(found.checked), found.target)]
-    lines = ['{}{}: {}'.format(item.rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in found.violations]
-    return lines[:_LISTED] + (['and {} more'.format(len(lines) - _LISTED)] if len(lines) > _LISTED else [])
+    lines = []
+    for rule in found.checked:
+        broken = [item for item in found.violations if item.rule == rule]
+        lines += ['{}{}: {}'.format(rule, ' at {}'.format(item.node) if item.node else '', item.message) for item in broken[:_OF_A_RULE]]
+        if len(broken) > _OF_A_RULE:
+            lines.append('{}: and {} more'.format(rule, len(broken) - _OF_A_RULE))
+    return lines
 
 
 def _heads_text(found):
