@@ -88,7 +88,7 @@ def measure(loop, network, images, folder):
 def _ours(loaded, weights, data, spec, images):
     import torch
 
-    from centernet.commands.eval_pth import default_loading
+    from centernet.commands.running import default_loading
     from centernet.device import available_cpus
     from centernet.evaluation import EvalOptions, TorchRunner, evaluate
     batch_size, workers = default_loading('cpu', spec)

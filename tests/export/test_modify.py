@@ -7,6 +7,7 @@ import torch
 from random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
+from centernet.cli import main
 from centernet.detection import InputSpec, preprocess
 from centernet.errors import ModelError, OptionError
 from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
@@ -14,6 +15,7 @@ from centernet.export import graph, rules
 from centernet.export.exporter import export
 from centernet.export.modify import modify
 from centernet.export.targets import TARGETS
+from centernet.sample import SAMPLE_WEIGHTS
 from centernet.sample.scene import draw_scene
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
@@ -79,6 +81,25 @@ def test_it_is_set_right_for_every_target(target, raw, loaded, tmp_path):
     assert all(node.name and not node.doc_string for node in made.nodes)
     if target != 'onnx' or HAS_DEFORM_CONV:
         assert_same(found.files[0], loaded)
+
+
+@pytest.mark.parametrize('target', ['ascend', 'portable'])
+def test_it_verifies_once_it_is_set_right(target, tmp_path, capsys):
+    """The built-in network, exported in the sample's way, by the commands that a user gives."""
+    def verify(name):
+        status = main(['verify', str(tmp_path / name), '--weights', SAMPLE_WEIGHTS, '--limit', '8', '--compare-images', '4',
+                       '--rules', target, '--output', str(tmp_path / 'verified'), '--device', 'cpu', '--threads', '1'])
+        return status, capsys.readouterr().out
+
+    network = load_model(SAMPLE_WEIGHTS)
+    sample_way.export(network.model, str(tmp_path / 'net.onnx'), *network.checkpoint.meta['input_size'])
+    status, out = verify('net.onnx')
+    assert status == 1 and 'NOT the same model: ' in out
+    assert main(['modify', str(tmp_path / 'net.onnx'), '--target', target]) == 0
+    assert SWAPPED in capsys.readouterr().out
+    status, out = verify('net_modify.onnx')
+    assert status == 0, out
+    assert [stage + ': passed' in out for stage in ('rules', 'heads', 'detections', 'metrics')] == [True] * 4
 
 
 def test_it_becomes_what_export_writes(raw, loaded, tmp_path):

@@ -63,3 +63,11 @@ def test_detections_at_the_edge_of_the_best_hundred_and_without_area_do_not_meas
     assert sorted(measured.coco.dataset['images'], key=lambda image: image['id'])[0]['id'] == 3
     assert [len(measured.ground_truth(image_id).boxes) for image_id in (3, 5)] == [30, 0]
     assert with_detections(bare, results[-1:], [3, 5], str(tmp_path / 'out')) is None
+
+
+def test_where_nothing_stands_out_of_all_images_each_image_decides(data, tmp_path):
+    bare = without_annotations(data, 80, str(tmp_path / 'out'))
+    results = [result(3, 1, 0.5 if number < 7 else 0.2) for number in range(100)] + [result(5, 2, 0.6, (5, 5, 9, 9))] * 100
+    measured = with_detections(bare, results, [3, 5], str(tmp_path / 'out'))
+    assert [len(measured.ground_truth(image_id).boxes) for image_id in (3, 5)] == [7, 0]
+    assert with_detections(bare, results[-100:], [3, 5], str(tmp_path / 'out')) is None

@@ -2,8 +2,7 @@
 
 from ..device import apply_threads, prepare_threads
 from . import flags
-from .eval_pth import default_loading
-from .running import describe_options, run_evaluation
+from .running import describe_options, read_options, run_evaluation
 
 NAME = 'eval-onnx'
 HELP = 'evaluate an ONNX file with onnxruntime, in the same way as a checkpoint'
@@ -32,7 +31,6 @@ def add_flags(parser):
 def run(arguments):
     """Evaluate; returns the exit status."""
     threads = prepare_threads(arguments.threads)
-    from ..evaluation import EvalOptions
     from ..evaluation.onnx_runner import OnnxRunner
     from ..files import ensure_folder
     from .inputs import file_input_spec, load_data
@@ -41,13 +39,7 @@ def run(arguments):
     runner = OnnxRunner(arguments.model, arguments.device, threads)
     data = load_data(arguments, runner.classes, arguments.model)
     spec = file_input_spec(arguments, runner)
-    batch_size, workers = default_loading(runner.device_type, spec)
-    options = EvalOptions(
-        input=spec, flip_test=arguments.flip_test, test_scales=arguments.test_scales, nms=arguments.nms,
-        image_ids=arguments.ids, limit=arguments.limit,
-        batch_size=arguments.batch_size if arguments.batch_size is not None else runner.batch_size or batch_size,
-        workers=workers if arguments.workers is None else arguments.workers,
-        on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
+    options = read_options(arguments, spec, runner.device_type, runner.batch_size)
     about = runner.describe()
     arch = ' ({})'.format(runner.metadata['arch']) if 'arch' in runner.metadata else ''
     headline = ['network: {}{}'.format(arguments.model, arch), 'data: {}'.format(data.annotations)]

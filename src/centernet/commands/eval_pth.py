@@ -1,8 +1,8 @@
 """``centernet eval-pth``: a checkpoint's COCO figures and timings."""
 
-from ..device import apply_threads, available_cpus, prepare_threads, resolve_device
+from ..device import apply_threads, prepare_threads, resolve_device
 from . import flags
-from .running import describe_options, run_evaluation
+from .running import describe_options, read_options, run_evaluation
 
 NAME = 'eval-pth'
 HELP = 'evaluate a checkpoint: the twelve COCO figures and the timings'
@@ -28,7 +28,7 @@ def add_flags(parser):
 def run(arguments):
     """Evaluate; returns the exit status."""
     threads = prepare_threads(arguments.threads)
-    from ..evaluation import EvalOptions, TorchRunner
+    from ..evaluation import TorchRunner
     from ..files import ensure_folder
     from .inputs import input_spec, load_inputs
     apply_threads(threads)
@@ -36,28 +36,9 @@ def run(arguments):
     ensure_folder(arguments.output)
     loaded, weights, data = load_inputs(arguments)
     spec = input_spec(arguments, loaded)
-    batch_size, workers = default_loading(device.type, spec)
-    options = EvalOptions(
-        input=spec, flip_test=arguments.flip_test, test_scales=arguments.test_scales, nms=arguments.nms,
-        image_ids=arguments.ids, limit=arguments.limit,
-        batch_size=batch_size if arguments.batch_size is None else arguments.batch_size,
-        workers=workers if arguments.workers is None else arguments.workers,
-        on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
+    options = read_options(arguments, spec, device.type)
     runner = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None)
     return run_evaluation(runner, data, options, arguments, _headline(loaded, weights, data, runner.describe(), options))
-
-
-def default_loading(device_type, spec):
-    """(batch size, workers) for a device and an input size.
-
-    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses the cores: a batch
-    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads ahead.
-    """
-    cpus = available_cpus()
-    if device_type == 'cuda':
-        return 8, min(4, max(1, cpus))
-    pixels = 512 * 512 if spec.keep_res else spec.height * spec.width
-    return max(1, min(16, 512 * 512 // pixels)), 0 if cpus == 1 else 1
 
 
 def _headline(loaded, weights, data, about, options):

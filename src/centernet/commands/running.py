@@ -3,6 +3,40 @@
 import json
 import sys
 
+from ..device import available_cpus
+
+
+def read_options(arguments, spec, device_type, batch_size=None):
+    """The EvalOptions that flags ask for.
+
+    Args:
+        arguments: parsed flags.
+        spec: the InputSpec.
+        device_type: ``'cpu'`` or ``'cuda'``, for which what the flags leave open is chosen.
+        batch_size: what the network is fixed to, or None.
+    """
+    from ..evaluation import EvalOptions
+    chosen, workers = default_loading(device_type, spec)
+    return EvalOptions(
+        input=spec, flip_test=arguments.flip_test, test_scales=arguments.test_scales, nms=arguments.nms,
+        image_ids=arguments.ids, limit=arguments.limit,
+        batch_size=arguments.batch_size if arguments.batch_size is not None else batch_size or chosen,
+        workers=workers if arguments.workers is None else arguments.workers,
+        on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
+
+
+def default_loading(device_type, spec):
+    """(batch size, workers) for a device and an input size.
+
+    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses the cores: a batch
+    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads ahead.
+    """
+    cpus = available_cpus()
+    if device_type == 'cuda':
+        return 8, min(4, max(1, cpus))
+    pixels = 512 * 512 if spec.keep_res else spec.height * spec.width
+    return max(1, min(16, 512 * 512 // pixels)), 0 if cpus == 1 else 1
+
 
 def run_evaluation(runner, data, options, arguments, headline):
     """Evaluate a runner and print what was found.

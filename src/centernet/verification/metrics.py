@@ -56,8 +56,9 @@ def without_annotations(data: CocoData, classes: int, folder: str) -> CocoData:
 def with_detections(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int], folder: str) -> Optional[CocoData]:
     """The data set with one network's detections as its annotations, so that another's figures say how far it finds the same.
 
-    Taken are the detections that score more than the last of the best hundred does in any image (so that being among them does not
-    hang on a tie) and have an area.
+    Taken are the detections that have an area and score more than the last of the best hundred does in any image, so that being among
+    them does not hang on a tie. Where there are none, as with random weights, each image's own last of the hundred decides; others
+    that score as much then count as false, for either network alike.
 
     Args:
         data: as :func:`without_annotations` made it.
@@ -71,9 +72,10 @@ def with_detections(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
     by_image = {}
     for result in results:
         by_image.setdefault(result['image_id'], []).append(result['score'])
-    full = [min(scores) for scores in by_image.values() if len(scores) >= 100]
-    least = max(full) if full else -1.0
-    chosen = [result for result in results if result['score'] > least and min(result['bbox'][2:]) > 0]
+    least = {image_id: min(scores) if len(scores) >= 100 else -1.0 for image_id, scores in by_image.items()}
+    with_area = [result for result in results if min(result['bbox'][2:]) > 0]
+    chosen = [result for result in with_area if result['score'] > max(least.values())] or \
+        [result for result in with_area if result['score'] > least[result['image_id']]]
     if not chosen:
         return None
     annotations = [{'id': number, 'image_id': result['image_id'], 'category_id': result['category_id'], 'bbox': result['bbox'],
