@@ -12,7 +12,7 @@ SHELL := /bin/bash
 export TORCH_INDEX
 
 GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
-SHELL_FILES = .ci/run $(wildcard scripts/*.sh)
+SHELL_FILES = .ci/run $(wildcard scripts/*.sh patches/*/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help eval-pth export sample test lint venv lock clean
