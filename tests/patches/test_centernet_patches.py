@@ -146,7 +146,8 @@ def test_what_is_refused_for_other_reasons(checkout, tmp_path):
     for tool in ('bash', 'dirname'):
         (tools / tool).symlink_to(shutil.which(tool))
     for words, environment, message in (
-            ([], {}, 'which checkout?'), ([tmp_path], {}, 'is no checkout of CenterNet'), (['--force', checkout], {}, 'unknown flag --force'),
+            ([], {}, 'which checkout?'), ([tmp_path], {}, 'is no checkout of CenterNet'),
+            (['--force', checkout], {}, 'unknown flag --force'),
             ([checkout, '0009'], {}, 'there is no patch 0009'), ([checkout], {'PATH': str(tools)}, "the program 'patch' is missing")):
         status, said = apply(*words, **environment)
         assert (status, message in said) == (2, True), said

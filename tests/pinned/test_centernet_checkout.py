@@ -84,7 +84,7 @@ def test_it_detects_what_eval_pth_detects(checkout, data, tmp_path, arch, theirs
     for key, found in one.items():
         left = list(other[key])
         for score, *box in found:  # the nearest box is the same one
-            twin = min(left, key=lambda candidate: max(abs(a - b) for a, b in zip(candidate[1:], box)))  # noqa: B023
+            twin = min(left, key=lambda candidate: max(abs(a - b) for a, b in zip(candidate[1:], box)))
             left.remove(twin)
             differences = [max(differences[0], abs(score - twin[0])), max([differences[1]] + [abs(a - b) for a, b in zip(box, twin[1:])])]
     print(arch, ' '.join(theirs), 'score', differences[0], 'box', differences[1])

@@ -24,8 +24,8 @@ def installed():
 
 
 SITE, VERSION = installed()
-needs_torch_100 = pytest.mark.skipif(VERSION != '1.0.0', reason='the patches are for torch 1.0.0, the pinned stack, and this is torch {}'.format(
-    VERSION))
+needs_torch_100 = pytest.mark.skipif(VERSION != '1.0.0', reason='the patches are for torch 1.0.0, the pinned stack, and this is '
+                                     'torch {}'.format(VERSION))
 needs_patch = pytest.mark.skipif(shutil.which('patch') is None, reason="the program 'patch' is not installed")
 
 
