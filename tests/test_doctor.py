@@ -13,7 +13,7 @@ from centernet import cli
 from centernet.doctor import installed
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, 'src')
+SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(cli.__file__)))
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
 #: an environment other than the lock's (an oracle's, a user's own) is a mistake to the doctor, and none to these tests
 LOCKED = installed.check_lock()[0].level == 'ok'

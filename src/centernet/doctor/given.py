@@ -5,22 +5,20 @@ import os
 import tempfile
 
 from .findings import MISSING, OK, WARNING, Finding
-from .machine import in_units
+from .machine import folders, in_units
 
-#: where the image expects checkpoints and data
-MODELS, DATA = '/models', '/data'
 #: as in :mod:`centernet.sample`, which imports other packages
 _SAMPLE_WEIGHTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'sample', 'dla_tiny.pth')
 
 
-def check_weights(path, folder=MODELS):
-    """path: --weights, or None."""
+def check_weights(path, places=None):
+    """path: --weights, or None; then checkpoints are looked for in ``places``."""
     if path is None:
-        found = sorted(os.path.basename(name) for name in glob.glob(os.path.join(folder, '*.pth')))
+        found = _list(folders('models') if places is None else places, '*.pth')
         sample = os.path.isfile(_SAMPLE_WEIGHTS)
         text = "the built-in sample's" if sample else "the built-in sample's checkpoint {} is missing".format(_SAMPLE_WEIGHTS)
         if found:
-            text += '; {} holds {}'.format(folder, ', '.join(found[:5]) + (' and {} more'.format(len(found) - 5) if len(found) > 5 else ''))
+            text += '; there are ' + ', '.join(found[:5]) + (' and {} more'.format(len(found) - 5) if len(found) > 5 else '')
         return [Finding('weights', OK if sample else WARNING, text, None if sample else 'install this package anew',
                         {'sample': sample, 'found': found})]
     problem = None
@@ -38,13 +36,14 @@ def check_weights(path, folder=MODELS):
         'path': path, 'bytes': os.path.getsize(path)})]
 
 
-def check_data(asked, probe, folder=DATA):
-    """asked: whether --data, --annotations or --images was given; probe: the probe ``data`` if so, else None."""
+def check_data(asked, probe, places=None):
+    """asked: whether --data, --annotations or --images was given; probe: the probe ``data`` if so, else None, and annotations are
+    looked for in ``places``."""
     if not asked:
-        files = sorted(glob.glob(os.path.join(folder, 'annotations', '*.json')))
+        files = _list(folders('data') if places is None else places, os.path.join('annotations', '*.json'))
         text = 'the built-in sample, drawn when it is needed'
         if files:
-            text += '; {} holds {}'.format(folder, ', '.join(os.path.basename(name) for name in files[:5]))
+            text += '; there are ' + ', '.join(files[:5])
         return [Finding('data', OK, text, details={'found': files})]
     found, failed = probe.finish()
     if 'data' not in found:
@@ -78,3 +77,7 @@ def check_output(path, asked):
         return [Finding(topic, level, '{} cannot be {}: {}'.format(path, 'written' if there else 'made', problem),
                         'name another folder with --output', details)]
     return [Finding(topic, OK, '{}, {}'.format(path, 'can be written' if there else 'can be made'), details=details)]
+
+
+def _list(places, pattern):
+    return sorted(name for place in places for name in glob.glob(os.path.join(glob.escape(place), pattern)))

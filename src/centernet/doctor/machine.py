@@ -15,8 +15,8 @@ from .installed import STACKS
 SHARED_MEMORY = 256 << 20
 #: less free space than this is said
 SPACE = 1 << 30
-#: where the image has its data, its checkpoints and its results
-MOUNTS = ('/data', '/models', '/output')
+#: what folders of data, checkpoints and results are called in a container, in the working directory or at the root
+MOUNTS = ('data', 'models', 'output')
 #: is there where NVIDIA's driver is loaded, in a container of such a host too
 DRIVER = '/proc/driver/nvidia/version'
 WAY_OUT = 'use --device cpu, or the modern stack (Python 3.9 to 3.13 with torch 2), whose torch has code for newer GPUs'
@@ -133,20 +133,20 @@ def in_container(root='/'):
         return False
 
 
-def check_mounts(places=MOUNTS, table='/proc/self/mountinfo'):
-    """What the image's folders are; no findings where none of them is there."""
-    if not any(os.path.isdir(place) for place in places):
-        return []
+def folders(name):
+    """Those of the folders ``./name`` and ``/name`` that are there, as absolute paths."""
+    return sorted({place for place in (os.path.join(root, name) for root in (os.getcwd(), '/')) if os.path.isdir(place)})
+
+
+def check_mounts(table='/proc/self/mountinfo'):
+    """What a container's folders for data, checkpoints and results are: mounted or its own, writable or not, whose."""
     with open(table) as file:
         mounts = dict(_mount(line) for line in file)
     findings = []
-    for place in places:
-        if not os.path.isdir(place):
-            findings.append(Finding(place, OK, 'not there', details={'exists': False}))
-            continue
+    for place in [place for name in MOUNTS for place in folders(name)]:
         writable = os.access(place, os.W_OK)
         stat = os.stat(place)
-        details = {'exists': True, 'mounted': mounts.get(place), 'writable': writable, 'owner': [stat.st_uid, stat.st_gid]}
+        details = {'mounted': mounts.get(place), 'writable': writable, 'owner': [stat.st_uid, stat.st_gid]}
         text = '{}, {}, owner {}:{}'.format('mounted ({})'.format(mounts[place]) if place in mounts else "the container's own folder",
                                             'writable' if writable else 'read-only for user {}'.format(os.getuid()), *details['owner'])
         advice = None
