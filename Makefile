@@ -12,10 +12,10 @@ SHELL := /bin/bash
 export TORCH_INDEX
 
 GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
-SHELL_FILES = .ci/run $(wildcard scripts/*.sh)
+SHELL_FILES = .ci/run $(wildcard scripts/*.sh patches/*/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export sample test lint venv lock clean
+.PHONY: help eval-pth export sample doctor test lint venv lock clean
 
 help: ## this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -30,6 +30,9 @@ export: ## export to all four targets, and prove that each file detects the same
 
 sample: ## draw the built-in data set
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" sample $(ARGS)
+
+doctor: ## say what is installed, compiled and visible here, and what is missing
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" doctor $(GIVEN)
 
 test: ## run the tests that this machine can run, and say why the others are skipped
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" -m pytest $(ARGS)

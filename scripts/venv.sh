@@ -3,7 +3,8 @@
 #
 #   scripts/venv.sh <python> [stack|oracle|lint]
 #
-# stack (the default): the pinned stack for Python 3.6, the modern one for 3.9 to 3.13, with the test tools and this package.
+# stack (the default): the pinned stack for Python 3.6, the modern one for 3.9 to 3.13, with the test tools and this package. The
+# pinned stack's torch is patched (patches/torch-1.0.0), which needs the program 'patch'.
 # oracle: the modern stack with torchvision instead, for the tests that compare with it. lint: the linters only.
 #
 # An environment that was made from the same locks, settings and interpreter is used again; where only the compiled operator's
@@ -33,6 +34,7 @@ if [ "$purpose" != stack ] && [ "$stack" = pinned ]; then
 fi
 
 project=(setup.py setup.cfg pyproject.toml)
+patches=()
 operator=(src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
 case $purpose in
     stack)
@@ -41,6 +43,7 @@ case $purpose in
         if [ "$stack" = pinned ]; then
             venv=.venv-pinned
             locks=(requirements/pinned{-bootstrap,,-source,-test}.txt)
+            patches=(patches/torch-1.0.0/{apply.sh,series,*.patch,*.sha256})
         fi
         ;;
     oracle)
@@ -72,7 +75,7 @@ print(digest.hexdigest())
 PYTHON
 }
 
-checksum=$(checksum_of '' "${locks[@]}" ${project[@]+"${project[@]}"} scripts/venv.sh)
+checksum=$(checksum_of '' "${locks[@]}" ${project[@]+"${project[@]}"} ${patches[@]+"${patches[@]}"} scripts/venv.sh)
 compiler=$("${CXX:-g++}" --version 2>/dev/null | head -n 1 || true)
 built=$(checksum_of "$compiler" ${operator[@]+"${operator[@]}"})
 
@@ -151,6 +154,9 @@ PYTHON
 }
 
 install() {
+    if [ ${#patches[@]} != 0 ] && ! command -v patch >/dev/null; then
+        fail "the pinned stack's torch is patched, and the program 'patch' is missing; install it (Debian, Ubuntu and Fedora: the package 'patch')"
+    fi
     say "making $venv for Python $version"
     rm -rf "$venv"
     "$python" -m venv "$venv" >&2 ||
@@ -164,6 +170,7 @@ install() {
             pip_install --require-hashes -r requirements/pinned-bootstrap.txt
             say "installing the pinned stack: torch 1.0.0 alone is a download of 600 MB"
             pip_install --require-hashes --no-deps -r requirements/pinned.txt -r requirements/pinned-test.txt
+            patches/torch-1.0.0/apply.sh "$venv/bin/python" >&2
             say "compiling pycocotools"
             pip_install --require-hashes --no-deps --no-build-isolation -r requirements/pinned-source.txt
             ;;

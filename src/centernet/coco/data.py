@@ -64,7 +64,7 @@ class CocoData:
         if root is not None and not os.path.isdir(root):
             raise DataError('no such data folder: {}{}'.format(root, ' (it is a file)' if os.path.exists(root) else ''))
         if annotations is None:
-            annotations = _find_annotations(root)
+            annotations = find_annotations(root)
         elif not os.path.isfile(annotations):
             raise DataError('no such annotations file: {}'.format(annotations))
         dataset = read_instances(annotations)
@@ -92,7 +92,12 @@ class CocoData:
                            np.array([item['iscrowd'] for item in objects], bool))
 
 
-def _find_annotations(root):
+def find_annotations(root: str) -> str:
+    """The annotations file in a folder of COCO's layout: ``annotations/instances_val2017.json``, or the only ``.json`` file there.
+
+    Raises:
+        DataError: there is none, or several.
+    """
     folder = os.path.join(root, 'annotations')
     standard = os.path.join(folder, 'instances_val2017.json')
     if os.path.isfile(standard):

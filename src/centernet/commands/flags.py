@@ -29,9 +29,14 @@ def add_size_flags(group, default):
 
 def add_device_flags(group):
     """--device --threads"""
+    add_device_flag(group)
+    add_threads_flag(group)
+
+
+def add_device_flag(group):
+    """--device"""
     group.add_argument('--device', default='auto', metavar='NAME', help='auto, cpu, cuda or cuda:N (default: auto, a GPU if one '
                        'can be used)')
-    add_threads_flag(group)
 
 
 def add_threads_flag(group):
@@ -43,13 +48,18 @@ def add_threads_flag(group):
 def add_data_flags(parser):
     """--data --annotations --images --limit --ids"""
     group = parser.add_argument_group('data')
+    add_data_place_flags(group)
+    group.add_argument('--limit', type=int, metavar='N', help='only the first N images (of those chosen with --ids)')
+    group.add_argument('--ids', type=parse_ids, metavar='LIST', help='only the images with these ids: 139,285 or @FILE with ids '
+                       'separated by white space or commas')
+
+
+def add_data_place_flags(group):
+    """--data --annotations --images"""
     group.add_argument('--data', metavar='FOLDER', help='data set in COCO\'s layout: annotations/instances_val2017.json (or a single '
                        'annotations/*.json) with the images under val2017/, images/val2017/ or images/')
     group.add_argument('--annotations', metavar='FILE', help='annotations file, where it lies elsewhere')
     group.add_argument('--images', metavar='FOLDER', help='folder of the images, where it lies elsewhere')
-    group.add_argument('--limit', type=int, metavar='N', help='only the first N images (of those chosen with --ids)')
-    group.add_argument('--ids', type=parse_ids, metavar='LIST', help='only the images with these ids: 139,285 or @FILE with ids '
-                       'separated by white space or commas')
 
 
 def add_protocol_flags(parser):
