@@ -4,6 +4,7 @@ Nothing here imports torch or OpenCV: ``--help`` is quick, and threads are set u
 """
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,8 @@ from .commands import doctor, eval_onnx, eval_pth, export, modify, sample, verif
 from .errors import UserError
 
 COMMANDS = (eval_pth, export, modify, verify, eval_onnx, sample, doctor)
+#: what printing to a full disk raises
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv=None):
@@ -36,7 +39,9 @@ def main(argv=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            return arguments.run(arguments)
+            status = arguments.run(arguments)
+            sys.stdout.flush()  # what cannot be printed shows here, and not when Python ends
+            return status
     except UserError as error:
         _complain('error: {}'.format(' '.join(str(error).split())))
         return 2
@@ -46,8 +51,14 @@ def main(argv=None):
     except SystemExit as leaving:
         return leaving.code or 0
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit finds no pipe either
+        _discard_stdout()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        _discard_stdout()  # files have errors of their own, so it is stdout that was sent to a full disk
+        _complain('error: cannot print: {}'.format(error.strerror))
+        return 2
     finally:
         signal.signal(signal.SIGTERM, previous)
         logging.getLogger(__package__).removeHandler(handler)
@@ -65,6 +76,11 @@ def build_parser():
         command.add_flags(sub)
         sub.set_defaults(run=command.run)
     return parser
+
+
+def _discard_stdout():
+    """So that the flush when Python ends finds nothing to complain of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(_signal, _frame):

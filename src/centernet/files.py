@@ -1,8 +1,12 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 
 from .errors import OutputError
@@ -11,6 +15,8 @@ from .errors import OutputError
 @contextlib.contextmanager
 def atomic_write(path, mode='w'):
     """Open a temporary file beside ``path``; it takes the name ``path`` only when the block ends without an error.
+
+    What an earlier process left of such a file when it was killed is removed.
 
     Args:
         path: the file to write. An existing file is replaced in one step.
@@ -25,9 +31,10 @@ def atomic_write(path, mode='w'):
     if mode not in ('w', 'wb'):
         raise ValueError("mode is 'w' or 'wb', not {!r}".format(mode))
     path = os.path.abspath(path)
+    prefix = os.path.join(os.path.dirname(path), '.' + os.path.basename(path) + '.')
     try:
-        handle, temporary = tempfile.mkstemp(prefix='.' + os.path.basename(path) + '.', suffix='.part',
-                                             dir=os.path.dirname(path))
+        remove_leftovers(prefix, '.part')
+        handle, temporary = _locked_file(prefix, '.part')
     except OSError as error:
         raise OutputError('cannot write {}: {}'.format(path, error.strerror)) from error
     try:
@@ -35,14 +42,53 @@ def atomic_write(path, mode='w'):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
+            os.replace(temporary, path)  # while it is locked
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
             raise OutputError('cannot write {}: {}'.format(path, error.strerror or error)) from error
         raise
+
+
+def remove_leftovers(prefix, suffix=''):
+    """Remove the temporary files and folders (``<prefix>........<suffix>``, as tempfile names them) of processes that were killed.
+
+    Those of a process that is alive are locked (:func:`lock`) and stay. Where a file system has no locks, all stay.
+    """
+    name = re.compile(re.escape(prefix) + r'[a-z0-9_]{8}' + re.escape(suffix) + '$')
+    for path in filter(name.match, glob.glob(glob.escape(prefix) + '*')):
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.isdir(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+        except OSError:
+            pass
+        finally:
+            os.close(handle)
+
+
+def lock(handle):
+    """Lock an open temporary file or folder against :func:`remove_leftovers` until it is closed; False if that has removed it."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return os.fstat(handle).st_nlink > 0
+
+
+def _locked_file(prefix, suffix):
+    """An open file of a new name, and the name."""
+    while True:
+        handle, path = tempfile.mkstemp(prefix=os.path.basename(prefix), suffix=suffix, dir=os.path.dirname(prefix))
+        if lock(handle):
+            return handle, path
+        os.close(handle)
 
 
 def ensure_folder(path):
