@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import OutputError
-from ..files import ensure_folder
+from ..files import ensure_folder, lock, remove_leftovers
 from .scene import CATEGORIES, draw_scene
 
 #: how many pictures the sample has
@@ -46,10 +46,14 @@ def sample_folder(parent, images=IMAGES):
         if found is None:
             raise OutputError('{} is in the way: it is not a sample that this program wrote; remove it, or give another '
                               'output folder'.format(folder))
-    temporary = tempfile.mkdtemp(prefix='.sample.', dir=parent)
+    temporary = handle = None
     try:
+        remove_leftovers(os.path.join(parent, '.sample.'))
+        temporary = tempfile.mkdtemp(prefix='.sample.', dir=parent)
+        handle = os.open(temporary, os.O_RDONLY)
+        lock(handle)
         os.chmod(temporary, 0o755)  # mkdtemp makes it private
-        _write(temporary, images, mark)
+        write_folder(temporary, images, mark)
         if os.path.lexists(folder):
             shutil.rmtree(folder)
         os.rename(temporary, folder)
@@ -58,7 +62,10 @@ def sample_folder(parent, images=IMAGES):
             return folder
         raise OutputError('cannot write the sample to {}: {}'.format(folder, error.strerror or error)) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
     return folder
 
 
@@ -71,19 +78,31 @@ def _read_mark(folder):
         return None
 
 
-def _write(folder, images, mark):
+def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
+    """Draw a data set into a folder that has none yet.
+
+    Args:
+        folder: gets ``annotations/instances_val2017.json`` and ``val2017/``.
+        images: how many pictures.
+        mark: written into the annotations' info.
+        sizes: a list of (width, height), one per picture; None draws small ones.
+        suffix: of the pictures, which says their format.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     os.makedirs(os.path.join(folder, PICTURES))
     os.makedirs(os.path.join(folder, 'annotations'))
     digest = hashlib.sha256()
     records, annotations = [], []
     for index in range(images):
-        scene = draw_scene([VALIDATION_KEY, index])
+        scene = draw_scene([VALIDATION_KEY, index], size=None if sizes is None else sizes[index])
         digest.update(scene.image.tobytes())
         height, width = scene.image.shape[:2]
         # ids have gaps too
-        record = {'id': 139 + 7 * index, 'file_name': '{:012d}.png'.format(139 + 7 * index), 'width': width,
+        record = {'id': 139 + 7 * index, 'file_name': '{:012d}{}'.format(139 + 7 * index, suffix), 'width': width,
                   'height': height, 'license': 1}
-        encoded, content = cv2.imencode('.png', scene.image)
+        encoded, content = cv2.imencode(suffix, scene.image)
         if not encoded:
             raise OSError('the picture {} cannot be encoded'.format(record['file_name']))
         with open(os.path.join(folder, PICTURES, record['file_name']), 'wb') as file:

@@ -41,18 +41,21 @@ class Scene(NamedTuple):
     crowds: List[List[Shape]]
 
 
-def draw_scene(seed, crowds=True):
+def draw_scene(seed, crowds=True, size=None):
     """Draw one picture.
 
     Args:
         seed: an int, or a list of ints; the same seed gives the same scene.
         crowds: whether there may be a crowd, a cluster of small shapes that is annotated as a whole.
+        size: (width, height) in pixels, at least 80; None draws them too, between 80 and 144 pixels.
 
     Returns:
-        Scene; its width and height are between 80 and 144 pixels.
+        Scene.
     """
     random = np.random.RandomState(seed)
     height, width = (int(n) for n in random.randint(80, 145, 2))
+    if size is not None:
+        width, height = size
     image = _ground(random, height, width)
     boxes, shapes, crowd = [], [], []
     if crowds and random.randint(12) == 0:
