@@ -4,7 +4,8 @@ Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (20
 """
 
 from .data import CocoData, GroundTruth
-from .images import read_image
+from .images import read_image, read_image_checked
 from .metrics import STAT_NAMES, CocoMetrics, evaluate, format_metrics, to_results
 
-__all__ = ['STAT_NAMES', 'CocoData', 'CocoMetrics', 'GroundTruth', 'evaluate', 'format_metrics', 'read_image', 'to_results']
+__all__ = ['STAT_NAMES', 'CocoData', 'CocoMetrics', 'GroundTruth', 'evaluate', 'format_metrics', 'read_image', 'read_image_checked',
+           'to_results']

@@ -12,8 +12,8 @@ Any file is taken that has one input, an image batch [N, 3, H, W], and the outpu
 (DeformableConv2D) and for TensorRT-CenterNet (DCNv2) run through a translation of these operators. Prints and writes what
 eval-pth does. Without --data the built-in sample is evaluated.
 
-Exit status: 0 done; 1 done, but images could not be read; 2 something given is wrong; 130 or 143 ended by Ctrl-C or
-SIGTERM, to be continued with --resume.'''
+Exit status: 0 done; 1 done, but images could not be read or are damaged, or a loader process died; 2 something given is
+wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended.'''
 
 
 def add_flags(parser):

@@ -12,8 +12,8 @@ Prints the twelve COCO figures and how long each stage takes, and writes results
 format), metrics.json (figures, AP by class, times, and what made them) and journal.jsonl (the finished images, for
 --resume) into the output folder. Without --weights and --data the built-in sample is evaluated.
 
-Exit status: 0 done; 1 done, but images could not be read; 2 something given is wrong; 130 or 143 ended by Ctrl-C or
-SIGTERM, to be continued with --resume.'''
+Exit status: 0 done; 1 done, but images could not be read or are damaged, or a loader process died; 2 something given is
+wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended.'''
 
 
 def add_flags(parser):

@@ -90,7 +90,7 @@ def add_run_flags(parser):
     group.add_argument('--resume', action='store_true', help='go on with the interrupted run in the output folder; settings that '
                        'change the detections must be the same')
     group.add_argument('--on-bad-image', choices=('fail', 'skip'), default='fail', help='an image that cannot be read is named and '
-                       'left out; the exit status is then 1 (fail, the default) or 0 (skip)')
+                       'left out, a damaged one is named; the exit status is then 1 (fail, the default) or 0 (skip)')
     group.add_argument('--save-images', type=int, default=0, metavar='N', help='draw the detections of the first N images beside '
                        'their ground truth, into images/ of the output folder')
     group.add_argument('--json', action='store_true', help='print what metrics.json holds, instead of text')

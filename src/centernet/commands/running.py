@@ -59,7 +59,7 @@ def run_evaluation(runner, data, options, arguments, headline):
         if isinstance(error.__cause__, KeyboardInterrupt):
             return 130
         return error.__cause__.code if isinstance(error.__cause__, SystemExit) else 1
-    print(format_report(found.metrics, found.timings, found.failed), file=say)
+    print(format_report(found.metrics, found.timings, found.failed, found.damaged), file=say)
     print('\n'.join(['', 'written:'] + ['  ' + path for path in found.files]), file=say)
     if arguments.json:
         json.dump(found.document, sys.stdout, indent=2)

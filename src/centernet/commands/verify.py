@@ -55,11 +55,11 @@ def run(arguments):
     from ..models import divisor
     from ..sample import SAMPLE_WEIGHTS
     from ..verification import document, format_verification, verify
-    from ..verification.report import write_report
+    from ..verification.report import remove_report, write_report
     from .inputs import file_input_spec, load_data
     apply_threads(threads)
     device = resolve_device(arguments.device)
-    ensure_folder(arguments.output)
+    remove_report(ensure_folder(arguments.output))
     model = OnnxRunner(arguments.model, arguments.device, threads)
     if not arguments.weights and (arguments.data or arguments.annotations):
         raise OptionError('no --weights: give the checkpoint that {} was made of'.format(arguments.model))
@@ -83,7 +83,10 @@ def run(arguments):
         found = verify(reference, model, data, spec, arguments.output, options, arguments.compare_images, not arguments.no_metrics,
                        arguments.rules, not arguments.no_progress)
     except Interrupted as error:
-        raise error.__cause__ from None
+        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):
+            raise error.__cause__ from None
+        print('centernet: {}'.format(error.__cause__), file=sys.stderr)
+        return 1
     content = document(found)
     path = write_report(arguments.output, content)
     if arguments.json:

@@ -1,16 +1,16 @@
 """Images read and preprocessed ahead, in worker processes, while the network runs."""
 
-import signal
+import os
 import time
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
-from ..coco import read_image
+from ..coco import read_image_checked
 from ..detection import Geometry, preprocess
 from ..errors import DataError
+from .processes import ProcessError, ordered_map
 
 #: keep_res: images of one size are looked for among this many batches' worth of images
 _WINDOW = 16
@@ -30,13 +30,19 @@ class Group(NamedTuple):
 class Batch(NamedTuple):
     """What the loader hands over: of the readable images the ids, ``load`` and ``pre`` times (ms) and, per test scale, groups.
 
-    ``failures``: id -> what is wrong with the image, for those that could not be read.
+    ``damages``: id -> what its decoder complained of, for those of them that are damaged. ``failures``: id -> what is wrong with the
+    image, for those that could not be read.
     """
 
     ids: List[int]
     times: List[Tuple[float, float]]
     scales: List[List[Group]]
+    damages: Dict[int, str]
     failures: Dict[int, str]
+
+
+class LoaderError(Exception):
+    """A loader process died; the message says how, and names the batch that it was at."""
 
 
 def plan_batches(ids, sizes, batch_size):
@@ -60,8 +66,8 @@ def plan_batches(ids, sizes, batch_size):
     return batches
 
 
-def make_loader(files, spec, test_scales, batches, workers):
-    """An iterable of :class:`Batch`.
+def make_loader(files, spec, test_scales, batches, workers) -> Iterator[Batch]:
+    """An iterator of :class:`Batch`; close it where it is not run to its end.
 
     Args:
         files: list of (image id, path).
@@ -70,47 +76,61 @@ def make_loader(files, spec, test_scales, batches, workers):
         batches: lists of indices into ``files`` (:func:`plan_batches`).
         workers: processes that load ahead; 0 loads in this process, one batch at a time.
 
-    Workers hand arrays over through pipes (numpy's arrays, not torch's tensors, which would go through shared memory: a container
-    has 64 MB of that unless told otherwise, and a tensor that does not fit kills the worker with a bus error).
+    Raises (while it runs):
+        LoaderError: a process died.
     """
-    return DataLoader(_Images(files, spec, test_scales), batch_sampler=batches, num_workers=workers,
-                      collate_fn=_Collate(len(test_scales)), worker_init_fn=_start_worker)
+    load = _Load(files, spec, test_scales)
+    if not workers:
+        for batch in batches:
+            yield load(batch)
+        return
+    try:
+        yield from ordered_map(load, batches, workers)
+    except ProcessError as error:
+        ids = [files[index][0] for index in error.task]
+        raise LoaderError('a loader process {} while it was at batch {} of {} (image{} {}); perhaps for want of memory (fewer --workers '
+                          'or a smaller --batch-size need less)'.format(
+                              error.how, batches.index(error.task) + 1, len(batches), '' if len(ids) == 1 else 's',
+                              ', '.join(map(str, ids)))) from error
 
 
-class _Images(Dataset):
+class _Load:
+    """Makes a Batch of indices into the files."""
+
     def __init__(self, files, spec, test_scales):
         self.files = files
         self.spec = spec
         self.test_scales = test_scales
+        self.process = os.getpid()
 
-    def __len__(self):
-        return len(self.files)
+    def __call__(self, indices):
+        if os.getpid() != self.process:
+            # One thread each: the network has the other cores, and OpenCV's pool does not survive a fork.
+            cv2.setNumThreads(0)
+            self.process = os.getpid()
+        return self._collate([self._load(*self.files[index]) for index in indices])
 
-    def __getitem__(self, index):
-        """(id, (load ms, pre ms), [(array, geometry) per scale], None), or (id, None, None, what is wrong)."""
-        image_id, path = self.files[index]
+    def _load(self, image_id, path):
+        """(id, (load ms, pre ms), [(array, geometry) per scale], damage or None, None), or (id, None, None, None, what is wrong)."""
         start = time.perf_counter()
         try:
-            image = read_image(path)
+            image, damage = read_image_checked(path)
             loaded = time.perf_counter()
             inputs = [preprocess(image, self.spec, scale) for scale in self.test_scales]
         except DataError as error:
-            return image_id, None, None, str(error)
+            return image_id, None, None, None, str(error)
+        except (MemoryError, cv2.error) as error:
+            why = str(error).strip() or 'not enough memory'
+            return image_id, None, None, None, 'cannot prepare the image file {}: {}'.format(path, why)
         done = time.perf_counter()
-        return image_id, (1000 * (loaded - start), 1000 * (done - loaded)), inputs, None
+        return image_id, (1000 * (loaded - start), 1000 * (done - loaded)), inputs, damage, None
 
-
-class _Collate:
-    """Makes a Batch of what _Images gives."""
-
-    def __init__(self, scales):
-        self.scales = scales
-
-    def __call__(self, items):
-        good = [item for item in items if item[3] is None]
-        scales = [self._group([inputs[scale] for _, _, inputs, _ in good]) for scale in range(self.scales)]
+    def _collate(self, items):
+        good = [item for item in items if item[4] is None]
+        scales = [self._group([item[2][scale] for item in good]) for scale in range(len(self.test_scales))]
         return Batch([item[0] for item in good], [item[1] for item in good], scales,
-                     {item[0]: item[3] for item in items if item[3] is not None})
+                     {item[0]: item[3] for item in good if item[3] is not None},
+                     {item[0]: item[4] for item in items if item[4] is not None})
 
     def _group(self, inputs):
         by_shape = {}
@@ -122,9 +142,3 @@ class _Collate:
                                 [inputs[position][1] for position in positions]))
         return groups
 
-
-def _start_worker(_):
-    # Ctrl-C reaches every process of the terminal's group; the parent alone decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # One thread each: the network has the other cores, and OpenCV's pool does not survive a fork.
-    cv2.setNumThreads(0)

@@ -1,5 +1,6 @@
 """The loop over a data set, for any runner."""
 
+import contextlib
 import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple
@@ -9,10 +10,10 @@ from tqdm import tqdm
 from ..coco import CocoData, CocoMetrics, to_results
 from ..coco import evaluate as coco_metrics
 from ..detection import RawBoxes, decode, merge, mirror, postprocess
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, OutputError
 from ..files import ensure_folder, sha256
 from . import report
-from .loader import Batch, make_loader, plan_batches
+from .loader import Batch, LoaderError, make_loader, plan_batches
 from .options import EvalOptions, check, protocol, select
 from .resume import Journal, Record
 from .timings import ImageTimes, summarise, warm_up_batches
@@ -22,14 +23,16 @@ class Evaluation(NamedTuple):
     """What :func:`evaluate` found.
 
     ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``: all detections in COCO's
-    results format, in the data set's order. ``failed``: image id -> why it could not be read. ``document``: what metrics.json
-    holds. ``files``: paths of what was written. ``exit_status``: 1 where images failed and that was to count, else 0.
+    results format, in the data set's order. ``failed``: image id -> why it could not be read. ``damaged``: image id -> what its decoder
+    complained of; these count in the figures. ``document``: what metrics.json holds. ``files``: paths of what was written.
+    ``exit_status``: 1 where images failed or are damaged and that was to count, else 0.
     """
 
     metrics: CocoMetrics
     timings: Dict[str, Any]
     results: List[Dict[str, Any]]
     failed: Dict[int, str]
+    damaged: Dict[int, str]
     document: Dict[str, Any]
     files: List[str]
     exit_status: int
@@ -48,7 +51,7 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
         data: the data set.
         options: the protocol, which images, how fast.
         folder: the output folder; made if it is missing. While the run lasts it holds a journal of the finished images,
-            which stays.
+            which stays; results.json and metrics.json are there only when it is done, those of an earlier run are removed first.
         resume: go on where the journal in ``folder`` ends, instead of starting again.
         progress: show a bar on stderr.
 
@@ -69,21 +72,21 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
         raise OptionError('the network has {} classes, but {} has {} categories: they belong to different data sets'.format(
             runner.classes, data.annotations, len(data.categories)))
     folder = ensure_folder(folder)
-    with Journal(folder, _fingerprint(runner, data, options), resume) as journal:
+    with Journal(folder, _fingerprint(runner, data, options), resume, (report.METRICS_NAME, report.RESULTS_NAME)) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
             failed = _run(runner, data, options, journal, image_ids, todo, progress)
+            journal.keep()
         except (KeyboardInterrupt, SystemExit) as error:
             raise Interrupted(_how_to_go_on('interrupted', journal, image_ids)) from error
-        except RuntimeError as error:
-            if 'DataLoader worker' not in str(error):
-                raise
-            raise Interrupted(_how_to_go_on('a loader process died, perhaps for want of memory (fewer --workers or a smaller '
-                                            '--batch-size need less)', journal, image_ids)) from error
-        finished = [journal.finished[image_id] for image_id in image_ids if image_id in journal.finished]
-    if not finished:
-        raise DataError('none of the {} images could be read; the first: {}'.format(len(failed), next(iter(failed.values()))))
-    return _conclude(runner, data, options, folder, finished, failed)
+        except LoaderError as error:
+            raise Interrupted(_how_to_go_on(str(error), journal, image_ids)) from error
+        except OutputError as error:
+            raise OutputError(_how_to_go_on(str(error), journal, image_ids)) from error
+        finished = [journal.record(image_id) for image_id in image_ids if image_id in journal.finished]
+        if not finished:
+            raise DataError('none of the {} images could be read; the first: {}'.format(len(failed), next(iter(failed.values()))))
+        return _conclude(runner, data, options, folder, finished, failed)
 
 
 def _run(runner, data, options, journal, image_ids, todo, progress):
@@ -97,8 +100,8 @@ def _run(runner, data, options, journal, image_ids, todo, progress):
                          options.workers)
     warm_up = warm_up_batches(len(batches))
     # tqdm's own rate and time left are of this session: images that a resumed run found finished cost nothing.
-    with tqdm(total=len(image_ids), initial=len(image_ids) - len(todo), unit='img', disable=not progress, file=sys.stderr,
-              dynamic_ncols=True, smoothing=0.05) as bar:
+    with contextlib.closing(loader), tqdm(total=len(image_ids), initial=len(image_ids) - len(todo), unit='img', disable=not progress,
+                                          file=sys.stderr, dynamic_ncols=True, smoothing=0.05) as bar:
         start = time.perf_counter()
         for number, batch in enumerate(loader):
             failed.update(batch.failures)
@@ -109,7 +112,8 @@ def _run(runner, data, options, journal, image_ids, todo, progress):
             count = max(1, len(batch.ids))
             shared = {stage: value / count for stage, value in stages.items()}
             journal.add([
-                Record(image_id, found, ImageTimes(load, pre, wall=1000 * (end - start) / count, warm_up=number < warm_up, **shared))
+                Record(image_id, found, ImageTimes(load, pre, wall=1000 * (end - start) / count, warm_up=number < warm_up, **shared),
+                       batch.damages.get(image_id))
                 for image_id, found, (load, pre) in zip(batch.ids, results, batch.times)])
             start = end
             bar.update(len(batch.ids) + len(batch.failures))
@@ -156,6 +160,7 @@ class _Clock:
 def _conclude(runner, data, options, folder, finished, failed):
     """Figures, files and the Evaluation of the finished images."""
     results = [result for record in finished for result in record.results]
+    damaged = {record.image_id: record.damage for record in finished if record.damage}
     metrics = coco_metrics(data, results, [record.image_id for record in finished])
     timings = summarise([record.times for record in finished])
     document = {
@@ -163,6 +168,7 @@ def _conclude(runner, data, options, folder, finished, failed):
         'per_class': metrics.per_class,
         'images': len(finished),
         'failed_images': {str(image_id): message for image_id, message in failed.items()},
+        'damaged_images': {str(image_id): message for image_id, message in damaged.items()},
         'timings': timings,
         'protocol': protocol(options),
         'network': runner.describe(),
@@ -174,8 +180,8 @@ def _conclude(runner, data, options, folder, finished, failed):
     drawn = report.write_pictures(folder, data, {record.image_id: record.results for record in finished},
                                   [record.image_id for record in finished[:options.save_images]])
     files = [report.write_results(folder, results), report.write_metrics(folder, document)] + drawn
-    status = 1 if failed and options.on_bad_image == 'fail' else 0
-    return Evaluation(metrics, timings, results, failed, document, files, status)
+    status = 1 if (failed or damaged) and options.on_bad_image == 'fail' else 0
+    return Evaluation(metrics, timings, results, failed, damaged, document, files, status)
 
 
 def _fingerprint(runner, data, options):

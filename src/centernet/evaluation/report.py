@@ -78,13 +78,15 @@ def write_pictures(folder: str, data: CocoData, results: Dict[int, List[Dict[str
     return paths
 
 
-def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str]) -> str:
-    """The figures, the times and the images that could not be read, as text without a trailing newline."""
+def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str], damaged: Dict[int, str]) -> str:
+    """The figures, the times and the images that could not be read or are damaged, as text without a trailing newline."""
     parts = [format_metrics(metrics), format_timings(timings)]
-    if failed:
-        parts.append('{} image{} could not be read:\n{}'.format(
-            len(failed), '' if len(failed) == 1 else 's',
-            '\n'.join('  {}: {}'.format(image_id, message) for image_id, message in failed.items())))
+    for images, one, many in ((failed, 'could not be read', 'could not be read'),
+                              (damaged, 'is damaged and counts all the same', 'are damaged and count all the same')):
+        if images:
+            parts.append('{} image{}:\n{}'.format(
+                len(images), ' ' + one if len(images) == 1 else 's ' + many,
+                '\n'.join('  {}: {}'.format(image_id, message) for image_id, message in images.items())))
     return '\n\n'.join(parts)
 
 

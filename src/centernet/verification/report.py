@@ -8,6 +8,7 @@ from typing import Any, Dict
 import onnx
 import onnxruntime
 
+from ..errors import OutputError
 from ..evaluation.report import versions
 from ..files import atomic_write, ensure_folder
 from . import tolerances
@@ -30,6 +31,16 @@ def document(found: Verification) -> Dict[str, Any]:
         'model': found.model,
         'versions': dict(versions(), onnx=onnx.__version__, onnxruntime=onnxruntime.__version__),
     })
+
+
+def remove_report(folder: str) -> None:
+    """Remove an earlier run's verification.json: while a run lasts there is none."""
+    try:
+        os.unlink(os.path.join(folder, REPORT_NAME))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError('cannot remove {}: {}'.format(os.path.join(folder, REPORT_NAME), error.strerror)) from error
 
 
 def write_report(folder: str, content: Dict[str, Any]) -> str:

@@ -1,0 +1,50 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, 'evaluation'))
+from commands import IMAGES, eval_pth, finish
+from painted import write_data
+
+
+@pytest.fixture(scope='session')
+def data(tmp_path_factory):
+    """Painted pictures under the sample's categories, of which some appear many times."""
+    folder = write_data(tmp_path_factory.mktemp('data') / 'data', count=IMAGES, files=5)
+    path = folder / 'annotations' / 'instances_val2017.json'
+    document = json.loads(path.read_text())
+    document['categories'] += [{'id': 20, 'name': 'blue'}, {'id': 21, 'name': 'grey'}]
+    path.write_text(json.dumps(document))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def whole(data, tmp_path_factory):
+    """The output folder of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp('whole')
+    status, _, err = finish(eval_pth(data, folder))
+    assert status == 0, err
+    return folder
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A function that mounts a file system of so many kilobytes and returns its folder."""
+    mounted = []
+
+    def mount(kilobytes):
+        folder = tmp_path / 'disk{}'.format(len(mounted))
+        folder.mkdir()
+        run = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size={}k'.format(kilobytes), 'tmpfs', str(folder)],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if run.returncode:
+            pytest.skip('no file system can be mounted here: {}'.format(run.stdout.decode().strip()))
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.check_call(['umount', '--lazy', str(folder)])
