@@ -17,12 +17,14 @@ import zipfile
 import numpy as np
 import torch
 
-from .restricted import RestrictedUnpickler, as_count
+from .restricted import RestrictedUnpickler, as_count, show
 
 #: the pickled magic number as it stands near the start of a legacy file, whatever the pickle's protocol
 LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _LEGACY_PROTOCOL = 1001
 _LONGEST_LINE = 1 << 16
+#: bytes of a checkpoint's pickles; large networks with an optimizer have some 0.5 MB, and in memory a byte may become 300
+_MOST_PICKLED = 1 << 22
 
 
 class DamagedError(Exception):
@@ -30,11 +32,12 @@ class DamagedError(Exception):
 
 
 class Stream:
-    """An open file as unpicklers see it: no read allocates more than the file has left, no line is endless."""
+    """An open file as unpicklers see it: no read allocates more than the file has left, no line and no pickle is endless."""
 
-    def __init__(self, file):
+    def __init__(self, file, size=None):
         self.file = file
-        self.size = os.fstat(file.fileno()).st_size
+        self.size = os.fstat(file.fileno()).st_size if size is None else size
+        self._room = _MOST_PICKLED
 
     @property
     def left(self):
@@ -44,6 +47,7 @@ class Stream:
     def read(self, count):
         if count > self.left:
             raise EOFError('{} bytes are wanted, {} are left'.format(count, self.left))
+        self._use(count)
         return self.file.read(max(0, count))
 
     def readline(self):
@@ -52,7 +56,13 @@ class Stream:
             raise ValueError('a line of more than {} bytes'.format(_LONGEST_LINE))
         if not line.endswith(b'\n'):
             raise EOFError('a line without its end')
+        self._use(len(line))
         return line
+
+    def _use(self, count):
+        self._room -= count
+        if self._room < 0:
+            raise DamagedError('is damaged, or no plain checkpoint: its pickle has more than {} MiB'.format(_MOST_PICKLED >> 20))
 
 
 class LegacyFile:
@@ -68,6 +78,7 @@ class LegacyFile:
     def __init__(self, path):
         self._file = open(path, 'rb')
         self._places = {}  # key -> offset of the first element
+        self._shared = _Shared(self.storage)
 
     def load(self):
         """The saved object, with a TensorClaim for every tensor; the storages are there and have the claimed sizes."""
@@ -75,12 +86,13 @@ class LegacyFile:
         RestrictedUnpickler(stream).load()
         version = RestrictedUnpickler(stream).load()
         if version != _LEGACY_PROTOCOL:
-            raise DamagedError('has protocol version {!r}; only {} is known'.format(version, _LEGACY_PROTOCOL))
+            raise DamagedError('has protocol version {}; only {} is known'.format(show(version), _LEGACY_PROTOCOL))
         RestrictedUnpickler(stream).load()
         unpickler = RestrictedUnpickler(stream)
         saved = unpickler.load()
         keys = RestrictedUnpickler(stream).load()
-        for key in map(str, keys):
+        for key in keys:
+            key = str(key) if type(key) in (str, int) else show(key)
             self._places[key] = self._skip(stream, unpickler.storages[key])
         for key in unpickler.storages:
             if key not in self._places:
@@ -94,7 +106,7 @@ class LegacyFile:
 
     def tensor(self, claim):
         """A TensorClaim as a tensor, see :func:`make_tensor`."""
-        return make_tensor(claim, self.storage(claim.storage))
+        return make_tensor(claim, self._shared.storage(claim.storage))
 
     def close(self):
         self._file.close()
@@ -113,6 +125,24 @@ class LegacyFile:
         return place
 
 
+class _Shared:
+    """Storages that several tensors share, kept once that shows: a file may claim one large storage for many small tensors."""
+
+    def __init__(self, read):
+        self._read = read
+        self._seen = set()
+        self._kept = {}
+
+    def storage(self, claim):
+        if claim.key in self._kept:
+            return self._kept[claim.key]
+        raw = self._read(claim)
+        if claim.key in self._seen:
+            self._kept[claim.key] = raw
+        self._seen.add(claim.key)
+        return raw
+
+
 class ZipFile:
     """A checkpoint in the zip format; see :class:`LegacyFile` for the methods.
 
@@ -121,6 +151,7 @@ class ZipFile:
     """
 
     def __init__(self, path):
+        self._shared = _Shared(self.storage)
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
@@ -128,13 +159,15 @@ class ZipFile:
                                'download or copy it again') from None
         try:
             self._prefix = self._check(os.path.getsize(path))
+            self._order = self._find_order()
         except BaseException:
             self.close()
             raise
 
     def load(self):
         with self._zip.open(self._prefix + 'data.pkl') as file:
-            unpickler = RestrictedUnpickler(_InMemory(file.read()))
+            data = file.read(_MOST_PICKLED + 1)
+        unpickler = RestrictedUnpickler(Stream(io.BytesIO(data), len(data)))
         saved = unpickler.load()
         for claim in unpickler.storages.values():
             try:
@@ -150,7 +183,7 @@ class ZipFile:
         return self._zip.read(self._name(claim))
 
     def tensor(self, claim):
-        return make_tensor(claim, self.storage(claim.storage), self._order())
+        return make_tensor(claim, self._shared.storage(claim.storage), self._order)
 
     def close(self):
         self._zip.close()
@@ -174,19 +207,11 @@ class ZipFile:
     def _name(self, claim):
         return '{}data/{}'.format(self._prefix, claim.key)
 
-    def _order(self):
+    def _find_order(self):
         name = self._prefix + 'byteorder'
         if name not in self._zip.namelist():
             return sys.byteorder
         return self._zip.read(name).decode('ascii', 'replace').strip()
-
-
-class _InMemory(Stream):
-    """A :class:`Stream` over bytes."""
-
-    def __init__(self, data):
-        self.file = io.BytesIO(data)
-        self.size = len(data)
 
 
 def make_tensor(claim, raw, byteorder='little'):

@@ -17,6 +17,8 @@ LoadedModel = NamedTuple('LoadedModel', [('model', nn.Module), ('arch', str), ('
 
 #: taken where neither the caller nor the checkpoint names an architecture
 DEFAULT_ARCH = 'dla_34'
+# channels that go into the heads: 256 in hourglass and res
+_WIDEST_BODY = 256
 
 # BatchNorm's counters matter to training with momentum None only, and torch < 0.4.1 did not save them.
 _OPTIONAL = '.num_batches_tracked'
@@ -49,6 +51,7 @@ def load_model(path, arch=None, heads=None):
         raise CheckpointError('{} has no heads (hm, wh, reg): it is not a checkpoint of CenterNet, or a part of one'
                               .format(path))
     heads = OrderedDict(found if heads is None else heads)
+    _check_size(path, heads, head_conv, checkpoint.state_dict)
     try:
         model = create_model(arch, heads, head_conv)
     except ArchitectureError as error:
@@ -59,6 +62,14 @@ def load_model(path, arch=None, heads=None):
             path, arch, ' and '.join(problems), _suggestion(arch, heads, checkpoint.state_dict, found, head_conv)))
     model.load_state_dict(checkpoint.state_dict, strict=False)
     return LoadedModel(model.eval(), arch, heads, checkpoint, unused)
+
+
+def _check_size(path, heads, head_conv, state_dict):
+    """Raise CheckpointError where building these heads would take far more memory than the file has: a bias alone may claim them."""
+    claimed = (sum(heads.values()) + len(heads) * _WIDEST_BODY) * 9 * max(head_conv or 0, 1)
+    if claimed > 4 * sum(value.numel() for value in state_dict.values()) + (1 << 24):
+        raise CheckpointError('{} is damaged: it has not the weights that its heads claim ({}, width {})'.format(
+            path, ', '.join('{} {}'.format(*head) for head in heads.items()), head_conv))
 
 
 def read_heads(state_dict):

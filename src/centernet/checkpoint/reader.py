@@ -53,7 +53,7 @@ def read_checkpoint(path):
             if name in state_dict:
                 raise CheckpointError('{} has {} twice, with and without "module."'.format(path, name))
             elements += _elements(value)
-            if elements > limit:
+            if elements > limit or max(_sizes(value), default=0) > limit:
                 raise CheckpointError('{} is damaged: its tensors claim more elements than the file has bytes'.format(path))
             state_dict[name] = _float32(path, name, container.tensor(value) if container else value)
     except _READ_ERRORS as error:
@@ -113,7 +113,7 @@ def _recognise(path):
                               .format(path, _title(text)))
     if text.startswith(b'version https://git-lfs'):
         raise CheckpointError('{} is a Git LFS pointer, not the checkpoint itself: run git lfs pull'.format(path))
-    if _is_tar(path):  # also torch's format before 0.2, whose reader in torch.load has run code
+    if _is_tar(head):  # also torch's format before 0.2, whose reader in torch.load has run code
         raise CheckpointError('{} is a tar archive, not a checkpoint: unpack it, or save it again with a newer torch'
                               .format(path))
     if LEGACY_MAGIC in head[:32]:
@@ -121,9 +121,10 @@ def _recognise(path):
     raise CheckpointError('{} is not a checkpoint of torch.save{}'.format(path, _what_else(path, head)))
 
 
-def _is_tar(path):
+def _is_tar(head):
+    """Whether a file starts with the header of a tar archive. Not by tarfile.open, which also reads what the header announces."""
     try:
-        tarfile.open(path, 'r:').close()
+        tarfile.TarInfo.frombuf(head[:tarfile.BLOCKSIZE], 'latin1', 'strict')
     except Exception:  # tarfile raises more than its own errors
         return False
     return True
@@ -177,12 +178,14 @@ def _is_tensor(value):
 
 
 def _elements(value):
-    if isinstance(value, torch.Tensor):
-        return value.numel()
     count = 1
-    for length in value.size:
+    for length in _sizes(value):
         count *= length
     return count
+
+
+def _sizes(value):
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else value.size
 
 
 def _float32(path, name, tensor):
@@ -200,8 +203,10 @@ def _plain(value, depth=0, room=None):
     room[0] -= 1
     if room[0] < 0 or depth > _META_DEPTH:
         return None
-    if type(value) in (bool, int, float, str):
+    if type(value) in (bool, float, str):
         return value
+    if type(value) is int:
+        return value if value.bit_length() < 64 else None  # printing a huge one takes for ever
     if isinstance(value, (list, tuple)) and not _is_tensor(value):
         return [_plain(part, depth + 1, room) for part in value[:_META_ENTRIES]]
     if isinstance(value, dict):

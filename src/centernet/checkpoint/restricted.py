@@ -2,6 +2,9 @@
 
 A pickle is a program: its GLOBAL opcode imports any name and REDUCE calls it. Here a name only ever becomes a function of
 this module or a container, and a tensor becomes a :class:`TensorClaim`: what the file says about it, not yet believed.
+
+What it takes is bounded by the bytes of the pickle: no call copies more than that in all, and what is hashed or printed is plain. A
+tuple that holds one tuple twice, which holds another twice, and so on, takes two bytes a level and is never done with hashing.
 """
 
 import collections
@@ -63,6 +66,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         super().__init__(file, encoding='latin1')
         #: storages by key, as the pickle claims them
         self.storages = {}
+        self._room = file.size
 
     def find_class(self, module, name):
         if module in ('torch', 'torch.cuda') and name in STORAGE_TYPES:
@@ -75,8 +79,10 @@ class RestrictedUnpickler(pickle._Unpickler):
     def persistent_load(self, pid):
         """('storage', type, key, location, number of elements[, view]) -> StorageClaim."""
         kind, storage_type, key, _, count = pid[:5]
-        if kind != 'storage' or not isinstance(storage_type, StorageType):
-            raise RefusedError('persistent id {!r}'.format(kind))
+        if type(kind) is not str or kind != 'storage' or not isinstance(storage_type, StorageType):
+            raise RefusedError('persistent id {}'.format(show(kind)))
+        if type(key) not in (str, int):
+            raise ValueError('the key of a storage is {}'.format(show(key)))
         key = str(key)
         claim = StorageClaim(key, storage_type.type, as_count(count), 0, as_count(count))
         if self.storages.setdefault(key, claim) != claim:
@@ -96,6 +102,101 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     dispatch[pickle.BUILD[0]] = load_build
 
+    def load_reduce(self):
+        """Call an admitted function; its arguments may be copied, so they count."""
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def load_newobj(self):
+        """Make an object of an admitted class."""
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+    def _call(self, function, arguments):
+        if type(arguments) is not tuple or not callable(function) or function not in _FUNCTIONS:
+            raise ValueError('a call of {}'.format(show(function)))
+        for argument in arguments:
+            self._room -= len(argument) if isinstance(argument, _SIZED) else 0
+            if self._room < 0:
+                raise ValueError('it copies more than it holds')
+            if function in _HASHING:
+                _check_hashable(function, argument)
+        return function(*arguments)
+
+    def load_setitem(self):
+        """dict[key] = value."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(self.stack[-1], key, value)
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self):
+        """dict[key] = value, many times."""
+        items = self.pop_mark()
+        for place in range(0, len(items), 2):
+            self._set(self.stack[-1], items[place], items[place + 1])
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_dict(self):
+        """A dict of what is on the stack."""
+        items = self.pop_mark()
+        made = {}
+        for place in range(0, len(items), 2):
+            self._set(made, items[place], items[place + 1])
+        self.append(made)
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_additems(self):
+        """set.add, many times."""
+        items = self.pop_mark()
+        if not isinstance(self.stack[-1], set):
+            raise ValueError('items for {}'.format(show(self.stack[-1])))
+        _check_hashable(set, items)
+        self.stack[-1].update(items)
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
+    def load_frozenset(self):
+        """A frozenset of what is on the stack."""
+        items = self.pop_mark()
+        _check_hashable(frozenset, items)
+        self.append(frozenset(items))
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+    @staticmethod
+    def _set(made, key, value):
+        if not isinstance(made, dict):
+            raise ValueError('items for {}'.format(show(made)))
+        _check_hashable(set, (key,))
+        made[key] = value
+
+
+def _check_hashable(function, items):
+    """Raise ValueError where hashing what ``function`` makes of ``items`` might never end."""
+    if isinstance(items, (dict, str, bytes, set, frozenset)):  # hashed already, or plain
+        return
+    for item in items:
+        if function in (dict, collections.OrderedDict):  # pairs
+            item, _ = item
+        if type(item) not in _PLAIN or (type(item) is int and item.bit_length() > 60):  # larger ones can all have one hash
+            raise ValueError('a key that is {}'.format(show(item)))
+
+
+def show(value):
+    """A value for a message; only of what is plain and short itself."""
+    if type(value) in (bool, float, type(None)) or (type(value) is int and value.bit_length() < 200):
+        return repr(value)
+    if type(value) in (str, bytes):
+        return repr(value[:80])
+    return 'a {}'.format(type(value).__name__)
+
 
 def _refuse(opcode):
     def refuse(unpickler):
@@ -114,29 +215,29 @@ def as_count(value):
         ValueError: it is not.
     """
     if type(value) is not int or not 0 <= value <= 1 << 62:
-        raise ValueError('{!r} is no size'.format(value))
+        raise ValueError('{} is no size'.format(show(value)))
     return value
 
 
 def _tensor(storage, offset, size, stride, *_):
     if not isinstance(storage, StorageClaim):
-        raise ValueError('a tensor of {!r}'.format(type(storage)))
+        raise ValueError('a tensor of {}'.format(show(storage)))
+    if not isinstance(size, (tuple, list)) or not isinstance(stride, (tuple, list)) or not len(size) == len(stride) <= 16:
+        raise ValueError('a tensor without a size')
     size, stride = tuple(map(as_count, size)), tuple(map(as_count, stride))
-    if len(size) != len(stride) or len(size) > 16:
-        raise ValueError('a tensor of size {} and stride {}'.format(size, stride))
     return TensorClaim(storage, as_count(offset), size, stride)
 
 
 def _parameter(data, *_):
     if not isinstance(data, TensorClaim):
-        raise ValueError('a parameter of {!r}'.format(type(data)))
+        raise ValueError('a parameter of {}'.format(show(data)))
     return data
 
 
 def _encode(text, encoding):
     """How protocol 2 spells bytes."""
-    if encoding != 'latin1':
-        raise ValueError('bytes in {!r}'.format(encoding))
+    if type(text) is not str or type(encoding) is not str or encoding != 'latin1':
+        raise ValueError('bytes in {}'.format(show(encoding)))
     return text.encode('latin1')
 
 
@@ -151,9 +252,9 @@ def _numpy_scalar(numpy_type, raw):
     """A numpy number (an epoch, a best score) as Python's; others, such as objects, are refused."""
     formats = {'f2': 'e', 'f4': 'f', 'f8': 'd', 'i1': 'b', 'i2': 'h', 'i4': 'i', 'i8': 'q', 'u1': 'B', 'u2': 'H', 'u4': 'I',
                'u8': 'Q', 'b1': '?'}
-    code = numpy_type.code
-    if code not in formats:
-        raise RefusedError('a numpy scalar of type {!r}'.format(code))
+    code = numpy_type.code if isinstance(numpy_type, _NumpyType) else None
+    if type(code) is not str or code not in formats:
+        raise RefusedError('a numpy scalar of type {}'.format(show(code)))
     raw = raw.encode('latin1') if isinstance(raw, str) else raw
     return struct.unpack(('>' if numpy_type.order == '>' else '<') + formats[code], raw)[0]
 
@@ -173,3 +274,8 @@ _ADMITTED = {
 for _module in ('builtins', '__builtin__'):
     for _type in (set, frozenset, list, tuple, dict):
         _ADMITTED[_module, _type.__name__] = _type
+_FUNCTIONS = frozenset(_ADMITTED.values())
+_HASHING = frozenset((set, frozenset, dict, collections.OrderedDict))
+_SIZED = (str, bytes, list, tuple, dict, set, frozenset)
+# What is hashed in no more time than it took to read.
+_PLAIN = (str, bytes, int, float, bool, type(None))
