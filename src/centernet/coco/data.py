@@ -1,5 +1,6 @@
 """A data set in COCO's instances format: where its files are, what they say."""
 
+import collections
 import glob
 import os
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -135,6 +136,6 @@ def _find_images(root, annotations, images, names):
 
 def _named_categories(entries):
     """(id, name) sorted by id; a name that several categories share is told apart by the id."""
-    names = [entry['name'] for entry in entries]
-    return sorted((entry['id'], entry['name'] if names.count(entry['name']) == 1
+    count = collections.Counter(entry['name'] for entry in entries)
+    return sorted((entry['id'], entry['name'] if count[entry['name']] == 1
                    else '{} (id {})'.format(entry['name'], entry['id'])) for entry in entries)

@@ -2,8 +2,13 @@
 
 import json
 import math
+import os
+import re
 
 from ..errors import DataError
+
+#: reading a number of a million digits takes minutes; no value here has so many
+_LONG_NUMBER = re.compile('[0-9]{1000}')
 
 
 def read_instances(path):
@@ -14,12 +19,20 @@ def read_instances(path):
 
     try:
         with open(path, encoding='utf-8-sig') as file:
-            dataset = json.load(file, object_hook=drop_segmentation)
+            text = file.read()
+        if _LONG_NUMBER.search(text):
+            raise DataError('the annotations file {} holds a number of 1000 digits or more'.format(path))
+        dataset = json.loads(text, object_hook=drop_segmentation)
+        del text
     except json.JSONDecodeError as error:
         raise DataError('the annotations file {} is not valid JSON: line {}, column {}: {}'.format(
             path, error.lineno, error.colno, error.msg)) from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise DataError('the annotations file {} is not valid JSON: {}'.format(path, error)) from None
+    except RecursionError:
+        raise DataError('the annotations file {} is nested too deeply'.format(path)) from None
+    except MemoryError:
+        raise DataError('the annotations file {} is too large for the memory'.format(path)) from None
     except OSError as error:
         raise DataError('cannot read the annotations file {}: {}'.format(path, error.strerror)) from None
     try:
@@ -53,6 +66,8 @@ def _check_dataset(dataset):
         for position, entry in enumerate(dataset[key]):
             where = '{}[{}]'.format(key, position)
             number, name = _value(entry, 'id', int, where), _value(entry, text, str, where)
+            if key == 'images' and not _is_file_name(name):
+                raise _Flaw("{}: its 'file_name' cannot be the name of a file".format(where))
             if number in seen:
                 raise _Flaw("the id {} is used twice in '{}': for {} and for {}".format(number, key, seen[number], name))
             seen[number] = name
@@ -79,11 +94,24 @@ def _value(entry, key, kind, where):
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _Flaw("{}: its '{}' is {}, not {}".format(where, key, _kind(value), _KINDS[kind]))
+    if kind is int and value.bit_length() > 63:
+        raise _Flaw("{}: its '{}' has more than 63 bits".format(where, key))
     return value
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() < 64
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_file_name(name):
+    """Whether the system takes it for a name at all: no null, no half characters, not only dots and slashes."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return '\0' not in name and name.strip('./') != ''
 
 
 _KINDS = {dict: 'an object', list: 'a list', str: 'text', int: 'an integer', float: 'a fraction', bool: 'true or false',
