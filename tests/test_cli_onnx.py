@@ -71,7 +71,7 @@ def test_verify_prints_json_alone(run, files):
 
 
 @pytest.mark.parametrize('words, said', [
-    (['{weights}', '--weights', '{weights}'], 'is not an ONNX file'),
+    (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
     (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
     (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
     (['{ascend}', '--data', 'data'], 'no --weights: give the checkpoint that'),
@@ -122,7 +122,7 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
 @pytest.mark.parametrize('words, said', [
     (['{ascend}', '--keep-res'], "--keep-res keeps each image's own size, but .* takes 64 x 64 only"),
     (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
-    (['{weights}'], 'is not an ONNX file'),
+    (['{weights}'], 'is not an ONNX model'),
     (['{ascend}', '--data', 'none'], 'no such data folder: none'),
     (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
 ])

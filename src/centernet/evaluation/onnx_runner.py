@@ -7,7 +7,6 @@ DeformConv where onnxruntime has it (>= 1.26), else to standard operators of ops
 """
 
 import os
-import warnings
 from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
@@ -19,6 +18,7 @@ from onnx import TensorProto, helper
 from ..detection import Heads, RawBoxes
 from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
+from ..export.reading import check_input, damages_named, read_model_and_files
 from ..files import sha256
 from . import onnx_operators
 
@@ -64,17 +64,22 @@ class OnnxRunner:
         self._name = self.path or 'the model'
         self._threads = available_cpus() if threads is None else threads
         provider, self._device = _provider(device)
-        proto = model if self.path is None else read_model(self.path)
+        proto, files = (model, []) if self.path is None else read_model_and_files(self.path)
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self._sha256 = None if self.path is None else sha256(self.path)
-        self.decodes = _has_decoder(proto)
-        self.translated, runnable = self._runnable(proto)
+        with damages_named(self._name):
+            _refuse_growth(proto)
+            self.decodes = _has_decoder(proto)
+            self.translated, runnable = self._runnable(proto)
+        if not isinstance(runnable, onnx.ModelProto) and files:
+            runnable = proto  # onnxruntime is not to open those files itself
         self.lowered = self.translated is not None and not HAS_DEFORM_CONV
         del proto
         self._session = self._start(runnable, provider, auto=device == 'auto')
         del runnable
         self._input, self._dtype, shape = self._find_input()
         self.batch_size, self.input_size = _fixed(shape[0]), None
+        check_input(self._name, shape)
         sides = tuple(map(_fixed, shape[2:]))
         if None not in sides:
             self.input_size = sides
@@ -226,24 +231,12 @@ class OnnxRunner:
         return [array[:count].astype(np.int64 if name == 'classes' else np.float32, copy=False) for name, array in zip(names, found)]
 
 
-def read_model(path: str) -> onnx.ModelProto:
-    """Read an ONNX file, with the tensors that it keeps in files beside it.
-
-    Raises:
-        ModelError: it is missing, or no ONNX file.
-    """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise ModelError('there is no file {}'.format(path) if not os.path.exists(path) else '{} is not a file'.format(path))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # protobuf's, about bytes that it does not understand
-            model = onnx.load(path)
-    except Exception as error:  # protobuf's own kinds, an OSError, or a missing file of weights
-        raise ModelError('{} is not an ONNX file, or is damaged: {}'.format(path, _first_line(error))) from error
-    if not model.graph.node:
-        raise ModelError('{} is not an ONNX file, or is damaged: it has no nodes'.format(path))
-    return model
+def _refuse_growth(model):
+    """Raise ModelError for a graph that computes huge constants, which onnxruntime would do before it is run."""
+    from ..export import graph, shapes
+    found = graph.of_model(model)
+    found.nodes = found.sorted_nodes()
+    shapes.examine(found, lenient=True)
 
 
 def _has_decoder(model):

@@ -6,7 +6,15 @@ afterwards is looked for in both places.
 
 import numpy as np
 
+from ..errors import ModelError
 from .serial import dtype_of
+
+#: bytes of what one node gives; a file of a few bytes can ask for any size
+MOST_BYTES = 1 << 26
+
+
+class TooLargeError(ModelError):
+    """A node gives more than any network keeps, of constants alone."""
 
 
 def evaluate(node, arrays):
@@ -18,11 +26,45 @@ def evaluate(node, arrays):
 
     Returns:
         The list of its outputs, or None where the operator, or what it is asked, is not known here.
+
+    Raises:
+        TooLargeError: its outputs would have more than :data:`MOST_BYTES`. What a damaged node raises is anything.
     """
     if node.domain or node.op_type not in _OPERATORS:
         return None
+    size = _bytes(node, arrays)
+    if size > MOST_BYTES:
+        raise TooLargeError('{} {!r} makes {:.0f} MB of nothing but constants'.format(node.op_type, node.name, size / 1e6))
     outputs = _OPERATORS[node.op_type](node, *arrays)
     return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _bytes(node, arrays):
+    """How many bytes a node gives at most, of the operators whose result may be larger than what they are given."""
+    if node.op_type == 'ConstantOfShape':
+        return _product(arrays[0]) * 8
+    if node.op_type == 'Range':
+        start, limit, step = (float(np.reshape(array, -1)[0]) for array in arrays)
+        return abs(limit - start) / max(abs(step), 1e-300) * 8
+    given = [array for array in arrays if array is not None]
+    if node.op_type == 'Gather':
+        return given[1].size * given[0].size // max(1, given[0].shape[node.attributes.get('axis', 0)]) * given[0].itemsize
+    if node.op_type == 'Concat':
+        return sum(array.nbytes for array in given)
+    if node.op_type == 'Expand':
+        given = [given[0], np.broadcast_to(np.int8(0), [int(size) for size in given[1]])]
+    elif node.op_type not in _ELEMENTWISE:
+        return 0
+    rank = max([array.ndim for array in given] or [0])
+    shapes = [(1,) * (rank - array.ndim) + array.shape for array in given]
+    return _product([max(sizes) for sizes in zip(*shapes)]) * 8
+
+
+def _product(sizes):
+    found = 1
+    for size in sizes:
+        found *= int(size)
+    return found
 
 
 def _argument(node, key, given, default=None):
@@ -117,6 +159,7 @@ MOVING = {
     'Slice': _slice, 'Split': _split, 'Unsqueeze': _unsqueeze, 'Squeeze': _squeeze, 'Reshape': _reshape, 'Flatten': _flatten,
     'Transpose': _transpose,
 }
+_ELEMENTWISE = ('Add', 'Sub', 'Mul', 'Div', 'Floor', 'Ceil', 'Neg', 'Sqrt')
 _OPERATORS = dict(
     MOVING, Constant=_constant, Shape=_shape, Cast=_cast, Div=_divide, ConstantOfShape=_constant_of_shape,
     Range=lambda node, start, limit, step: np.arange(start, limit, step, dtype=start.dtype),

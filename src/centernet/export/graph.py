@@ -13,6 +13,7 @@ import onnx
 from ..errors import ModelError
 from ..files import atomic_write
 from . import serial
+from .reading import damages_named, read_model
 
 #: the IR version that came with each opset of the default domain (onnx's own table begins later in its older releases)
 _IR_VERSIONS = {9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
@@ -238,20 +239,11 @@ def load(path):
     Raises:
         ModelError: the file is missing, is no ONNX model, or has parts that :class:`Graph` does not know.
     """
-    try:
-        model = onnx.load(str(path))
-    except FileNotFoundError as error:
-        raise ModelError('there is no file {}'.format(error.filename or path)) from None
-    except OSError as error:
-        raise ModelError('cannot read {}: {}'.format(path, error.strerror or error)) from error
-    except Exception as error:  # protocol buffers have an error class of their own in each implementation
-        raise ModelError('{} is not an ONNX model ({})'.format(path, type(error).__name__)) from error
-    if not model.ir_version or not model.graph.node:
+    model = read_model(path)
+    if not model.ir_version:
         raise ModelError('{} is not an ONNX model, or an empty one'.format(path))
-    try:
+    with damages_named(path):
         return of_model(model)
-    except (ValueError, TypeError) as error:
-        raise ModelError('{} is damaged: {}'.format(path, error)) from error
 
 
 def of_model(model):

@@ -11,6 +11,7 @@ from .atc import write_script
 from .exporter import DOWN_RATIO
 from .graph import load
 from .metadata import PRODUCER, file_metadata, network_metadata
+from .reading import check_input, damages_named
 
 #: files: what was written; changes: what was found and set right, lines for people
 Modified = NamedTuple('Modified', [('files', list), ('changes', list)])
@@ -36,10 +37,16 @@ def modify(path, output, target='ascend', said=None, loaded=None):
         OutputError: the file cannot be written.
     """
     graph = load(path)
+    with damages_named(path):
+        return _modify(graph, path, output, target, said, loaded)
+
+
+def _modify(graph, path, output, target, said, loaded):
     shape = graph.inputs[0].shape if len(graph.inputs) == 1 else None
     if shape is None or len(shape) != 4 or not all(isinstance(side, int) and side > 0 for side in shape[1:]):
         raise ModelError('{} needs one input [N, 3, H, W] of fixed size, and has {}'.format(
             path, ', '.join('{} {}'.format(value.name, value.shape) for value in graph.inputs) or 'none'))
+    check_input(path, shape)
     before = _count(graph)
     names, how = heads.identify(graph, said, None if loaded is None else loaded.checkpoint)
     changes = _rename_outputs(graph, names, how)

@@ -14,6 +14,7 @@ from .graph import Node
 from .shapes import examine
 
 # An element's number: which source it is from, whether it went through the sigmoid, its place in the source.
+_LARGEST, _MOST_NUMBERS = 1 << 14, 1 << 26
 _SOURCE, _SIGMOID = np.int64(1) << 40, np.int64(1) << 39
 
 
@@ -146,7 +147,8 @@ class _Tracker:
             numbers = None if numbers is None or np.any(numbers & _SIGMOID) else numbers | _SIGMOID
         else:
             shape = self._facts.shapes.get(value)
-            if shape is not None and len(shape) == 4 and all(isinstance(side, int) for side in shape[1:]):
+            if shape is not None and len(shape) == 4 and all(isinstance(side, int) and 0 <= side <= _LARGEST for side in shape[1:]) \
+                    and np.prod([float(side) for side in shape[1:]]) < _MOST_NUMBERS:
                 self._sources.append((value, (shape[0] if isinstance(shape[0], int) else 1,) + shape[1:]))
                 numbers = self._base(len(self._sources) - 1)
         self._numbers[value] = numbers

@@ -12,6 +12,7 @@ import onnx
 from ..errors import ModelError, OptionError
 from . import dialects
 from .graph import Graph, Node, Value, load
+from .reading import damages_named
 from .shapes import infer_shapes
 
 TARGETS = ('ascend', 'onnx', 'portable', 'tensorrt')
@@ -59,7 +60,9 @@ def check(path: str, target: Optional[str] = None) -> Report:
         ModelError: the file cannot be read.
         OptionError: an unknown target.
     """
-    return check_graph(load(path), target)
+    graph = load(path)
+    with damages_named(path):
+        return check_graph(graph, target)
 
 
 def check_graph(graph: Graph, target: Optional[str] = None) -> Report:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import dialects
-from .evaluate import MOVING, evaluate
+from .evaluate import MOVING, TooLargeError, evaluate
 
 #: shapes: value name -> tuple of int, str (the name of a size that is open) or None; constants: value name -> numpy array
 Facts = NamedTuple('Facts', [('shapes', dict), ('constants', dict)])
@@ -19,6 +19,8 @@ _SAME = frozenset((
 _BROADCAST = frozenset((
     'Add', 'And', 'Div', 'Equal', 'Greater', 'Less', 'Max', 'Min', 'Mod', 'Mul', 'Or', 'Pow', 'Sub', 'Sum', 'Where'))
 _SIZES_FOR_OPEN = (2, 3)
+#: bytes of constants that are computed for one graph
+_MOST_FOLDED = 1 << 28
 
 
 def infer_shapes(graph):
@@ -26,34 +28,56 @@ def infer_shapes(graph):
     return examine(graph).shapes
 
 
-def examine(graph):
-    """The :class:`Facts` of a graph, whose nodes must be in order. Initializers are among the constants."""
+def examine(graph, lenient=False):
+    """The :class:`Facts` of a graph, whose nodes must be in order. Initializers are among the constants.
+
+    Args:
+        lenient: nothing is known of a node that makes no sense, where its error would be raised.
+
+    Raises:
+        TooLargeError: it computes constants that are far larger than the graph is. What a damaged node raises is anything.
+    """
     shapes = {value.name: tuple(value.shape) for value in graph.inputs if value.shape is not None}
     shapes.update((name, array.shape) for name, array in graph.initializers.items())
     constants = dict(graph.initializers)
+    room = _MOST_FOLDED
     for node in graph.nodes:
-        found = _constants(node, shapes, constants)
-        if found is not None:
-            constants.update(zip(node.outputs, found))
-            shapes.update((name, array.shape) for name, array in zip(node.outputs, found))
-            continue
-        given = [shapes.get(name) for name in node.inputs]
-        if node.domain or not given or given[0] is None:
-            continue
-        if dialects.spelling(node):
-            found = [_deformable(graph, node, shapes)]
-        elif node.op_type in _SPATIAL:
-            found = [_SPATIAL[node.op_type](node, given, constants)]
-        elif node.op_type in _SAME:
-            found = [given[0]]
-        elif node.op_type in _BROADCAST:
-            found = [_broadcast(given)]
-        elif node.op_type in MOVING:
-            found = _moved(node, given, constants)
-        else:
-            continue
-        shapes.update((name, shape) for name, shape in zip(node.outputs, found) if shape is not None)
+        if room < 0:
+            raise TooLargeError('its constants make more than {:.0f} MB of others'.format(_MOST_FOLDED / 1e6))
+        try:
+            found = _constants(node, shapes, constants)
+            if found is not None:
+                room -= sum(array.nbytes for array in found)
+                constants.update(zip(node.outputs, found))
+                shapes.update((name, array.shape) for name, array in zip(node.outputs, found))
+            else:
+                shapes.update(_shapes_of(graph, node, shapes, constants))
+        except TooLargeError:
+            raise
+        except Exception:
+            if not lenient:
+                raise
     return Facts(shapes, constants)
+
+
+def _shapes_of(graph, node, shapes, constants):
+    """Output -> shape of a node that is not constant."""
+    given = [shapes.get(name) for name in node.inputs]
+    if node.domain or not given or given[0] is None:
+        return {}
+    if dialects.spelling(node):
+        found = [_deformable(graph, node, shapes)]
+    elif node.op_type in _SPATIAL:
+        found = [_SPATIAL[node.op_type](node, given, constants)]
+    elif node.op_type in _SAME:
+        found = [given[0]]
+    elif node.op_type in _BROADCAST:
+        found = [_broadcast(given)]
+    elif node.op_type in MOVING:
+        found = _moved(node, given, constants)
+    else:
+        return {}
+    return {name: shape for name, shape in zip(node.outputs, found) if shape is not None}
 
 
 def _constants(node, shapes, constants):
@@ -144,11 +168,24 @@ def _broadcast(given):
     return tuple(sizes)
 
 
+def _concatenated(node, given):
+    axis = node.attributes['axis'] % len(given[0])
+    if len({len(shape) for shape in given}) > 1:
+        return None
+    column = [shape[axis] for shape in given]
+    others = [{size for size in sizes if size is not None} or {None} for sizes in zip(*given)]
+    sides = [sizes.pop() if len(sizes) == 1 else None for sizes in others]
+    sides[axis] = sum(column) if all(isinstance(size, int) for size in column) else None
+    return tuple(sides)
+
+
 def _moved(node, given, constants):
     """The shapes of what an operator of ``MOVING`` gives, by doing it to arrays that cost no memory.
 
     Open sizes are tried as two different numbers: what comes out as these is the open size again.
     """
+    if node.op_type == 'Concat' and None not in given:
+        return [_concatenated(node, given)]
     names = {size for shape in given if shape is not None for size in shape if not isinstance(size, int)}
     if None in names or len(names) > 1 or any(
             name and name not in constants and shape is None for name, shape in zip(node.inputs, given)):
@@ -163,7 +200,7 @@ def _moved(node, given, constants):
             return [None] * len(node.outputs)
         try:
             results.append([array.shape for array in evaluate(node, arrays)])
-        except (ValueError, IndexError):  # the open size matters to this node
+        except (ValueError, IndexError, TooLargeError):  # the open size matters to this node
             return [None] * len(node.outputs)
     if not name:
         return results[0]
