@@ -4,10 +4,12 @@
 #   WEIGHTS= DATA=      a checkpoint and a COCO folder (default: the built-in sample)
 #   ARGS="--limit 10"   further options of the command, or of pytest
 #   OUTPUT=models       where make export writes
+#   FUZZ_SECONDS=180    how long make fuzz lasts
 #   TORCH_INDEX=        the index to take the modern stack's torch from, such as PyTorch's index of CPU wheels
 
 PYTHON ?= python3
 OUTPUT ?= models
+FUZZ_SECONDS ?= 180
 SHELL := /bin/bash
 export TORCH_INDEX
 
@@ -15,7 +17,7 @@ GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $
 SHELL_FILES = .ci/run $(wildcard scripts/*.sh patches/*/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export sample doctor test lint venv lock clean
+.PHONY: help eval-pth export sample doctor test fuzz lint venv lock clean
 
 help: ## this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -36,6 +38,9 @@ doctor: ## say what is installed, compiled and visible here, and what is missing
 
 test: ## run the tests that this machine can run, and say why the others are skipped
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" -m pytest $(ARGS)
+
+fuzz: ## hostile checkpoints, annotations and ONNX files, for FUZZ_SECONDS
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" tests/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 lint: ## ruff and shellcheck (needs Python 3.9 to 3.13)
 	@venv=$$(scripts/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/shellcheck" $(SHELL_FILES)

@@ -1,0 +1,119 @@
+"""Annotations files: values that are wrong, huge or contradictory, mutated bytes, and what is known to hurt JSON readers."""
+
+import copy
+import json
+import os
+
+import cv2
+import numpy as np
+from fuzzing import MIB
+from mutations import mutated
+
+from centernet.coco import CocoData, evaluate, read_image, to_results
+from centernet.errors import DataError
+
+NAME = 'annotations'
+#: bytes of memory for a byte of the file; '{},' becomes a dictionary of up to 240 bytes
+MULTIPLE = 150
+_VALUES = (
+    None, True, False, 0, -1, 1, 5, 9, 100, 103, 1.5, -0.0, 1e308, 10 ** 18, -10 ** 18, 10 ** 400, float('nan'), float('inf'), '', 'red',
+    '000.png', '../000.png', '/dev/zero', '/dev/stdin', '.', '/', 'a\0b', '\ud800', 'x' * 5000, [], {}, [[]], [0, 0, 1, 1],
+    [0, 0, 1e308, 1e308], [10 ** 400] * 4, [0, 0, -1, 1], ['a'] * 4, [None] * 4, {'counts': [1, 2], 'size': [3, 4]})
+
+
+def prepare(folder):
+    os.mkdir(os.path.join(folder, 'val2017'))
+    for name in ('000.png', '001.png'):
+        assert cv2.imwrite(os.path.join(folder, 'val2017', name), np.zeros((8, 8, 3), np.uint8))
+
+
+def _document():
+    return {
+        'info': {'year': 2017}, 'licenses': [{'id': 1}],
+        'images': [{'id': 100 + 3 * i, 'file_name': '00{}.png'.format(i % 2), 'width': 8, 'height': 8} for i in range(4)],
+        'annotations': [{'id': i, 'image_id': 100 + 3 * (i % 4), 'category_id': (5, 9)[i % 2], 'bbox': [0, 1.5, 3, 4], 'area': 12.0,
+                         'iscrowd': i % 2, 'segmentation': [[0, 0, 3, 0, 3, 3]]} for i in range(6)],
+        'categories': [{'id': 5, 'name': 'red', 'supercategory': 'colour'}, {'id': 9, 'name': 'green'}]}
+
+
+def make(draw, folder, canary):
+    path = os.path.join(folder, 'case.json')
+    kind = draw.choice(('values', 'values', 'values', 'bytes', 'bytes', 'bomb'))
+    if kind == 'bomb':
+        data = _bomb(draw)
+    else:
+        document = _document()
+        for _ in range(draw.choice((1, 1, 2, 5)) if kind == 'values' else 0):
+            _change(draw, document)
+        data = json.dumps(document).encode(draw.choice(('utf-8', 'utf-8', 'utf-8', 'utf-8-sig', 'utf-16')))
+        if kind == 'bytes':
+            data = mutated(draw, data, (b'NaN', b'Infinity', b'-Infinity', b'1e999', b'\\ud800', b'"id":1,"id":2', b'[[[['))
+    with open(path, 'wb') as file:
+        file.write(data)
+    return path
+
+
+def _change(draw, document):
+    """Replace, remove, repeat or move one value anywhere in it."""
+    place = document
+    for _ in range(draw.randrange(4)):
+        inner = [value for value in (place.values() if isinstance(place, dict) else place) if isinstance(value, (dict, list)) and value]
+        if not inner:
+            break
+        place = draw.choice(inner)
+    key = draw.choice(list(place)) if isinstance(place, dict) else draw.randrange(len(place))
+    change = draw.randrange(6)
+    if change == 0:
+        del place[key]
+        if not place and place is document:
+            place['images'] = []
+    elif change == 1 and isinstance(place, list):
+        place.append(copy.deepcopy(place[key]))
+    elif change == 2 and isinstance(place, dict):
+        place[draw.choice(('id', 'bbox', 'images', 'file_name', 'area', 'iscrowd', 'width'))] = draw.choice(_VALUES)
+    else:
+        place[key] = draw.choice(_VALUES)
+
+
+def _bomb(draw):
+    many = draw.choice((100, 3000, 60000))
+    kind = draw.randrange(8)
+    if kind == 0:
+        return b'[' * many
+    if kind == 1:
+        return b'{"a":' * many + b'1' + b'}' * many
+    if kind == 2:
+        return b'{"images":[' + b'{},' * many + b'{}],"annotations":[],"categories":[]}'
+    if kind == 3:
+        return json.dumps(dict(_document(), info=0)).encode().replace(b'"info": 0', b'"info": ' + b'7' * many * 4)
+    if kind == 4:  # many categories of one name
+        document = dict(_document(), categories=[{'id': i, 'name': 'same'} for i in range(min(many, 20000))])
+        return json.dumps(document).encode()
+    if kind == 5:
+        return b'[' + b'[],' * many + b'[]]'
+    if kind == 6:
+        document = _document()
+        document['annotations'] = [dict(document['annotations'][0], image_id=100 + i % 4) for i in range(min(many, 3000))]
+        return json.dumps(document).encode()
+    return b'"' + b'\\u00e4' * many + b'"'
+
+
+def run(path):
+    """What an evaluation does with it."""
+    data = CocoData.load(annotations=path, images=os.path.join(os.path.dirname(path), 'val2017'))
+    assert len(set(data.class_names)) == len(data.categories)
+    read = 0
+    for image_id in data.image_ids[:8]:
+        data.ground_truth(image_id)
+        try:
+            read += read_image(data.file(image_id)).size > 0
+        except DataError:
+            pass
+    if len(data.categories) < 10:
+        results = [item for image_id in data.image_ids[:8] for item in to_results(
+            image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.categories)]
+        json.dumps(evaluate(data, results, data.image_ids[:8]).stats, allow_nan=False)
+
+
+def allowance(path):
+    return 64 * MIB + MULTIPLE * os.path.getsize(path)

@@ -1,0 +1,182 @@
+"""Checkpoints: mutated files of both formats and tars, pickles of random opcodes, and what is known to hurt unpicklers."""
+
+import io
+import os
+import pickletools
+import struct
+import tarfile
+from collections import OrderedDict
+
+import torch
+from checkpoint_files import claim, number, numbers, save, text, write_legacy, write_zip
+from fuzzing import MIB
+from mutations import NUMBERS, mutated
+
+from centernet.checkpoint import load_model, read_checkpoint
+from centernet.sample import SAMPLE_WEIGHTS
+
+NAME = 'checkpoint'
+#: bytes of memory for a byte of the file; a pickle's byte may be an empty set, which is 220
+MULTIPLE = 300
+_BASE = {}
+_NAMES = (b'collections\nOrderedDict', b'collections\nCounter', b'torch._utils\n_rebuild_tensor_v2', b'torch._utils\n_rebuild_parameter',
+          b'torch\nFloatStorage', b'torch\nBFloat16Storage', b'torch\nSize', b'_codecs\nencode', b'numpy\ndtype',
+          b'numpy.core.multiarray\nscalar', b'builtins\nset', b'builtins\nlist', b'__builtin__\ntuple', b'__builtin__\ndict',
+          b'builtins\nfrozenset', b'posix\nmkdir', b'os\nsystem', b'builtins\neval', b'builtins\ngetattr')
+
+
+def prepare(folder):
+    path = os.path.join(folder, 'base.pth')
+    saved = {'epoch': 3, 'arch': 'dla_tiny', 'optimizer': {'state': {0: {'step': 1, 'exp': torch.ones(3)}}},
+             'state_dict': OrderedDict([('hm.2.weight', torch.ones(2, 4, 1, 1)), ('hm.2.bias', torch.zeros(2)), ('n', torch.tensor(7)),
+                                        ('half', torch.ones(5).half()), ('view', torch.arange(12.).reshape(3, 4).t())])}
+    for form in ('zip', 'legacy'):
+        save(path, saved, form)
+        with open(path, 'rb') as file:
+            _BASE[form] = file.read()
+    _BASE['pickle'] = claim({'w': ('FloatStorage', '0', 4, 0, (2, 2), (2, 1)), 'v': ('HalfStorage', '1', 4, 1, (3,), (1,))})
+    with open(SAMPLE_WEIGHTS, 'rb') as file:
+        _BASE['sample'] = file.read()
+
+
+def make(draw, folder, canary):
+    path = os.path.join(folder, 'case.pth')
+    kind = draw.choice(('file', 'file', 'pickle', 'pickle', 'opcodes', 'opcodes', 'bomb', 'tar', 'sample'))
+    if kind == 'file':
+        form = draw.choice(('zip', 'legacy'))
+        _write(path, mutated(draw, _BASE[form], (_BASE['zip'], _BASE['legacy'])))
+    elif kind == 'sample':
+        _write(path, mutated(draw, _BASE['sample']) if draw.random() < 0.8 else _BASE['sample'])
+    elif kind == 'tar':
+        _write(path, _tar(draw))
+    else:
+        data = mutated(draw, _BASE['pickle'], (_attack(canary),)) if kind == 'pickle' else \
+            _opcodes(draw, canary) if kind == 'opcodes' else _bomb(draw)
+        storages = {'0': (4, bytes(16)), '1': (4, bytes(8))}
+        part = draw.choice(('zip', 'legacy', 'legacy', 'keys', 'version', 'alone'))
+        if part == 'zip':
+            write_zip(path, data.replace(b'NtQ', b'tQ'), {key: raw for key, (_, raw) in storages.items()})
+        elif part == 'alone':
+            _write(path, data)
+        elif part == 'legacy':
+            write_legacy(path, data, storages)
+        else:
+            write_legacy(path, claim({'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}), storages, **{part: data})
+    return path
+
+
+def run(path):
+    """The reader, and for what it lets through the rest of the way to a network."""
+    read = read_checkpoint(path)
+    for tensor in read.state_dict.values():
+        float(tensor.double().sum())  # touches its memory
+    if os.path.getsize(path) > MIB:
+        load_model(path, 'dla_tiny')
+
+
+def allowance(path):
+    # the network itself, and what torch takes at once for any
+    return 96 * MIB + MULTIPLE * min(os.path.getsize(path), MIB) + 8 * os.path.getsize(path)
+
+
+def _write(path, data):
+    with open(path, 'wb') as file:
+        file.write(data)
+
+
+def _attack(canary):
+    return b'\x80\x02cposix\nmkdir\n' + text(canary) + b'\x85R.'
+
+
+def _tar(draw):
+    """An archive as torch before 0.2 wrote it, with headers that announce much."""
+    buffer = io.BytesIO()
+    form = draw.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
+    with tarfile.open(fileobj=buffer, mode='w', format=form) as archive:
+        for name in ('pickle', 'storages', 'tensors', 'long' * draw.randrange(1, 20 if form == tarfile.USTAR_FORMAT else 80)):
+            header = tarfile.TarInfo(name)
+            header.size = 40
+            header.pax_headers = {'comment': '1' * draw.randrange(2000)} if form == tarfile.PAX_FORMAT else {}
+            archive.addfile(header, io.BytesIO(bytes(40)))
+    return mutated(draw, buffer.getvalue(), (_BASE['legacy'],))
+
+
+def _opcodes(draw, canary):
+    """A pickle of random opcodes with arguments of the right form, which refer to each other often enough to go far."""
+    parts = [b'\x80\x02']
+    for _ in range(draw.choice((3, 10, 40))):
+        opcode = draw.choice(pickletools.opcodes)
+        if opcode.name in ('STOP', 'POP', 'POP_MARK') and draw.random() < 0.8:
+            continue
+        if draw.random() < 0.3:
+            parts.append(draw.choice((b'(', b')', b'}', b']', b'N', b'\x85', b'\x86', b'R', b'0', b'2', b's', b'u', b'Q', b'h\x00',
+                                      b'q\x00', b'(lp0\n', _BASE['pickle'][2:-1])))
+        parts.append(opcode.code.encode('latin1') + _argument(draw, opcode, canary))
+    return b''.join(parts) + b'.'
+
+
+def _argument(draw, opcode, canary):
+    name = opcode.arg.name if opcode.arg else None
+    if name is None:
+        return b''
+    if opcode.name in ('GLOBAL', 'INST'):
+        return draw.choice(_NAMES) + b'\n'
+    length = draw.randrange(20)
+    raw = draw.choice((bytes(draw.getrandbits(8) for _ in range(length)), b'storage', b'FloatStorage', canary.encode(), b'0', b'w'))
+    value = draw.choice(NUMBERS) if draw.random() < 0.2 else draw.randrange(6)
+    if name in ('uint1', 'uint2', 'int4', 'uint4', 'uint8'):
+        size = int(name[-1])
+        return (value & ((1 << 8 * size) - 1)).to_bytes(size, 'little')
+    if name.endswith(('1', '4', '8')):
+        if name == 'float8':
+            return struct.pack('>d', draw.choice((0.0, 1.5, float('nan'), float('inf'))))
+        size = int(name[-1])
+        stated = len(raw) if draw.random() < 0.9 else value
+        return (stated & ((1 << 8 * size) - 1)).to_bytes(size, 'little') + raw
+    if name.startswith('decimalnl'):
+        return str(value).encode() + draw.choice((b'\n', b'L\n'))
+    if name == 'floatnl':
+        return b'1e5\n'
+    return draw.choice((b"'text'", b'text', canary.encode(), b'\\u0000')) + b'\n'
+
+
+def _bomb(draw):
+    """A pickle of a few hundred to some ten thousand bytes that asks for a lot."""
+    many = draw.choice((50, 500, 5000))
+    kind = draw.randrange(14)
+    nested = b')' + b'2\x86' * min(many, 500)  # each level holds the one below twice
+    if kind == 0:
+        return b'\x80\x02}' + nested + b'Ns.'  # as a key
+    if kind == 1:
+        return b'\x80\x04\x8f(' + nested + b'\x90.'
+    if kind == 2:
+        return b'\x80\x02}' + b')' + b'\x85' * many + b'Ns.'  # deep
+    if kind == 3:
+        return b'\x80\x02' + b']' * many + b'a' * (many - 1) + b'.'
+    if kind == 4:  # copies of one text
+        return b'\x80\x02' + text('x' * 20000) + b'q\x000(' + b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R' + \
+            (b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R') * many + b't.'
+    if kind == 5:  # copies of one list
+        return b'\x80\x02](' + b'N' * 20000 + b'eq\x000(' + b'c__builtin__\nlist\nh\x00\x85R' * many + b't.'
+    if kind == 6:  # as what is printed
+        return b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(' + nested + b'N)))NtR.'
+    if kind == 7:
+        return b'\x80\x02(' + nested + b'ctorch\nFloatStorage\nNNK\x01tQ.'
+    if kind == 8:
+        return b'\x80\x02(' + text('storage') + b'ctorch\nFloatStorage\n' + nested + b'NK\x01tQ.'
+    if kind == 9:  # keys of one hash
+        keys = b''.join(b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(many * 4))
+        return b'\x80\x02}(' + keys + b'u.'
+    if kind == 10:  # long numbers
+        digits = struct.pack('<i', 200 * many) + b'\x7f' * (200 * many)
+        return b'\x80\x02}(' + text('epoch') + b'\x8b' + digits + text('state_dict') + claim(
+            {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))})[2:-1] + b'u.'
+    if kind == 11:
+        return b'\x80\x04' + b'\x8f\x94' * many * 10 + b'.'
+    if kind == 12:  # many tensors of one storage
+        one = {str(i): ('FloatStorage', '0', 4, 0, (1,), (1,)) for i in range(many)}
+        return claim(one)
+    sizes = tuple(draw.choice(NUMBERS) for _ in range(draw.randrange(4)))
+    storage = text('storage') + b'ctorch\nFloatStorage\n' + text('0') + text('cpu')
+    return b'\x80\x02}(' + text('w') + b'ctorch._utils\n_rebuild_tensor_v2\n((' + storage + number(4) + b'NtQ' + \
+        number(draw.choice(NUMBERS)) + numbers(sizes) + numbers(sizes) + b'\x89)tRu.'
