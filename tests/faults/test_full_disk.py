@@ -91,3 +91,5 @@ def test_what_is_printed_does_not_fit(data, tmp_path):
     with open('/dev/full', 'w') as full:
         error_of(finish(eval_pth(data, tmp_path / 'out', '--limit', '4', '--json', stdout=full)), 'cannot print: ' + FULL)
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['images'] == 4
+    with open('/dev/full', 'w') as full:  # so little that it waits in a buffer until the end
+        error_of(finish(start('sample', '--limit', '1', '--output', tmp_path, stdout=full)), 'cannot print: ' + FULL)

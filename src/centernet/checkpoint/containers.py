@@ -23,6 +23,8 @@ from .restricted import RestrictedUnpickler, as_count, show
 LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _LEGACY_PROTOCOL = 1001
 _LONGEST_LINE = 1 << 16
+# So many bytes are read without looking whether they are there first; most reads are of one.
+_FEW = 256
 #: bytes of a checkpoint's pickles; large networks with an optimizer have some 0.5 MB, and in memory a byte may become 300
 _MOST_PICKLED = 1 << 22
 
@@ -45,10 +47,13 @@ class Stream:
         return max(0, self.size - self.file.tell())
 
     def read(self, count):
-        if count > self.left:
+        if count > _FEW and count > self.left:
             raise EOFError('{} bytes are wanted, {} are left'.format(count, self.left))
         self._use(count)
-        return self.file.read(max(0, count))
+        data = self.file.read(max(0, count))
+        if len(data) < count:
+            raise EOFError('{} bytes are wanted, {} are left'.format(count, len(data)))
+        return data
 
     def readline(self):
         line = self.file.readline(_LONGEST_LINE)

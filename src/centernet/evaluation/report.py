@@ -78,7 +78,8 @@ def write_pictures(folder: str, data: CocoData, results: Dict[int, List[Dict[str
     return paths
 
 
-def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str], damaged: Dict[int, str]) -> str:
+def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str],
+                  damaged: Optional[Dict[int, str]] = None) -> str:
     """The figures, the times and the images that could not be read or are damaged, as text without a trailing newline."""
     parts = [format_metrics(metrics), format_timings(timings)]
     for images, one, many in ((failed, 'could not be read', 'could not be read'),
