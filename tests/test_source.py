@@ -27,6 +27,7 @@ LAYERS = (
     ('evaluation',),
     ('verification',),
     ('sample',),
+    ('reproduce',),
     ('doctor',),
     ('commands',),
     ('cli',),

@@ -11,10 +11,10 @@ import sys
 import warnings
 
 from . import __version__
-from .commands import doctor, eval_onnx, eval_pth, export, fetch, modify, sample, verify
+from .commands import doctor, eval_onnx, eval_pth, export, fetch, modify, reproduce, sample, verify
 from .errors import UserError
 
-COMMANDS = (eval_pth, export, modify, verify, eval_onnx, fetch, sample, doctor)
+COMMANDS = (eval_pth, export, modify, verify, eval_onnx, fetch, reproduce, sample, doctor)
 
 
 def main(argv=None):
