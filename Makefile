@@ -17,7 +17,7 @@ GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $
 SHELL_FILES = .ci/run $(wildcard scripts/*.sh patches/*/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export sample doctor test fuzz lint venv lock clean
+.PHONY: help eval-pth export fetch reproduce sample doctor test fuzz lint venv lock clean
 
 help: ## this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -29,6 +29,12 @@ eval-pth: ## evaluate a checkpoint: the twelve COCO figures and the timings
 
 export: ## export to all four targets, and prove that each file detects the same things (into OUTPUT=models)
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec scripts/export.sh "$$venv/bin/centernet" "$(OUTPUT)" "$(WEIGHTS)" "$(DATA)" $(ARGS)
+
+fetch: ## download the published checkpoints and COCO val2017, 1.2 GB, into models/ and data/coco/
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" fetch $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+reproduce: ## measure the published figures again and verify every export (ARGS=--sample: the built-in sample's)
+	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" reproduce $(GIVEN)
 
 sample: ## draw the built-in data set
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" sample $(ARGS)

@@ -18,7 +18,7 @@ PYTHON_FILES = sorted(path for folder in ('src', 'tests', 'benchmarks', 'scripts
 LAYERS = (
     ('errors',),
     ('compat', 'files'),
-    ('device',),
+    ('device', 'fetch'),
     ('dcn',),
     ('models',),
     ('checkpoint',),
@@ -27,6 +27,7 @@ LAYERS = (
     ('evaluation',),
     ('verification',),
     ('sample',),
+    ('reproduce',),
     ('doctor',),
     ('commands',),
     ('cli',),

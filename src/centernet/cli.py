@@ -12,10 +12,10 @@ import sys
 import warnings
 
 from . import __version__
-from .commands import doctor, eval_onnx, eval_pth, export, modify, sample, verify
+from .commands import doctor, eval_onnx, eval_pth, export, fetch, modify, reproduce, sample, verify
 from .errors import UserError
 
-COMMANDS = (eval_pth, export, modify, verify, eval_onnx, sample, doctor)
+COMMANDS = (eval_pth, export, modify, verify, eval_onnx, fetch, reproduce, sample, doctor)
 #: what printing to a full disk raises
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

@@ -35,3 +35,7 @@ class OptionError(UserError):
 
 class ModelError(UserError):
     """An ONNX file cannot be read or run, or is no detector of this form."""
+
+
+class FetchError(UserError):
+    """A file cannot be fetched, is not what it should be, or the list of files is wrong."""

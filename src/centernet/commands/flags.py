@@ -4,6 +4,8 @@ import argparse
 
 #: the default of --output, where the sample that this project continues wrote its results
 DEFAULT_OUTPUT = './pth_result'
+#: where fetch puts checkpoints and data, and reproduce looks for them
+DEFAULT_MODELS, DEFAULT_DATA = './models', './data/coco'
 
 
 def add_network_flags(parser):

@@ -55,7 +55,8 @@ class Verification(NamedTuple):
 
 
 def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, options: EvalOptions, compare_images: int = 8,
-           metrics: bool = True, target: Optional[str] = None, progress: bool = True) -> Verification:
+           metrics: bool = True, target: Optional[str] = None, progress: bool = True, reference_folder: Optional[str] = None,
+           resume: bool = False) -> Verification:
     """Compare a file with the PyTorch network it should be.
 
     Args:
@@ -70,6 +71,9 @@ def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, optio
         metrics: whether the last stage is run.
         target: what the file is for, whose rules it has to keep; None takes what the file says, or what its operators tell.
         progress: show bars on stderr.
+        reference_folder: a folder with an evaluation of ``reference`` on this data, of the same protocol; what is finished there is not
+            evaluated again. Not for data of another number of categories.
+        resume: go on where the file's own interrupted evaluation in ``folder`` ends.
 
     Returns:
         Verification.
@@ -91,7 +95,7 @@ def verify(reference, model, data: CocoData, spec: InputSpec, folder: str, optio
     elif model.classes != reference.classes:
         stages.append(Stage('metrics', 'left out', note='the two networks have different numbers of classes'))
     else:
-        stages.append(_metrics(reference, model, data, options, folder, progress))
+        stages.append(_metrics(reference, model, data, options, folder, progress, reference_folder, resume))
     return Verification(tuple(stages), reference.describe(), model.describe(), tuple(_notes(reference, model)))
 
 
@@ -131,12 +135,13 @@ def _first_stages(reference, model, data, options, count):
     return stages + [Stage('detections', 'passed' if detections else 'failed', detections)]
 
 
-def _metrics(reference, model, data, options, folder, progress):
+def _metrics(reference, model, data, options, folder, progress, reference_folder, resume):
     folder = ensure_folder(folder)
     own = reference.classes != len(data.categories)
     if own:
         data = without_annotations(data, reference.classes, os.path.join(folder, 'own_detections'))
-    found = evaluate(reference, data, options, os.path.join(folder, 'reference'), progress=progress)
+    found = evaluate(reference, data, options, reference_folder or os.path.join(folder, 'reference'), resume=reference_folder is not None,
+                     progress=progress)
     first, image_ids = found.metrics, [image_id for image_id in select(data, options) if image_id not in found.failed]
     if own:
         data = with_detections(data, found.results, image_ids, os.path.join(folder, 'own_detections'))
@@ -144,7 +149,7 @@ def _metrics(reference, model, data, options, folder, progress):
             return Stage('metrics', 'left out', note='the PyTorch model detects nothing in the built-in images that could be measured '
                                                      'against; give a data set of its classes')
         first, options = coco_metrics(data, found.results, image_ids), options._replace(image_ids=None, limit=None)
-    second = evaluate(model, data, options, os.path.join(folder, 'model'), progress=progress).metrics
+    second = evaluate(model, data, options, os.path.join(folder, 'model'), resume=resume, progress=progress).metrics
     compared = compare_metrics(first, second, len(image_ids), OWN_DETECTIONS if own else ANNOTATIONS)
     note = '{} images could not be read'.format(len(found.failed)) if found.failed else None
     return Stage('metrics', 'passed' if compared else 'failed', compared, note=note)
