@@ -70,12 +70,12 @@ ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=operator /installed /
-COPY entrypoint.sh /usr/local/bin/entrypoint.sh
-COPY src/*.py /opt/centernet/
 # The operator has to load here, without the toolkit, and be what was asked for.
 RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
     && mkdir -p /work/data /work/models /work/output
+COPY src/*.py /opt/centernet/
+COPY entrypoint.sh /usr/local/bin/entrypoint.sh
 WORKDIR /work
 ARG REVISION=unknown
 ENV CENTERNET_REVISION=${REVISION}
