@@ -50,12 +50,12 @@ FROM packages AS operator
 COPY setup.py setup.cfg pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN --mount=type=bind,source=docker,target=/src/docker \
-    CENTERNET_DCN=compiled python -m pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --root /installed . \
+    CENTERNET_DCN=compiled python -m pip install --quiet --no-deps --no-build-isolation --no-index --no-cache-dir --no-compile --root /installed . \
     && docker/settle.sh python /installed
 
 
 FROM packages AS lean
-RUN python -m pip uninstall --quiet --yes cython wheel pip
+RUN python -m pip uninstall --quiet --yes wheel pip
 
 
 FROM packages AS test-tools
@@ -77,7 +77,7 @@ RUN python -c "import os; from centernet.dcn import compiled; print(compiled.des
 COPY src/*.py /opt/centernet/
 COPY entrypoint.sh /usr/local/bin/entrypoint.sh
 WORKDIR /work
-ARG REVISION=unknown
+ARG REVISION
 ENV CENTERNET_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="centernet-container" \
       org.opencontainers.image.description="Evaluate a CenterNet checkpoint on the pinned stack, export it to ONNX and verify the export" \

@@ -76,7 +76,7 @@ check_inputs() {
 }
 
 check_output() {
-    local folder=$1 problem probe
+    local folder=$1 problem
     if problem=$(mkdir -p "$folder" 2>&1) && problem=$(mktemp "$folder/.probe.XXXXXX" 2>&1); then
         rm -f "$problem"
         return

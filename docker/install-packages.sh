@@ -7,6 +7,7 @@
 # image's own list of archives as it is. A CA bundle, where one is given, lies in /run/secrets/ca.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
+if [ -n "${HTTP_PROXY:-}" ]; then export http_proxy=$HTTP_PROXY; fi # apt-get knows only the small one
 
 options=()
 if [ -s /run/secrets/ca ]; then options+=(-o Acquire::https::CAInfo=/run/secrets/ca); fi
@@ -27,6 +28,7 @@ if [ -n "$mirror" ]; then
     if [[ $mirror == https:* ]] && [ ! -s /run/secrets/ca ] && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
         install ca-certificates # from the image's own archive, to be able to read this one
     fi
+    # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "${UBUNTU_CODENAME:-$VERSION_CODENAME}")
     list=$(mktemp)
     for pocket in "$suite" "$suite-updates" "$suite-security"; do

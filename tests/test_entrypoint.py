@@ -99,8 +99,8 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(container):
     (container.folder / 'output' / 'taken').touch()
     run = container.run('eval-pth', '--output', 'output/taken')
     assert run.returncode == 2
-    assert run.stderr == ('eval-pth: error: the output folder output/taken cannot be written by uid {}: File exists. On the host, change its '
-                          'owner or mode, or name another folder with OUTPUT_DIR\n'.format(os.getuid()))
+    assert run.stderr == ('eval-pth: error: the output folder output/taken cannot be written by uid {}: File exists. On the host, change '
+                          'its owner or mode, or name another folder with OUTPUT_DIR\n'.format(os.getuid()))
     assert list((container.folder / 'output').glob('**/.probe*')) == []
 
 
@@ -194,7 +194,8 @@ def test_of_several_gpus_those_that_are_served_are_seen(container):
     container.gpus('0, NVIDIA H100, 9.0', '1, Tesla V100, 7.0', '2, NVIDIA GeForce RTX 5090, 12.0', '3, Tesla T4, 7.5')
     run = container.run('eval-pth', '--device', 'cuda')
     assert run.returncode == 0, run.stderr
-    assert 'GPU 0, NVIDIA H100 (compute capability 9.0), GPU 2, NVIDIA GeForce RTX 5090 (compute capability 12.0) cannot be used' in run.stderr
+    assert ('GPU 0, NVIDIA H100 (compute capability 9.0), GPU 2, NVIDIA GeForce RTX 5090 (compute capability 12.0) cannot be used'
+            in run.stderr)
     assert 'device: Tesla V100, compute capability 7.0\n' in run.stderr
     assert run.stdout.endswith('CUDA_VISIBLE_DEVICES=1,3\n')
 

@@ -19,8 +19,10 @@ fail() {
 
 [ "$(id -u)" = 0 ] || fail "debootstrap has to run as root"
 [ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.6 ] || fail "$python is no Python 3.6"
+# shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 architecture=$(dpkg --print-architecture)
+# shellcheck disable=SC2016  # apt's own variables
 mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(SITE)' 'Created-By: Packages' |
     awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }')
 [ -n "$mirror" ] || fail "this machine's apt sources name no archive of $suite"

@@ -31,6 +31,7 @@ apt_of_trixie() {
 
 fetch_plugins() {
     local suite package plugins=$folder/config/cli-plugins
+    # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     mkdir -p "$folder/apt/sources.list.d" "$folder/unpacked" "$plugins"
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do

@@ -11,7 +11,6 @@ import shlex
 import shutil
 
 import pytest
-
 from engine import ROOT, Compose, call
 
 SWITCH = 'CENTERNET_CONTAINER'

@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-
 from engine import ROOT, call
 
 IMAGES = 200

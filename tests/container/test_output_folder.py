@@ -32,8 +32,8 @@ def test_a_folder_of_somebody_else(compose):
     run = compose.run('eval-pth', *SHORT, options=['--user', '4321:4321'], check=False)
     assert run.returncode == 2
     assert [line for line in run.stderr.splitlines() if 'error' in line] == [
-        'eval-pth: error: the output folder output/eval-pth cannot be written by uid 4321: Permission denied. On the host, change its owner '
-        'or mode, or name another folder with OUTPUT_DIR']
+        'eval-pth: error: the output folder output/eval-pth cannot be written by uid 4321: Permission denied. On the host, change its '
+        'owner or mode, or name another folder with OUTPUT_DIR']
     assert list(compose.output.iterdir()) == []
 
 

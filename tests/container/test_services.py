@@ -6,7 +6,6 @@ import os
 import shutil
 
 import pytest
-
 from engine import ROOT
 
 SAMPLE_WEIGHTS = os.path.join(ROOT, 'src', 'centernet', 'sample', 'dla_tiny.pth')
