@@ -11,12 +11,10 @@ import shlex
 import shutil
 
 import pytest
-from engine import ROOT, Compose, call
+from engine import MARKER, ROOT, Compose, call
 
 SWITCH = 'CENTERNET_CONTAINER'
 CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
-#: what build secrets must not leave behind
-MARKER = '# marker-of-a-build-secret-5f1c7a'
 
 
 @pytest.fixture(scope='session', autouse=True)
