@@ -70,7 +70,8 @@ ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=operator /installed /
-# The operator has to load here, without the toolkit, and be what was asked for.
+# The operator has to load here, and be what was asked for. The toolkit's runtime library is not here: the loader takes the one that
+# torch has loaded, which has the same SONAME, so that there is only one in the process.
 RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
     && mkdir -p /work/data /work/models /work/output

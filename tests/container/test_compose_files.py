@@ -52,7 +52,7 @@ def test_a_gpu_reservation_without_a_runtime_says_so(engine, images, settings):
 
 def test_every_variable_is_in_the_example():
     used = set(re.findall(r'\$\{(\w+)', ''.join(read(name) for name in FILES)))
-    described = set(re.findall(r'^#?([A-Z_]+)=', read('.env.example'), re.MULTILINE))
+    described = set(re.findall(r'^#?([A-Z0-9_]+)=', read('.env.example'), re.MULTILINE))
     assert used <= described
     assert described - used == {'COMPOSE_FILE', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'}
 

@@ -13,7 +13,7 @@ MOST_BYTES = 2.2e9
 FORBIDDEN = re.compile(r'''
     ^(usr/(local/)?bin|opt/venv/bin)/([\w-]*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|nvcc|ld|as|make|patch|git|pip)[\d.-]*$
     | /cc1(plus)?$ | /Python\.h$ | (^|/)\.git(/|$) | (^|/)\.env$ | \.o$ | /crt1\.o$ | ^usr/local/cuda
-    | ^root/\.(cache|pip|config) | ^home/. | ^tmp/. | ^run/secrets | ^src(/|$) | ^build(/|$) | ^installed
+    | ^root/\.(cache|pip|config) | ^home/. | ^tmp/. | ^run/secrets/. | ^src(/|$) | ^build/. | ^installed
     | ^var/cache/apt/(archives/)?[^/]+\.(deb|bin)$ | ^var/lib/apt/lists/. | ^var/log/. | ^opt/tests
 ''', re.VERBOSE)
 

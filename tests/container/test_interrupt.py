@@ -31,20 +31,23 @@ def test_interrupted_half_way_and_resumed(compose, outside, how, status):
         compose.docker('wait', name, quiet=True)
         assert time.time() - start < PROMPTLY
         assert compose.docker('inspect', '--format', '{{.State.ExitCode}}', name).stdout.strip() == str(status)
+        logs = compose.docker('logs', name).stderr
     finally:
         compose.docker('rm', '--force', name)
 
-    finished = len(lines_of(folder / 'journal.jsonl')) - 1
+    journal = lines_of(folder / 'journal.jsonl')
+    finished = len(journal) - 1
     assert 0 < finished < IMAGES, 'it was not interrupted half-way'
     assert {path.name for path in folder.iterdir()} == {'journal.jsonl', 'sample'}, 'something else is left: half a file?'
-    for line in lines_of(folder / 'journal.jsonl'):
+    for line in journal:
         json.loads(line)
+    assert '{} of {} images are finished'.format(finished, IMAGES) in logs
 
-    run = compose.run('eval-pth', '--resume', *flags)
+    compose.run('eval-pth', '--resume', *flags)
     with open(str(folder / 'metrics.json'), encoding='utf-8') as file:
         found = json.load(file)
     with open(str(outside / 'metrics.json'), encoding='utf-8') as file:
         expected = json.load(file)
-    assert str(finished) in run.stdout + run.stderr
+    assert lines_of(folder / 'journal.jsonl')[:len(journal)] == journal, 'finished images were evaluated again'
     assert found['metrics'] == pytest.approx(expected['metrics'], abs=0.0005)
     assert found['images'] == IMAGES
