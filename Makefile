@@ -14,7 +14,7 @@ SHELL := /bin/bash
 export TORCH_INDEX
 
 GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
-SHELL_FILES = .ci/run $(wildcard scripts/*.sh patches/*/*.sh)
+SHELL_FILES = .ci/run entrypoint.sh $(wildcard scripts/*.sh docker/*.sh docker/*/*.sh patches/*/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help eval-pth export fetch reproduce sample doctor test fuzz lint venv lock clean
@@ -48,8 +48,12 @@ test: ## run the tests that this machine can run, and say why the others are ski
 fuzz: ## hostile checkpoints, annotations and ONNX files, for FUZZ_SECONDS
 	@venv=$$(scripts/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" tests/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
-lint: ## ruff and shellcheck (needs Python 3.9 to 3.13)
-	@venv=$$(scripts/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/shellcheck" $(SHELL_FILES)
+lint: ## ruff, shellcheck, hadolint, and the compose and CI files against their schemas (needs Python 3.9 to 3.13)
+	@venv=$$(scripts/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/shellcheck" $(SHELL_FILES) \
+		&& "$$venv/bin/hadolint" Dockerfile \
+		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.gpu.yml \
+		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml \
+		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
 venv: ## only set up the environment, and print its path
 	@scripts/venv.sh "$(PYTHON)"

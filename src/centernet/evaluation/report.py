@@ -22,16 +22,17 @@ RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'ima
 
 
 def versions() -> Dict[str, Optional[str]]:
-    """Versions of what decides the figures, and the git revision where the package lies in a checkout."""
+    """Versions of what decides the figures, and the git revision where it is known."""
     return {'centernet': __version__, 'git': git_revision(), 'python': platform.python_version(), 'torch': torch.__version__,
             'numpy': np.__version__, 'opencv': cv2.__version__, 'pycocotools': _pycocotools_version()}
 
 
 def git_revision() -> Optional[str]:
-    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it; None elsewhere."""
+    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it. Elsewhere what
+    CENTERNET_REVISION says, which the image sets when it was built with one, or None."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if not _git(package, 'ls-files', '__init__.py'):  # installed: the repository around, if any, is somebody else's
-        return None
+        return os.environ.get('CENTERNET_REVISION') or None
     revision = _git(package, 'rev-parse', 'HEAD')
     changed = _git(package, 'status', '--porcelain', '--untracked-files=no', '--', '.')
     return revision + '-dirty' if revision and changed else revision

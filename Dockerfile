@@ -1,0 +1,105 @@
+# The pinned stack (Python 3.6, torch 1.0.0) as an image. README.md has the table of its build arguments.
+#
+#   base -> toolchain -> packages -> operator      compile; nothing of them but the finished files goes further
+#   base -> runtime -> test                        run; no compiler, no CUDA toolkit
+#
+# It needs BuildKit, and no syntax line: the oldest BuildKit that knows cache mounts and secrets is enough.
+ARG BASE_IMAGE=ubuntu:18.04@sha256:152dc042452c496007f07ca9127571cb9c29697f42acbfad72324b2bb2e43c98
+
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE} AS base
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+ARG APT_MIRROR
+ARG APT_SNAPSHOT
+RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-packages.sh \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=secret,id=ca \
+    /build/install-packages.sh python3.6 python3-distutils
+
+
+FROM base AS toolchain
+ARG CUDA=10.0
+ARG CUDA_REPOSITORY=https://developer.download.nvidia.com/compute/cuda/repos/ubuntu1804/x86_64
+RUN --mount=type=bind,source=docker,target=/build \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=secret,id=ca \
+    /build/install-packages.sh gcc g++ libc6-dev patch python3.6-dev python3.6-venv \
+    && /build/install-cuda.sh "$CUDA" "$CUDA_REPOSITORY"
+
+
+# Everything that others wrote, with torch's patches. -g0: the folders that pip builds in have random names, which debugging
+# information would keep.
+FROM toolchain AS packages
+ARG TORCH_WHEEL
+ARG TORCH_SHA256
+ARG SOURCE_DATE_EPOCH=1577836800
+ENV CFLAGS=-g0 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} PYTHONDONTWRITEBYTECODE=1 PATH=/opt/venv/bin:${PATH}
+WORKDIR /src
+COPY requirements requirements
+RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+    --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    docker/install-python.sh stack /opt/venv
+COPY patches/torch-1.0.0 patches/torch-1.0.0
+RUN --mount=type=bind,source=docker,target=/src/docker \
+    patches/torch-1.0.0/apply.sh /opt/venv/bin/python \
+    && docker/settle.sh python /opt/venv
+
+
+# Our own package, with its compiled operator, apart: a change to it is a small layer.
+FROM packages AS operator
+COPY setup.py setup.cfg pyproject.toml README.md LICENSE NOTICE ./
+COPY src src
+RUN --mount=type=bind,source=docker,target=/src/docker \
+    CENTERNET_DCN=compiled python -m pip install --quiet --no-deps --no-build-isolation --no-index --no-cache-dir --no-compile --root /installed . \
+    && docker/settle.sh python /installed
+
+
+FROM packages AS lean
+RUN python -m pip uninstall --quiet --yes wheel pip
+
+
+FROM packages AS test-tools
+RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+    --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    docker/install-python.sh tests /opt/tests/tools && docker/settle.sh python /opt/tests/tools
+
+
+FROM base AS runtime
+ARG CUDA=10.0
+ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 CENTERNET_CUDA=${CUDA} \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=lean /opt/venv /opt/venv
+COPY --from=operator /installed /
+# The operator has to load here, and be what was asked for. The toolkit's runtime library is not here: the loader takes the one that
+# torch has loaded, which has the same SONAME, so that there is only one in the process.
+RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
+               assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
+    && mkdir -p /work/data /work/models /work/output
+COPY src/*.py /opt/centernet/
+COPY entrypoint.sh /usr/local/bin/entrypoint.sh
+WORKDIR /work
+ARG REVISION
+ENV CENTERNET_REVISION=${REVISION}
+LABEL org.opencontainers.image.title="centernet-container" \
+      org.opencontainers.image.description="Evaluate a CenterNet checkpoint on the pinned stack, export it to ONNX and verify the export" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.revision="${REVISION}"
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]
+CMD ["eval-pth"]
+
+
+# The tests run the installed package; the processes that they start run the checkout, which gets the same compiled operator.
+FROM runtime AS test
+RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-packages.sh \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=secret,id=ca \
+    /build/install-packages.sh patch
+COPY --from=test-tools /opt/tests/tools /opt/tests/tools
+COPY . /opt/tests/checkout
+RUN cp /opt/venv/lib/python3.6/site-packages/centernet/dcn/_torch_*.so /opt/tests/checkout/src/centernet/dcn/
+ENV PYTHONPATH=/opt/tests/tools
+CMD ["test"]
+
+
+FROM runtime

@@ -1,0 +1,106 @@
+"""What the image holds and what not, and what a service of it may do."""
+
+import json
+import os
+import re
+import tarfile
+
+import pytest
+from engine import MARKER, call, show
+
+MOST_BYTES = 2.2e9
+#: what may be in a runtime image by no means: compilers and what they need, version control, caches, our own build files
+FORBIDDEN = re.compile(r'''
+    ^(usr/(local/)?bin|opt/venv/bin)/([\w-]*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|nvcc|ld|as|make|patch|git|pip)[\d.-]*$
+    | /cc1(plus)?$ | /Python\.h$ | (^|/)\.git(/|$) | (^|/)\.env$ | \.o$ | /crt1\.o$ | ^usr/local/cuda
+    | ^root/\.(cache|pip|config) | ^home/. | ^tmp/. | ^run/secrets/. | ^src(/|$) | ^build/. | ^installed
+    | ^var/cache/apt/(archives/)?[^/]+\.(deb|bin)$ | ^var/lib/apt/lists/. | ^var/log/. | ^opt/tests
+''', re.VERBOSE)
+
+
+@pytest.fixture(scope='module')
+def listing(settings, images, tmp_path_factory):
+    """(names in the image's file system, names of the files that hold the marker of the build's secrets)"""
+    path = tmp_path_factory.mktemp('image') / 'image.tar'
+    container = call(['docker', 'create', images[0]], environment=settings).stdout.strip()
+    try:
+        call(['docker', 'export', '--output', str(path), container], environment=settings)
+    finally:
+        call(['docker', 'rm', container], environment=settings, quiet=True)
+    names, marked = [], []
+    with tarfile.open(str(path)) as archive:
+        for member in archive:
+            names.append(member.name)
+            if member.isfile() and MARKER.encode() in archive.extractfile(member).read():
+                marked.append(member.name)
+    path.unlink()
+    show('{} files in {}'.format(len(names), images[0]))
+    return names, marked
+
+
+def test_nothing_forbidden_is_in_the_image(listing):
+    names, _ = listing
+    assert 'opt/venv/bin/centernet' in names
+    assert [name for name in names if FORBIDDEN.search(name)] == []
+
+
+def test_the_pattern_finds_what_is_forbidden():
+    for name in ('usr/bin/gcc', 'usr/bin/x86_64-linux-gnu-g++-7', 'usr/bin/cc', 'usr/lib/gcc/x86_64-linux-gnu/7/cc1plus',
+                 'opt/venv/bin/pip3.6', 'usr/local/cuda-10.0/bin/nvcc', 'work/.git/config', 'root/.cache/pip', 'var/lib/apt/lists/a',
+                 'usr/include/python3.6m/Python.h'):
+        assert FORBIDDEN.search(name), name
+    for name in ('usr/bin/bash', 'usr/bin/python3.6', 'opt/venv/bin/python', 'usr/bin/basename', 'usr/bin/passwd'):
+        assert not FORBIDDEN.search(name), name
+
+
+def test_no_secret_of_the_build_is_in_the_image(listing, settings, images):
+    assert listing[1] == []
+    history = call(['docker', 'history', '--no-trunc', images[0]], environment=settings).stdout
+    assert MARKER not in history and 'CERTIFICATE' not in history
+
+
+def test_the_build_did_read_its_secrets(settings):
+    with open(settings['PIP_CONFIG']) as file:
+        assert MARKER in file.read()
+
+
+def test_size(settings, images):
+    size = int(call(['docker', 'image', 'inspect', '--format', '{{.Size}}', images[0]], environment=settings).stdout)
+    layers = call(['docker', 'history', '--format', '{{.Size}} {{.CreatedBy}}', images[0]], environment=settings).stdout
+    show('{:.2f} GB\n{}'.format(size / 1e9, layers))
+    assert size < MOST_BYTES
+
+
+def test_labels_and_defaults(settings, images):
+    config = json.loads(call(['docker', 'image', 'inspect', '--format', '{{json .Config}}', images[0]], environment=settings).stdout)
+    assert config['Labels']['org.opencontainers.image.revision'] == '0123abc'
+    assert config['Labels']['org.opencontainers.image.licenses'] == 'MIT'
+    environment = dict(item.split('=', 1) for item in config['Env'])
+    assert environment['NVIDIA_DRIVER_CAPABILITIES'] == 'compute,utility'
+    assert environment['NVIDIA_VISIBLE_DEVICES'] == 'all'
+    assert config['Entrypoint'] == ['/usr/local/bin/entrypoint.sh']
+
+
+def test_what_a_service_may_do(compose):
+    os.chown(str(compose.output), 1234, 1234)
+    script = r'''
+        echo "uid $(id -u) groups $(id -G)"
+        touch /opt/venv/x /work/x 2>&1 | sed -n 's/.*: //p' | sort -u
+        echo "network $(ls /sys/class/net | tr '\n' ' ')"
+        grep -E '^(CapEff|CapPrm|NoNewPrivs)' /proc/self/status
+        echo "shm $(df -k --output=size /dev/shm | tail -n 1)"
+        touch /tmp/x && echo "tmp is writable"'''
+    printed = compose.run('eval-pth', 'bash', '-c', script, options=['--entrypoint', 'entrypoint.sh']).stdout
+    lines = [' '.join(line.split()) for line in printed.splitlines()]
+    assert lines == ['uid 1234 groups 1234', 'Read-only file system', 'network lo', 'CapPrm: 0000000000000000', 'CapEff: 0000000000000000',
+                     'NoNewPrivs: 1', 'shm 1048576', 'tmp is writable']
+
+
+def test_the_commands_of_the_original_sample_are_there(compose):
+    compose.run('eval-pth', 'python', '/opt/centernet/pth_eval.py', '--help', options=['--entrypoint', 'entrypoint.sh'])
+
+
+def test_the_test_image_holds_the_checkout_and_nothing_else_of_the_machine(settings, images):
+    printed = call(['docker', 'run', '--rm', '--entrypoint', 'ls', images[1], '-A', '/opt/tests/checkout'], environment=settings).stdout
+    assert not set(printed.split()) & {'.git', '.env', 'data', 'models', 'output', '.ci'}
+    assert {'src', 'tests', 'entrypoint.sh'} <= set(printed.split())

@@ -1,0 +1,53 @@
+"""docker stop, and Ctrl-C, in the middle of a run: it ends at once, keeps what is finished, and goes on with --resume."""
+
+import json
+import os
+import time
+
+import pytest
+from engine import ROOT, call
+
+IMAGES = 200
+#: Docker's own time until it kills is 10 s, the services' 15 s
+PROMPTLY = 8
+
+
+def lines_of(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.parametrize('how, status', [(['stop'], 143), (['kill', '--signal', 'INT'], 130)])
+def test_interrupted_half_way_and_resumed(compose, outside, how, status):
+    flags = ['--batch-size', '1', '--workers', '0', '--no-progress']
+    name = 'centernet-test-{}'.format(os.getpid())
+    call(['docker', 'compose', 'run', '--detach', '--name', name, 'eval-pth'] + flags, environment=compose.environment, cwd=ROOT)
+    folder = compose.output / 'eval-pth'
+    try:
+        deadline = time.time() + 120
+        while len(lines_of(folder / 'journal.jsonl')) < IMAGES // 4 and time.time() < deadline:
+            time.sleep(0.02)
+        start = time.time()
+        compose.docker(*(how + [name]))
+        compose.docker('wait', name, quiet=True)
+        assert time.time() - start < PROMPTLY
+        assert compose.docker('inspect', '--format', '{{.State.ExitCode}}', name).stdout.strip() == str(status)
+        logs = compose.docker('logs', name).stderr
+    finally:
+        compose.docker('rm', '--force', name)
+
+    journal = lines_of(folder / 'journal.jsonl')
+    finished = len(journal) - 1
+    assert 0 < finished < IMAGES, 'it was not interrupted half-way'
+    assert {path.name for path in folder.iterdir()} == {'journal.jsonl', 'sample'}, 'something else is left: half a file?'
+    for line in journal:
+        json.loads(line)
+    assert '{} of {} images are finished'.format(finished, IMAGES) in logs
+
+    compose.run('eval-pth', '--resume', *flags)
+    with open(str(folder / 'metrics.json'), encoding='utf-8') as file:
+        found = json.load(file)
+    with open(str(outside / 'metrics.json'), encoding='utf-8') as file:
+        expected = json.load(file)
+    assert lines_of(folder / 'journal.jsonl')[:len(journal)] == journal, 'finished images were evaluated again'
+    assert found['metrics'] == pytest.approx(expected['metrics'], abs=0.0005)
+    assert found['images'] == IMAGES

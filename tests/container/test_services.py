@@ -1,0 +1,108 @@
+"""The services, as README.md says to start them, on the sample and on mounted data and weights. The image has no network then, no
+writable root and no capabilities but two (test_image.py); eval-pth's figures are those of the pinned stack outside of it."""
+
+import json
+import os
+import shutil
+
+import pytest
+from engine import ROOT
+
+SAMPLE_WEIGHTS = os.path.join(ROOT, 'src', 'centernet', 'sample', 'dla_tiny.pth')
+#: of the twelve figures, between the pinned stack in the container and outside of it
+FIGURES = 0.0005
+
+
+def document_of(folder):
+    with open(os.path.join(str(folder), 'metrics.json'), encoding='utf-8') as file:
+        return json.load(file)
+
+
+def test_eval_pth(compose, outside):
+    run = compose.run('eval-pth', '--no-progress')
+    assert 'eval-pth: weights: of the built-in sample; data: the built-in sample\n' in run.stderr
+    assert 'device: CPU' in run.stderr
+    assert 'warning' not in run.stderr.lower()
+    found, expected = document_of(compose.output / 'eval-pth'), document_of(outside)
+    assert found['metrics'] == pytest.approx(expected['metrics'], abs=FIGURES)
+    assert found['metrics']['AP'] >= 0.6
+    assert found['versions']['torch'] == '1.0.0'
+    assert found['versions']['python'].startswith('3.6.')
+    assert found['versions']['git'] == '0123abc'
+
+
+def test_export_then_eval_onnx_and_verify_what_it_wrote(compose):
+    compose.run('export')
+    names = {path.name for path in (compose.output / 'export').iterdir()}
+    assert names == {'dla_tiny.onnx', 'dla_tiny_atc.sh', 'dla_tiny_tensorrt.onnx', 'dla_tiny_onnx.onnx', 'dla_tiny_portable.onnx'}
+    run = compose.run('eval-onnx', '--no-progress')
+    assert 'exporting it first' not in run.stderr
+    assert document_of(compose.output / 'eval-onnx')['metrics']['AP'] >= 0.6
+    run = compose.run('verify', '--no-progress', '--limit', '16')
+    assert run.stdout.count('\nthe same model\n') == 4
+
+
+def test_verify_of_another_model_fails(compose):
+    compose.run('export', '--target', 'portable')
+    script = ('import centernet.sample, torch; model = torch.load(centernet.sample.SAMPLE_WEIGHTS); '
+              'state = {name: value.float() * (1.01 if name.startswith("hm") else 1) for name, value in model["state_dict"].items()}; '
+              'torch.save(dict(model, state_dict=state), "output/other.pth")')
+    compose.run('eval-pth', 'python', '-c', script, options=['--entrypoint', 'entrypoint.sh'])
+    run = compose.run('verify', 'output/export/dla_tiny_portable.onnx', '--weights', 'output/other.pth', '--no-progress', '--no-metrics',
+                      check=False)
+    assert run.returncode == 1, run.stderr
+    assert 'NOT the same model' in run.stdout
+
+
+def test_doctor(compose):
+    run = compose.run('doctor', '--json')
+    assert json.loads(run.stdout)
+
+
+def test_the_pinned_test_suite_runs_inside(compose):
+    run = compose.run('test', '-q')
+    last = run.stdout.rstrip().splitlines()[-1]
+    assert ' passed' in last and ' failed' not in last
+    assert int(last.split(' passed')[0].split()[-1]) > 1000
+
+
+def test_mounted_data_and_weights(compose):
+    compose.run('eval-pth', 'centernet', 'sample', '--output', 'output', '--limit', '40', options=['--entrypoint', 'entrypoint.sh'])
+    (compose.output / 'sample').rename(compose.data / 'shapes')
+    shutil.copy(SAMPLE_WEIGHTS, str(compose.models / 'mine.pth'))
+
+    run = compose.run('eval-pth', '--weights', 'models/mine.pth', '--data', 'data/shapes', '--no-progress')
+    assert 'weights: models/mine.pth; data: data/shapes\n' in run.stderr
+    by_flags = document_of(compose.output / 'eval-pth')
+    assert by_flags['images'] == 40
+    variables = {'WEIGHTS': 'models/mine.pth', 'DATA': 'data/shapes'}
+    compose.run('eval-pth', '--output', 'output/again', '--no-progress', **variables)
+    assert document_of(compose.output / 'again')['metrics'] == by_flags['metrics']
+
+    compose.run('export', **variables)
+    assert (compose.output / 'export' / 'mine_portable.onnx').exists()
+    compose.run('eval-onnx', '--no-progress', **variables)
+    assert document_of(compose.output / 'eval-onnx')['metrics'] == pytest.approx(by_flags['metrics'], abs=FIGURES)
+    run = compose.run('verify', '--no-progress', '--limit', '8', **variables)
+    assert run.stdout.count('\nthe same model\n') == 4
+
+
+def test_flags_are_passed_on(compose):
+    compose.run('eval-pth', '--limit', '12', '--keep-res', '--flip-test', '--no-progress')
+    document = document_of(compose.output / 'eval-pth')
+    assert document['images'] == 12
+    assert document['protocol']['flip_test'] is True
+    assert document['protocol']['keep_res'] is True
+
+
+def test_a_mistake_is_one_line_and_status_2(compose):
+    run = compose.run('eval-pth', '--data', 'data', '--no-progress', check=False)
+    assert run.returncode == 2
+    assert 'no --weights' in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_a_mounted_folder_is_not_written(compose):
+    compose.output.chmod(0o777)
+    script = 'for folder in data models; do ! touch "$folder/x" 2>/dev/null || exit 1; done'
+    compose.run('eval-pth', 'bash', '-c', script, options=['--entrypoint', 'entrypoint.sh'])
