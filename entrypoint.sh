@@ -1,11 +1,11 @@
 #!/bin/bash
 # The image's entry point: a service by its name, or any other command as it is given.
 #
-#   entrypoint.sh eval-pth|export|eval-onnx|verify|doctor|test [flag...]
+#   entrypoint.sh eval-pth|export|eval-onnx|verify|fetch|reproduce|doctor|test [flag...]
 #   entrypoint.sh <command> [argument...]
 #
 # Run as root it becomes the owner of ./output first, so that what is written belongs to whoever owns that folder. WEIGHTS, DATA and
-# DEVICE stand for the flags --weights, --data and (of eval-pth) --device; a flag that is given wins. What it says goes to standard error.
+# DEVICE stand for the flags --weights, --data and (of eval-pth and reproduce) --device; a flag that is given wins. What it says goes to standard error.
 set -euo pipefail
 
 OUTPUT=output
@@ -17,7 +17,7 @@ LEAST_SHM_KIB=262144
 
 service=${1:-eval-pth}
 case $service in
-    eval-pth | export | eval-onnx | verify | doctor | test) shift || true ;;
+    eval-pth | export | eval-onnx | verify | fetch | reproduce | doctor | test) shift || true ;;
     *) service= ;;
 esac
 
@@ -213,7 +213,14 @@ case $service in
         ;;
 esac
 case $service in
-    eval-pth | eval-onnx | verify | test) check_shm ;;
+    fetch) say "as uid $(id -u), gid $(id -g), into models and data" ;;
+    reproduce)
+        check_output "$folder"
+        say "as uid $(id -u), gid $(id -g), into $folder; what is missing is fetched into models and data"
+        ;;
+esac
+case $service in
+    eval-pth | eval-onnx | verify | reproduce | test) check_shm ;;
 esac
 
 case $service in
@@ -239,6 +246,13 @@ case $service in
         fi
         export_first ''
         verify_all "$@"
+        ;;
+    fetch)
+        exec centernet fetch ${DATA:+--data "$DATA"} "$@"
+        ;;
+    reproduce)
+        choose_device "$(given device "${DEVICE:-auto}" "$@")"
+        exec centernet reproduce ${DATA:+--data "$DATA"} ${DEVICE:+--device "$DEVICE"} --output "$folder" "$@"
         ;;
     doctor)
         exec centernet doctor ${WEIGHTS:+--weights "$WEIGHTS"} ${DATA:+--data "$DATA"} --output "$folder" "$@"

@@ -74,6 +74,15 @@ def test_variables_stand_for_flags_and_flags_win(container):
     assert run.stdout.splitlines()[0] == 'centernet export --weights models/a.pth --target all --output output/export'
 
 
+def test_fetch_and_reproduce_put_things_where_the_other_services_look(container):
+    run = container.run('fetch', 'weights', DATA='data/coco')
+    assert run.stdout.splitlines()[0] == 'centernet fetch --data data/coco weights'
+    assert 'into models and data\n' in run.stderr
+    run = container.run('reproduce', '--sample', DEVICE='cpu')
+    assert run.stdout.splitlines()[0] == 'centernet reproduce --device cpu --output output/reproduce --sample'
+    assert (container.folder / 'output' / 'reproduce').is_dir()
+
+
 def test_any_other_command_runs_as_given(container):
     run = container.run('echo', '--output', 'a b')
     assert (run.returncode, run.stdout, run.stderr) == (0, '--output a b\n', '')

@@ -8,7 +8,9 @@ import pytest
 from engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
-SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor'}
+SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor', 'fetch', 'reproduce'}
+#: have a network, and write into the data and models folders
+FETCHING = {'fetch', 'reproduce'}
 
 
 def read(name):
@@ -24,17 +26,17 @@ def config(engine, *files, **variables):
 def test_without_gpus(engine):
     services = config(engine, FILES[0])
     assert set(services) == SERVICES
-    for service in services.values():
+    for name, service in services.items():
         assert 'deploy' not in service
-        assert service['network_mode'] == 'none'
+        assert service['network_mode'] == ('bridge' if name in FETCHING else 'none')
         assert service['read_only'] is True
-        assert [volume.get('read_only', False) for volume in service['volumes'][:3]] == [True, True, False]
+        assert [volume.get('read_only', False) for volume in service['volumes'][:3]] == [name not in FETCHING] * 2 + [False]
 
 
 def test_with_gpus(engine):
     services = config(engine, *FILES)
     reserved = {name for name, service in services.items() if 'deploy' in service}
-    assert reserved == {'eval-pth', 'verify', 'doctor', 'test'}
+    assert reserved == {'eval-pth', 'reproduce', 'verify', 'doctor', 'test'}
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
     assert services['eval-pth']['environment']['DEVICE'] == 'cuda'

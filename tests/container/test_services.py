@@ -54,6 +54,21 @@ def test_verify_of_another_model_fails(compose):
     assert 'NOT the same model' in run.stdout
 
 
+def test_fetch_says_what_is_missing(compose):
+    run = compose.run('fetch', '--verify-only', '--json', check=False)
+    assert run.returncode == 1, run.stderr
+    assert 'ctdet_coco_dla_2x.pth' in run.stdout
+    assert not list(compose.models.iterdir())
+
+
+def test_reproduce_on_the_sample(compose):
+    compose.run('reproduce', '--sample', '--target', 'portable', '--no-progress')
+    with open(str(compose.output / 'reproduce' / 'report.json'), encoding='utf-8') as file:
+        report = json.load(file)
+    assert report['reproduced'] is True, report
+    assert (compose.output / 'reproduce' / 'report.md').is_file()
+
+
 def test_doctor(compose):
     run = compose.run('doctor', '--json')
     assert json.loads(run.stdout)
