@@ -112,7 +112,7 @@ def test_a_group_a_name_and_json(fetch, server, tmp_path):
 def test_verify_only_reads_all_and_changes_nothing(fetch, server, tmp_path):
     status, out, _ = fetch('--verify-only')
     assert status == 1
-    assert [line.split()[0] for line in out.splitlines()[::2]] == ['missing'] * 3
+    assert [line.split()[0] for line in out.splitlines()] == ['missing'] * 3
     assert not (tmp_path / 'coco').exists() and server.requests == []
     fetch()
     server.requests.clear()
@@ -189,6 +189,7 @@ def test_one_that_fails_keeps_no_other(fetch, server, tmp_path):
     assert status == 1
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(' ')] == ['failed', 'failed', 'fetched']
     assert 'quota of downloads' in out and 'not the right content' in out
+    assert '{} it is checked'.format(str(tmp_path / 'coco' / 'val.zip:')) in out
     assert not (tmp_path / 'models' / 'net.pth').exists() and not (tmp_path / 'coco' / 'val').exists()
 
 

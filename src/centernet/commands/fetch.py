@@ -64,7 +64,7 @@ def run(arguments):
         lines = ['{:<8} {}'.format(outcome.state, path) for path in outcome.paths]
         if outcome.source:
             lines[-1] += '  from {}'.format(outcome.source)
-        print('\n'.join(lines + ['         ' + outcome.why] * bool(outcome.why)), file=say, flush=True)
+        print('\n'.join(lines + ['         ' + outcome.why] * (outcome.why != '' and outcome.state != 'missing')), file=say, flush=True)
 
     items = choose(items, arguments.what)
     if arguments.verify_only:

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 from urllib.parse import urlsplit
 
 import requests
@@ -39,7 +39,7 @@ class Policy(NamedTuple):
 DEFAULT_POLICY = Policy()
 
 
-def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: bool = True) -> str:
+def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: bool = True, own: Optional[str] = None) -> str:
     """Download a file; until it is whole and right it is called ``<path>.part``, and a later call goes on with that.
 
     Args:
@@ -47,6 +47,7 @@ def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: b
         path: what it will be called. An existing file is replaced in one step.
         policy: how long to try.
         progress: show a bar on stderr.
+        own: where a copy that the user has belongs, for the message; None: at ``path``.
 
     Returns:
         The address that the last of it came from, or the path of the partial file if that was whole.
@@ -71,7 +72,7 @@ def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: b
             part.take_name(path)
             return shown(address)
     raise FetchError('cannot fetch {}. {}. A copy that you have can be put to {}: it is checked, and taken'.format(
-        item.name, '. '.join(reasons), path))
+        item.name, '. '.join(reasons), own or path))
 
 
 def shown(address: str) -> str:

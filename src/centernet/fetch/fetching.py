@@ -112,7 +112,7 @@ def _bring_zip(item, root, work, replace, policy, progress):
     unpacked = sum(part.bytes_at_most if isinstance(part, Folder) else part.bytes for part in item.unpack)
     if unpacking.look_at_file(archive, item.bytes, item.sha256)[0] != 'right':
         _check_space(root, item.bytes - _size(archive + '.part') + unpacked)
-        source = download(item, archive, policy, progress)
+        source = download(item, archive, policy, progress, own)
     unpacking.unpack(archive, item, root, work, replace)
     unpacking.clean(item, root)
     return source
