@@ -29,6 +29,8 @@ sys.path.insert(0, os.path.join(ROOT, 'src'))
 SIZES = {(640, 480): 24, (640, 427): 17, (480, 640): 11, (640, 426): 7, (427, 640): 6, (500, 375): 5, (640, 428): 3, (640, 360): 3,
          (375, 500): 3, (426, 640): 3, (612, 612): 2, (500, 333): 2, (640, 640): 1}
 INTERVAL_S = 0.5
+#: images of a run whose slope says something: the first few hundred fetch the memory that the others use again
+LONG_ENOUGH = 2000
 MIB = 1 << 20
 
 
@@ -89,7 +91,8 @@ def measure(data, images, output, more):
     second_half = [sample for sample in running if sample[0] > images / 2]
     return {'images': images, 'AP': document['metrics']['AP'], 'images_per_second': 1000 / document['timings']['mean_ms'],
             'loop_s': document['timings']['total_ms'] / 1000, 'peak_mib': max(mib for _, mib in samples),
-            'peak_in_loop_mib': max(mib for _, mib in running), 'slope_mib_per_1000': 1000 * _slope(second_half),
+            'peak_in_loop_mib': max(mib for _, mib in running),
+            'slope_mib_per_1000': 1000 * _slope(second_half) if images >= LONG_ENOUGH else None,
             'batch_size': document['batch_size'], 'workers': document['workers'], 'samples': len(samples),
             'torch': document['versions']['torch']}
 
@@ -105,7 +108,8 @@ def table(runs):
         'images', 'images/s', 'loop s', 'peak MiB', 'in the loop MiB', 'MiB per 1000 images', 'AP')]
     for run in runs:
         lines.append('{images:>7} {images_per_second:>9.1f} {loop_s:>9.1f} {peak_mib:>11.0f} {peak_in_loop_mib:>15.0f} '
-                     '{slope_mib_per_1000:>20.2f} {AP:>7.4f}'.format(**run))
+                     '{slope:>20} {AP:>7.4f}'.format(
+                         slope='-' if run['slope_mib_per_1000'] is None else '{:.2f}'.format(run['slope_mib_per_1000']), **run))
     return '\n'.join(lines + ['torch {torch}, batches of {batch_size}, {workers} loader processes'.format(**runs[0])])
 
 

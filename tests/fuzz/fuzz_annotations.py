@@ -70,9 +70,9 @@ def _change(draw, document):
     elif change == 1 and isinstance(place, list):
         place.append(copy.deepcopy(place[key]))
     elif change == 2 and isinstance(place, dict):
-        place[draw.choice(('id', 'bbox', 'images', 'file_name', 'area', 'iscrowd', 'width'))] = draw.choice(_VALUES)
+        place[draw.choice(('id', 'bbox', 'images', 'file_name', 'area', 'iscrowd', 'width'))] = copy.deepcopy(draw.choice(_VALUES))
     else:
-        place[key] = draw.choice(_VALUES)
+        place[key] = copy.deepcopy(draw.choice(_VALUES))
 
 
 def _bomb(draw):

@@ -109,6 +109,17 @@ def test_many_tensors_of_one_storage_do_not_read_it_again_and_again(tmp_path, fo
     assert time.process_time() - start < 20  # 80 GB otherwise
 
 
+def test_a_part_of_a_zip_with_two_sizes(tmp_path):
+    import resource
+    write_zip(tmp_path / 'a.pth', claim(ONE).replace(b'NtQ', b'tQ'), {'0': bytes(16)})
+    data = (tmp_path / 'a.pth').read_bytes()
+    at = data.index(b'PK\x01\x02', data.index(b'PK\x01\x02') + 1)  # the storage's entry in the directory: compressed size at 20
+    (tmp_path / 'a.pth').write_bytes(data[:at + 20] + (1 << 31).to_bytes(4, 'little') + data[at + 24:])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(tmp_path / 'a.pth', 'its parts are larger than the file')
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100000  # kB
+
+
 def test_heads_that_claim_more_than_the_file_has(tmp_path):
     import torch
     save(tmp_path / 'a.pth', {'hm.2.bias': torch.zeros(1 << 20), 'wh.2.weight': torch.zeros(2, 1 << 14, 1, 1)}, 'legacy')

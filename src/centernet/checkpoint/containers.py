@@ -205,7 +205,8 @@ class ZipFile:
             raise DamagedError('is a TorchScript program, not a checkpoint: save its state_dict()')
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise DamagedError('is a compressed zip archive, which torch.save does not write')
-        if sum(entry.file_size for entry in entries) > size:
+        # a stored part has one size; Python's zipfile takes memory for the other one
+        if sum(entry.file_size for entry in entries) > size or any(entry.compress_size != entry.file_size for entry in entries):
             raise DamagedError('is damaged: its parts are larger than the file')
         return prefix
 

@@ -30,7 +30,7 @@ def read_instances(path):
     except UnicodeDecodeError as error:
         raise DataError('the annotations file {} is not valid JSON: {}'.format(path, error)) from None
     except RecursionError:
-        raise DataError('the annotations file {} is nested too deeply'.format(path)) from None
+        raise DataError('the annotations file {} is not valid JSON: it is nested too deeply'.format(path)) from None
     except MemoryError:
         raise DataError('the annotations file {} is too large for the memory'.format(path)) from None
     except OSError as error:
