@@ -37,12 +37,15 @@ def save_checkpoint(path, arch, heads, size=128, seed=0, **meta):
             module.momentum = 1.0  # the statistics of the pictures below, like those that it will see
     model.train()
     with torch.no_grad():
-        pictures = [preprocess(draw_scene([seed, number]).image, InputSpec(size, size))[0] for number in range(4)]
-        outputs = model(torch.from_numpy(np.stack(pictures)))
+        pictures = np.stack([preprocess(draw_scene([seed, number]).image, InputSpec(size, size))[0] for number in range(4)])
+        model(torch.from_numpy(pictures))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # where a map has few cells, a channel's variance can be next to nothing by chance
             module.running_var.clamp_(min=0.5 * float(module.running_var.mean()))
-    # Boxes of some cells, and scores with room above and below.
+    model.eval()
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(pictures))
+    # Boxes of some cells, and scores with room above and below: where they are close to 1, neighbours are equal.
     for name, middle, reach in (('wh', 8.0, 5.0), ('hm', -4.0, 5.0)):
         last = [module for module in getattr(model, name).modules() if isinstance(module, nn.Conv2d)][-1]
         factor = reach / float((outputs[name] - outputs[name].mean()).abs().max())

@@ -188,7 +188,7 @@ def test_classes_without_annotations_are_measured_against_the_networks_own_detec
     metrics = found.stage('metrics').comparison
     assert metrics.ground_truth == OWN_DETECTIONS
     figures = {figure.name: figure for figure in metrics.figures}
-    assert figures['AP'].reference > 0.99 and figures['AP'].model > 0.99
+    assert figures['AP'].reference > 0.95 and figures['AP'].model > 0.95
     assert "measured against the PyTorch model's own detections" in format_verification(found)
 
 
