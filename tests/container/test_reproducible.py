@@ -15,8 +15,8 @@ def lines_of(settings, image, *command):
 
 def test_building_again_gives_the_same_files(settings, images):
     again = 'centernet-container:again'
-    run = call(['docker', 'buildx', 'bake', '--file', 'docker-compose.yml', '--progress', 'plain', '--load', '--set', 'eval-pth.no-cache=true',
-                '--set', 'eval-pth.tags={}'.format(again), 'eval-pth'], environment=settings, cwd=ROOT)
+    run = call(['docker', 'buildx', 'bake', '--file', 'docker-compose.yml', '--progress', 'plain', '--load',
+                '--set', 'eval-pth.no-cache=true', '--set', 'eval-pth.tags={}'.format(again), 'eval-pth'], environment=settings, cwd=ROOT)
     assert 'install-python.sh stack' in run.stderr and ' CACHED' not in run.stderr, 'not everything was built again'
     for command, least in ((('python', '-c', PACKAGES), 20), (('bash', '-c', LIST), 10000)):
         first, second = (lines_of(settings, image, *command) for image in (images[0], again))
