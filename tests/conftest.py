@@ -1,9 +1,13 @@
-"""What all tests share: how hypothesis searches."""
+"""What all tests share: how hypothesis searches, and that Ctrl-C works."""
 
 import os
+import signal
 
 from hypothesis import settings
 
 # A shared machine may be slow at any moment, so no example has a deadline. In CI the same examples are tried in every run.
 settings.register_profile('centernet', deadline=None, derandomize=bool(os.environ.get('CI')), print_blob=True)
 settings.load_profile('centernet')
+
+# Where this was started with Ctrl-C ignored (nohup, &), every program that a test starts would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)

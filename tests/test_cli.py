@@ -18,12 +18,6 @@ SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, 'src')
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
 
 
-def _new_group():
-    """In the child: a process group of its own, in which Ctrl-C works even where this run was started with it ignored (nohup, &)."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def save_weights(path, classes=2, **meta):
     torch.manual_seed(3)
     model = create_model('dla_tiny', {'hm': classes, 'wh': 2, 'reg': 2})
@@ -321,7 +315,7 @@ def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, nu
     command = [sys.executable, '-m', 'centernet', 'eval-pth', '--weights', str(weights), '--data', str(data), '--device', 'cpu',
                '--workers', workers, '--batch-size', '2', '--output', str(tmp_path / 'out')]
     run = subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                           preexec_fn=_new_group)
+                           start_new_session=True)
     try:
         deadline = time.time() + 120
         while not journal.exists() or len(journal.read_bytes().splitlines()) < 6:
