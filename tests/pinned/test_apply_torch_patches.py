@@ -123,6 +123,9 @@ def open_folder():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield folder
+        for path, folders, _ in os.walk(folder):  # in a container, root may be without the right to write everywhere
+            for name in folders:
+                os.chmod(os.path.join(path, name), 0o755)
 
 
 @needs_torch_100
