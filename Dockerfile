@@ -74,10 +74,10 @@ COPY --from=operator /installed /
 # torch has loaded, which has the same SONAME, so that there is only one in the process.
 RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
-    && mkdir -p /work/data /work/models /work/output
+    && mkdir -p /workspace/data /workspace/models /workspace/output
 COPY src/*.py /opt/centernet/
 COPY entrypoint.sh /usr/local/bin/entrypoint.sh
-WORKDIR /work
+WORKDIR /workspace
 ARG REVISION
 ENV CENTERNET_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="centernet-container" \

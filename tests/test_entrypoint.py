@@ -18,7 +18,7 @@ A100 = '1, NVIDIA A100-SXM4-40GB, 8.0'
 
 
 class Container:
-    """A folder that looks to the entry point like the image's /work."""
+    """A folder that looks to the entry point like the image's working directory."""
 
     def __init__(self, folder):
         self.folder = folder

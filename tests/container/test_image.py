@@ -85,7 +85,7 @@ def test_what_a_service_may_do(compose):
     os.chown(str(compose.output), 1234, 1234)
     script = r'''
         echo "uid $(id -u) groups $(id -G)"
-        touch /opt/venv/x /work/x 2>&1 | sed -n 's/.*: //p' | sort -u
+        touch /opt/venv/x /workspace/x 2>&1 | sed -n 's/.*: //p' | sort -u
         echo "network $(ls /sys/class/net | tr '\n' ' ')"
         grep -E '^(CapEff|CapPrm|NoNewPrivs)' /proc/self/status
         echo "shm $(df -k --output=size /dev/shm | tail -n 1)"

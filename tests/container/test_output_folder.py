@@ -49,7 +49,7 @@ def test_a_folder_without_write_permission(compose, uid):
 
 
 def test_a_read_only_mount(compose):
-    run = compose.docker('run', '--rm', '--network', 'none', '--read-only', '--volume', '{}:/work/output:ro'.format(compose.output),
+    run = compose.docker('run', '--rm', '--network', 'none', '--read-only', '--volume', '{}:/workspace/output:ro'.format(compose.output),
                          'centernet-container:cuda-none', 'eval-pth', check=False)
     assert run.returncode == 2
     assert 'cannot be written by uid 0: Read-only file system' in run.stderr
