@@ -174,7 +174,7 @@ class PlainSmall(Small):
 def eighty(tmp_path_factory):
     """A network of 80 classes, which the sample's annotations do not have, and its files."""
     folder = tmp_path_factory.mktemp('eighty')
-    loaded = load_model(save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}))
+    loaded = load_model(save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}, seed=1))
     export(loaded, str(folder), 'model', ('onnx',), 128, 128, None)
     export(loaded, str(folder), 'decoded', ('portable',), 128, 128, 2, 100)
     return loaded, str(folder / 'model_onnx.onnx'), str(folder / 'decoded_portable.onnx')
@@ -188,7 +188,7 @@ def test_classes_without_annotations_are_measured_against_the_networks_own_detec
     metrics = found.stage('metrics').comparison
     assert metrics.ground_truth == OWN_DETECTIONS
     figures = {figure.name: figure for figure in metrics.figures}
-    assert figures['AP'].reference > 0.95 and figures['AP'].model > 0.95
+    assert figures['AP'].reference > 0.99 and figures['AP'].model > 0.99
     assert "measured against the PyTorch model's own detections" in format_verification(found)
 
 
