@@ -282,6 +282,7 @@ def test_help_is_quick_and_whole(command):
     run = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE)
     assert run.returncode == 0
     assert run.stdout.startswith('usage: centernet {} '.format(command).encode())
+    assert (b'--output' in run.stdout) == (command != 'fetch')  # which has a folder for each kind of file
     assert b'show this help message' in run.stdout and b'(default: ' in run.stdout
 
 
