@@ -1,7 +1,7 @@
 """Everything about the package is in setup.cfg; here is only what needs code to say: the compiled operator.
 
-CENTERNET_DCN=reference installs without it. CENTERNET_DCN=compiled stops where it cannot be built; otherwise the package is
-then installed without it, and says at its first use that it is slower.
+CENTERNET_DCN=reference installs without it. CENTERNET_DCN=compiled stops where it cannot be built; otherwise
+the package is then installed without it, and says at its first use that it is slower.
 """
 
 import os
@@ -20,7 +20,7 @@ if os.environ.get('CENTERNET_DCN') != 'reference':
         print(described)
     except CannotBuild as reason:
         if os.environ.get('CENTERNET_DCN') == 'compiled':
-            sys.exit('error: CENTERNET_DCN=compiled, and the compiled operator cannot be built: {}'.format(reason))
-        print('installing without the compiled operator: {}'.format(reason))
+            sys.exit(f'error: CENTERNET_DCN=compiled, and the compiled operator cannot be built: {reason}')
+        print(f'installing without the compiled operator: {reason}')
 
 setup(**options)

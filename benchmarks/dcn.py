@@ -2,10 +2,10 @@
 
     python benchmarks/dcn.py [--threads 2] [--network dla_34] [--json]
 
-In one run, with the same number of threads, layer by layer: the compiled operator, the pure-torch reference, plain convolutions of
-the same shapes, and torchvision's and onnxruntime's deformable convolutions where they are installed. Calls take turns, and the
-shortest of each counts, so that a busy machine disturbs all alike. Memory is what a call takes at its peak, in a process of its own,
-beyond its inputs and its output.
+In one run, with the same number of threads, layer by layer: the compiled operator, the pure-torch reference,
+plain convolutions of the same shapes, and torchvision's and onnxruntime's deformable convolutions where they
+are installed. Calls take turns, and the shortest of each counts, so that a busy machine disturbs all alike.
+Memory is what a call takes at its peak, in a process of its own, beyond its inputs and its output.
 """
 
 import argparse
@@ -18,38 +18,68 @@ import time
 from collections import OrderedDict
 
 # in channels, out channels, height and width, how many
-LAYERS = ((512, 256, 16, 1), (256, 256, 32, 1), (256, 128, 32, 2), (128, 128, 64, 2), (128, 64, 64, 3), (64, 64, 128, 7))
+LAYERS = (
+    (512, 256, 16, 1),
+    (256, 256, 32, 1),
+    (256, 128, 32, 2),
+    (128, 128, 64, 2),
+    (128, 64, 64, 3),
+    (64, 64, 128, 7),
+)
 MIB = 1 << 20
 
 
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--threads', type=int, default=1, help='of every implementation (default: 1)')
-    parser.add_argument('--repeats', type=int, default=15, help='calls of each, of which the shortest counts (default: 15)')
-    parser.add_argument('--spread', type=float, default=2., help="the offsets' standard deviation in pixels (default: 2)")
-    parser.add_argument('--network', help='an architecture, such as dla_34: its forward pass with the operator and with the reference')
-    parser.add_argument('--processor-time', action='store_true', help='count the time on the processor, of all threads '
-                        "together, instead of the clock's: for one thread on a machine that is busy")
+    parser.add_argument(
+        '--repeats', type=int, default=15, help='calls of each, of which the shortest counts (default: 15)'
+    )
+    parser.add_argument(
+        '--spread', type=float, default=2.0, help="the offsets' standard deviation in pixels (default: 2)"
+    )
+    parser.add_argument(
+        '--network',
+        help='an architecture, such as dla_34: its forward pass with the operator and with the reference',
+    )
+    parser.add_argument(
+        '--processor-time',
+        action='store_true',
+        help=(
+            'count the time on the processor, of all threads '
+            "together, instead of the clock's: for one thread on a machine that is busy"
+        ),
+    )
     parser.add_argument('--json', action='store_true', help='the figures for a machine')
-    parser.add_argument('--memory-of', help=argparse.SUPPRESS)  # the process that measures one implementation's memory
+    parser.add_argument(
+        '--memory-of', help=argparse.SUPPRESS
+    )  # the process that measures one implementation's memory
     return parser.parse_args(arguments)
 
 
 def make_tensors(layer, spread):
     """input, offset, mask, weight, bias of a layer."""
     import torch
+
     torch.manual_seed(0)
     channels, outputs, size, _ = layer
-    return [torch.randn(1, channels, size, size), torch.randn(1, 18, size, size) * spread, torch.rand(1, 9, size, size),
-            torch.randn(outputs, channels, 3, 3) / (3 * channels ** 0.5), torch.randn(outputs)]
+    return [
+        torch.randn(1, channels, size, size),
+        torch.randn(1, 18, size, size) * spread,
+        torch.rand(1, 9, size, size),
+        torch.randn(outputs, channels, 3, 3) / (3 * channels**0.5),
+        torch.randn(outputs),
+    ]
 
 
-# Every implementation: tensors, threads -> a function of no arguments. It raises ImportError where something is not installed.
+# Every implementation: tensors, threads -> a function of no arguments. It raises ImportError where something
+# is not installed.
 
 
 def ours(tensors, threads):
     from centernet.dcn import compiled
     from centernet.dcn.arguments import check_arguments
+
     if compiled.MISSING:
         raise ImportError(compiled.MISSING)
     shape = check_arguments(*tensors, 1, 1, 1, 1, 1)
@@ -59,18 +89,21 @@ def ours(tensors, threads):
 def reference(tensors, threads):
     from centernet.dcn.arguments import check_arguments
     from centernet.dcn.reference import deform_conv2d_reference
+
     shape = check_arguments(*tensors, 1, 1, 1, 1, 1)
     return lambda: deform_conv2d_reference(*tensors, shape)
 
 
 def plain(tensors, threads):
     import torch
+
     input, _, _, weight, bias = tensors
     return lambda: torch.nn.functional.conv2d(input, weight, bias, padding=1)
 
 
 def torchvision(tensors, threads):
     from torchvision.ops import deform_conv2d
+
     input, offset, mask, weight, bias = tensors
     return lambda: deform_conv2d(input, offset, weight, bias, padding=1, mask=mask)
 
@@ -79,37 +112,58 @@ def onnxruntime(tensors, threads):
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
+
     input, offset, mask, weight, bias = (tensor.numpy() for tensor in tensors)
     if tuple(map(int, onnxruntime.__version__.split('.')[:2])) < (1, 25):
-        raise ImportError('onnxruntime {} has no DeformConv; 1.25 is the first'.format(onnxruntime.__version__))
+        raise ImportError(f'onnxruntime {onnxruntime.__version__} has no DeformConv; 1.25 is the first')
     feeds = {'input': input, 'offset': offset, 'mask': mask}
-    node = helper.make_node('DeformConv', ['input', 'weight', 'offset', 'bias', 'mask'], ['output'], kernel_shape=[3, 3], pads=[1] * 4)
+    node = helper.make_node(
+        'DeformConv',
+        ['input', 'weight', 'offset', 'bias', 'mask'],
+        ['output'],
+        kernel_shape=[3, 3],
+        pads=[1] * 4,
+    )
     graph = helper.make_graph(
-        [node], 'deform_conv', [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in feeds.items()],
+        [node],
+        'deform_conv',
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape)
+            for name, value in feeds.items()
+        ],
         [helper.make_tensor_value_info('output', TensorProto.FLOAT, (1, len(bias), *input.shape[2:]))],
-        [numpy_helper.from_array(weight, 'weight'), numpy_helper.from_array(bias, 'bias')])
+        [numpy_helper.from_array(weight, 'weight'), numpy_helper.from_array(bias, 'bias')],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 19)], ir_version=9)
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_cpu_mem_arena = False
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=['CPUExecutionProvider']
+    )
     return lambda: session.run(None, feeds)
 
 
-IMPLEMENTATIONS = OrderedDict((function.__name__, function) for function in (ours, reference, plain, torchvision, onnxruntime))
+IMPLEMENTATIONS = OrderedDict(
+    (function.__name__, function) for function in (ours, reference, plain, torchvision, onnxruntime)
+)
 
 
 def measure_times(options):
     """Milliseconds: [{implementation: shortest call} per layer], and {implementation: why it is missing}."""
     import torch
+
     times, missing = [], {}
     for layer in LAYERS:
         calls = OrderedDict()
         for name, prepare in IMPLEMENTATIONS.items():
             try:
                 calls[name] = prepare(make_tensors(layer, options.spread), options.threads)
-            except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit this torch
+            except (
+                ImportError,
+                RuntimeError,
+            ) as error:  # RuntimeError: a torchvision that does not fit this torch
                 missing[name] = str(error)
         with torch.no_grad():
             shortest = take_turns(calls, options.repeats, clock_of(options))
@@ -135,8 +189,10 @@ def take_turns(calls, repeats, clock):
 
 
 def measure_memory(options):
-    """The peak of one call in MiB beyond inputs and output, per layer, of the implementation ``options.memory_of``."""
+    """The peak of one call in MiB beyond inputs and output, per layer, of the implementation
+    ``options.memory_of``."""
     import torch
+
     prepare = IMPLEMENTATIONS[options.memory_of]
     libc, peaks = ctypes.CDLL(None), []
     with torch.no_grad():
@@ -162,17 +218,27 @@ def resident(name):
 
 def ask_for_memory(options, name):
     """measure_memory in a process of its own; None where it cannot be measured."""
-    command = [sys.executable, os.path.abspath(__file__), '--memory-of', name, '--threads', str(options.threads),
-               '--spread', str(options.spread)]
+    command = [
+        sys.executable,
+        os.path.abspath(__file__),
+        '--memory-of',
+        name,
+        '--threads',
+        str(options.threads),
+        '--spread',
+        str(options.spread),
+    ]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
 
 
 def measure_network(options):
-    """Milliseconds of a whole network's forward pass at 512x512, with the compiled operator and with the reference."""
+    """Milliseconds of a whole network's forward pass at 512x512, with the compiled operator and with the
+    reference."""
     import torch
 
     from centernet.models import create_model
+
     model = create_model(options.network, {'hm': 80, 'wh': 2, 'reg': 2}).eval()
     image = torch.randn(1, 3, 512, 512)
 
@@ -180,11 +246,15 @@ def measure_network(options):
         def call():
             os.environ['CENTERNET_DCN'] = choice
             model(image)
+
         return call
 
     with torch.no_grad():
-        return take_turns(OrderedDict((choice, forward(choice)) for choice in ('compiled', 'reference')), max(3, options.repeats // 3),
-                          clock_of(options))
+        return take_turns(
+            OrderedDict((choice, forward(choice)) for choice in ('compiled', 'reference')),
+            max(3, options.repeats // 3),
+            clock_of(options),
+        )
 
 
 def total(times, name):
@@ -194,25 +264,45 @@ def total(times, name):
 def show(report):
     names = list(report['layers'][0]['ms'])
     print('torch {torch}, {threads} thread(s), compiled operator: {operator}\n'.format(**report))
-    heading = '{:>4} {:<18}'.format('', 'layer') + ''.join('{:>13}'.format(name) for name in names) + '{:>14}'.format('ours / plain')
+    heading = (
+        '{:>4} {:<18}'.format('', 'layer')
+        + ''.join(f'{name:>13}' for name in names)
+        + '{:>14}'.format('ours / plain')
+    )
     print('shortest call, ms ({} time)\n'.format(report['clock']) + heading)
-    rows = [(str(row['count']) + 'x', row['layer'], row['ms']) for row in report['layers']] + [('', 'all 16', report['total_ms'])]
+    rows = [(str(row['count']) + 'x', row['layer'], row['ms']) for row in report['layers']] + [
+        ('', 'all 16', report['total_ms'])
+    ]
     for count, layer, times in rows:
         ratio = '{:.2f}'.format(times['ours'] / times['plain']) if 'ours' in times else '-'
-        print('{:>4} {:<18}'.format(count, layer) + ''.join('{:>13.2f}'.format(times[name]) for name in names) + '{:>14}'.format(ratio))
+        print(f'{count:>4} {layer:<18}' + ''.join(f'{times[name]:>13.2f}' for name in names) + f'{ratio:>14}')
     if 'ours' in report['total_ms']:
-        print('{:>4} {:<18}'.format('', 'times ours') + ''.join(
-            '{:>13.2f}'.format(report['total_ms'][name] / report['total_ms']['ours']) for name in names))
+        print(
+            '{:>4} {:<18}'.format('', 'times ours')
+            + ''.join(
+                '{:>13.2f}'.format(report['total_ms'][name] / report['total_ms']['ours']) for name in names
+            )
+        )
     print('\npeak memory beyond inputs and output, MiB\n' + heading[:-14])
     for row in report['layers']:
-        print('{:>4} {:<18}'.format(str(row['count']) + 'x', row['layer']) + ''.join(
-            '{:>13}'.format('-' if row['mib'][name] is None else row['mib'][name]) for name in names))
+        print(
+            '{:>4} {:<18}'.format(str(row['count']) + 'x', row['layer'])
+            + ''.join(
+                '{:>13}'.format('-' if row['mib'][name] is None else row['mib'][name]) for name in names
+            )
+        )
     for name, reason in report['missing'].items():
-        print('{} is not here: {}'.format(name, reason))
+        print(f'{name} is not here: {reason}')
     if 'network' in report:
         found = report['network']
-        print('\n{} forward at 512x512: {:.0f} ms, with the reference {:.0f} ms, {:.2f} times as long'.format(
-            found['arch'], found['ms']['compiled'], found['ms']['reference'], found['ms']['reference'] / found['ms']['compiled']))
+        print(
+            '\n{} forward at 512x512: {:.0f} ms, with the reference {:.0f} ms, {:.2f} times as long'.format(
+                found['arch'],
+                found['ms']['compiled'],
+                found['ms']['reference'],
+                found['ms']['reference'] / found['ms']['compiled'],
+            )
+        )
 
 
 def main():
@@ -223,6 +313,7 @@ def main():
     import torch
 
     from centernet.dcn import compiled
+
     torch.set_num_threads(options.threads)
     if options.memory_of:
         print(json.dumps(measure_memory(options)))
@@ -230,11 +321,20 @@ def main():
     times, missing = measure_times(options)
     memory = {name: ask_for_memory(options, name) for name in times[0]}
     report = {
-        'torch': torch.__version__, 'threads': options.threads, 'clock': 'processor' if options.processor_time else 'wall',
-        'operator': compiled.description(), 'missing': missing,
-        'layers': [{'layer': '{}->{} at {}x{}'.format(layer[0], layer[1], layer[2], layer[2]), 'count': layer[3], 'ms': row,
-                    'mib': {name: found[index] if found else None for name, found in memory.items()}}
-                   for index, (layer, row) in enumerate(zip(LAYERS, times))],
+        'torch': torch.__version__,
+        'threads': options.threads,
+        'clock': 'processor' if options.processor_time else 'wall',
+        'operator': compiled.description(),
+        'missing': missing,
+        'layers': [
+            {
+                'layer': f'{layer[0]}->{layer[1]} at {layer[2]}x{layer[2]}',
+                'count': layer[3],
+                'ms': row,
+                'mib': {name: found[index] if found else None for name, found in memory.items()},
+            }
+            for index, (layer, row) in enumerate(zip(LAYERS, times))
+        ],
         'total_ms': {name: total(times, name) for name in times[0]},
     }
     if options.network:

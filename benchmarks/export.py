@@ -2,10 +2,10 @@
 
     python benchmarks/export.py [--size 512] [--runs 20] [--arch dla_34]
 
-1. The time and the peak memory of ``centernet export --raw`` and ``centernet modify``, each in a process of its own.
-2. The ``onnx`` target against the same network exported naively: torch.onnx.export as it comes, with a symbolic that says DeformConv and
-   CenterNet's own chunk and cat before it. Both run in turns, on one thread, on the same image; the figures are CPU time, so that other
-   processes disturb less.
+1. The time and the peak memory of ``centernet export --raw`` and ``centernet modify``, each in a process of
+its own. 2. The ``onnx`` target against the same network exported naively: torch.onnx.export as it comes, with
+   a symbolic that says DeformConv and CenterNet's own chunk and cat before it. Both run in turns, on one
+   thread, on the same image; the figures are CPU time, so that other processes disturb less.
 
 The network has random weights with offsets of about a pixel. Needs onnxruntime >= 1.26 for the second part.
 """
@@ -56,7 +56,9 @@ class NaiveDeformConv(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g, x, weight, offset, bias, mask):
-        node = g.op('naive::DeformConv', x, weight, offset, bias, mask, kernel_shape_i=[3, 3], pads_i=[1, 1, 1, 1])
+        node = g.op(
+            'naive::DeformConv', x, weight, offset, bias, mask, kernel_shape_i=[3, 3], pads_i=[1, 1, 1, 1]
+        )
         return compat.with_channels(node, offset, bias.type().sizes()[0])
 
     @staticmethod
@@ -66,7 +68,9 @@ class NaiveDeformConv(torch.autograd.Function):
 
 def naive_forward(self, x):
     first, second, mask = torch.chunk(self.conv_offset_mask(x), 3, dim=1)
-    return NaiveDeformConv.apply(x, self.weight, torch.cat((first, second), dim=1), self.bias, torch.sigmoid(mask))
+    return NaiveDeformConv.apply(
+        x, self.weight, torch.cat((first, second), dim=1), self.bias, torch.sigmoid(mask)
+    )
 
 
 class Tuple(torch.nn.Module):
@@ -86,8 +90,15 @@ def export_naively(model, size):
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        torch.onnx.export(Tuple(model).eval(), (torch.zeros(1, 3, size, size),), file, dynamo=False, opset_version=18,
-                          input_names=['image'], output_names=list(HEADS))
+        torch.onnx.export(
+            Tuple(model).eval(),
+            (torch.zeros(1, 3, size, size),),
+            file,
+            dynamo=False,
+            opset_version=18,
+            input_names=['image'],
+            output_names=list(HEADS),
+        )
     for module in modules:
         del module.forward
     found = graph.of_model(onnx.load_model_from_string(file.getvalue()))
@@ -101,17 +112,25 @@ def export_naively(model, size):
 def session_of(found):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(found.to_model().SerializeToString(), options, providers=['CPUExecutionProvider'])
+    return onnxruntime.InferenceSession(
+        found.to_model().SerializeToString(), options, providers=['CPUExecutionProvider']
+    )
 
 
 def compare(model, size, runs):
-    """CPU milliseconds of each run of the clean and of the naive graph, and the largest difference of their outputs."""
+    """CPU milliseconds of each run of the clean and of the naive graph, and the largest difference of their
+    outputs."""
     clean = trace.trace(model, list(HEADS), size, size)
     passes.clean(clean)
-    sessions = {'onnx target': session_of(targets.build(clean, targets.TARGETS['onnx'])), 'naive': session_of(export_naively(model, size))}
+    sessions = {
+        'onnx target': session_of(targets.build(clean, targets.TARGETS['onnx'])),
+        'naive': session_of(export_naively(model, size)),
+    }
     image = np.random.RandomState(0).standard_normal((1, 3, size, size)).astype(np.float32)
     results = {name: session.run(list(HEADS), {'image': image}) for name, session in sessions.items()}  # warm
-    difference = max(float(np.abs(one - other).max() / np.abs(other).max()) for one, other in zip(*results.values()))
+    difference = max(
+        float(np.abs(one - other).max() / np.abs(other).max()) for one, other in zip(*results.values())
+    )
     spent = {name: [] for name in sessions}
     for run in range(runs):
         for name, session in sorted(sessions.items(), reverse=bool(run % 2)):
@@ -124,9 +143,13 @@ def compare(model, size, runs):
 def timed(words):
     """Wall seconds and peak MiB of a command in its own process."""
     start = time.time()
-    code = ('import json, resource, sys; from centernet.cli import main; status = main(sys.argv[1:]); '
-            'print(json.dumps([status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))')
-    done = subprocess.run([sys.executable, '-c', code] + words, stdout=subprocess.PIPE, universal_newlines=True)
+    code = (
+        'import json, resource, sys; from centernet.cli import main; status = main(sys.argv[1:]); '
+        'print(json.dumps([status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code] + words, stdout=subprocess.PIPE, universal_newlines=True
+    )
     status, peak = json.loads(done.stdout.splitlines()[-1])
     if status:
         sys.exit(status)
@@ -144,20 +167,29 @@ def main():
         weights = os.path.join(folder, 'net.pth')
         torch.save({'arch': arguments.arch, 'state_dict': model.state_dict()}, weights)
         size = ['--input-height', str(arguments.size), '--input-width', str(arguments.size)]
-        for name, words in (('export --raw', ['export', '--weights', weights, '--raw'] + size),
-                            ('modify', ['modify', os.path.join(folder, 'net.onnx')]),
-                            ('export --target all', ['export', '--weights', weights, '--target', 'all', '--name', 'all'] + size)):
+        for name, words in (
+            ('export --raw', ['export', '--weights', weights, '--raw'] + size),
+            ('modify', ['modify', os.path.join(folder, 'net.onnx')]),
+            (
+                'export --target all',
+                ['export', '--weights', weights, '--target', 'all', '--name', 'all'] + size,
+            ),
+        ):
             seconds, peak = timed(words)
-            print('{:<20} {:6.1f} s   {:6.0f} MiB at most'.format(name, seconds, peak))
+            print(f'{name:<20} {seconds:6.1f} s   {peak:6.0f} MiB at most')
     if not HAS_DEFORM_CONV:
-        print('onnxruntime {} has no DeformConv: the comparison is left out'.format(onnxruntime.__version__))
+        print(f'onnxruntime {onnxruntime.__version__} has no DeformConv: the comparison is left out')
         return
     spent, difference = compare(model, arguments.size, arguments.runs)
     for name, times in spent.items():
-        print('{:<20} {:6.1f} ms (median of {}; {:.1f} to {:.1f})'.format(
-            name, statistics.median(times), len(times), min(times), max(times)))
+        print(
+            f'{name:<20} {statistics.median(times):6.1f} ms (median of {len(times)}; {min(times):.1f} to'
+            f' {max(times):.1f})'
+        )
     ratio = statistics.median(one / other for one, other in zip(spent['onnx target'], spent['naive']))
-    print('ratio {:.3f} (median over the pairs of runs), outputs equal to {:.1g} of the largest'.format(ratio, difference))
+    print(
+        f'ratio {ratio:.3f} (median over the pairs of runs), outputs equal to {difference:.1g} of the largest'
+    )
 
 
 if __name__ == '__main__':

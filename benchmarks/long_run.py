@@ -2,14 +2,16 @@
 
     python benchmarks/long_run.py [--images 5000] [--short 500] [--folder FOLDER] [eval-pth's flags]
 
-Draws as many pictures as val2017 has, in its sizes, with the built-in sample's code, and evaluates them with the sample's checkpoint
-(dla_tiny) by ``centernet eval-pth``, a process of its own, whose resident memory (its loader processes included, as proportional
-set size, so that pages that they share count once) is read every half second. Prints the peak, the slope over the run's second half,
-and the images per second, beside those of a short run over the first of the same pictures.
+Draws as many pictures as val2017 has, in its sizes, with the built-in sample's code, and evaluates them with
+the sample's checkpoint (dla_tiny) by ``centernet eval-pth``, a process of its own, whose resident memory (its
+loader processes included, as proportional set size, so that pages that they share count once) is read every
+half second. Prints the peak, the slope over the run's second half, and the images per second, beside those of
+a short run over the first of the same pictures.
 
-The sizes are an approximation: COCO's own files are out of reach where this was written. The common sizes of val2017 and about how
-common they are, the rest drawn up to 640 pixels; they keep to what is published of COCO's training set, that 90 % of the images have
-167,500 to 355,840 pixels and a height of 0.6 to 1.5 times their width.
+The sizes are an approximation: COCO's own files are out of reach where this was written. The common sizes of
+val2017 and about how common they are, the rest drawn up to 640 pixels; they keep to what is published of
+COCO's training set, that 90 % of the images have 167,500 to 355,840 pixels and a height of 0.6 to 1.5 times
+their width.
 """
 
 import argparse
@@ -26,25 +28,47 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, 'src'))
 
 #: (width, height) -> of a hundred images; the rest has other sizes up to 640
-SIZES = {(640, 480): 24, (640, 427): 17, (480, 640): 11, (640, 426): 7, (427, 640): 6, (500, 375): 5, (640, 428): 3, (640, 360): 3,
-         (375, 500): 3, (426, 640): 3, (612, 612): 2, (500, 333): 2, (640, 640): 1}
+SIZES = {
+    (640, 480): 24,
+    (640, 427): 17,
+    (480, 640): 11,
+    (640, 426): 7,
+    (427, 640): 6,
+    (500, 375): 5,
+    (640, 428): 3,
+    (640, 360): 3,
+    (375, 500): 3,
+    (426, 640): 3,
+    (612, 612): 2,
+    (500, 333): 2,
+    (640, 640): 1,
+}
 INTERVAL_S = 0.5
-#: images of a run whose slope says something: the first few hundred fetch the memory that the others use again
+#: images of a run whose slope says something: the first few hundred fetch the memory that the others use
+#: again
 LONG_ENOUGH = 2000
 MIB = 1 << 20
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Other flags are eval-pth's.")
-    parser.add_argument('--images', type=int, default=5000, metavar='N', help='of the long run (default: 5000)')
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="Other flags are eval-pth's."
+    )
+    parser.add_argument(
+        '--images', type=int, default=5000, metavar='N', help='of the long run (default: 5000)'
+    )
     parser.add_argument('--short', type=int, default=500, metavar='N', help='of the short run (default: 500)')
-    parser.add_argument('--folder', metavar='FOLDER', help='keeps the pictures for the next time (default: a temporary one)')
+    parser.add_argument(
+        '--folder', metavar='FOLDER', help='keeps the pictures for the next time (default: a temporary one)'
+    )
     parser.add_argument('--json', action='store_true', help='print what was measured as JSON')
     arguments, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         data = draw(arguments.folder or os.path.join(temporary, 'data'), arguments.images)
-        runs = [measure(data, images, os.path.join(temporary, 'out-{}'.format(images)), more)
-                for images in (arguments.short, arguments.images)]
+        runs = [
+            measure(data, images, os.path.join(temporary, f'out-{images}'), more)
+            for images in (arguments.short, arguments.images)
+        ]
     print(json.dumps(runs, indent=2) if arguments.json else table(runs))
 
 
@@ -57,60 +81,99 @@ def sizes(images):
         place = draw_size.randrange(100)
         longer, shorter = 640, draw_size.randrange(330, 560)
         turned = draw_size.random() < 0.3
-        found.append(common[place] if place < len(common) else (shorter, longer) if turned else (longer, shorter))
+        found.append(
+            common[place] if place < len(common) else (shorter, longer) if turned else (longer, shorter)
+        )
     return found
 
 
 def draw(folder, images):
     """Write the data set where the folder has none; returns the folder."""
     from centernet.sample.dataset import write_folder
+
     done = os.path.join(folder, 'drawn')
     if not os.path.exists(done) or int(open(done).read()) != images:
         start = time.time()
         write_folder(folder, images, sizes=sizes(images), suffix='.jpg')
         with open(done, 'w') as file:
             file.write(str(images))
-        print('drew {} pictures in {:.0f} s'.format(images, time.time() - start), file=sys.stderr)
+        print(f'drew {images} pictures in {time.time() - start:.0f} s', file=sys.stderr)
     return folder
 
 
 def measure(data, images, output, more):
     """One evaluation; what it took as a dict."""
-    command = [sys.executable, '-m', 'centernet', 'eval-pth', '--data', data, '--weights', weights(), '--limit', str(images),
-               '--output', output, '--no-progress', '--json'] + more
-    process = subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src')), stdout=subprocess.PIPE)
+    command = [
+        sys.executable,
+        '-m',
+        'centernet',
+        'eval-pth',
+        '--data',
+        data,
+        '--weights',
+        weights(),
+        '--limit',
+        str(images),
+        '--output',
+        output,
+        '--no-progress',
+        '--json',
+    ] + more
+    process = subprocess.Popen(
+        command, env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src')), stdout=subprocess.PIPE
+    )
     samples, journal = [], os.path.join(output, 'journal.jsonl')
     watch = threading.Thread(target=_watch, args=(process, journal, samples))
     watch.start()
     document = json.loads(process.communicate()[0].decode())
     watch.join()
     if process.returncode:
-        raise SystemExit('the evaluation ended with status {}'.format(process.returncode))
-    # Only while images are evaluated: reading the annotations before and COCO's figures after have peaks of their own.
+        raise SystemExit(f'the evaluation ended with status {process.returncode}')
+    # Only while images are evaluated: reading the annotations before and COCO's figures after have peaks of
+    # their own.
     running = [(finished, mib) for finished, mib in samples if 0 < finished < images]
     second_half = [sample for sample in running if sample[0] > images / 2]
-    return {'images': images, 'AP': document['metrics']['AP'], 'images_per_second': 1000 / document['timings']['mean_ms'],
-            'loop_s': document['timings']['total_ms'] / 1000, 'peak_mib': max(mib for _, mib in samples),
-            'peak_in_loop_mib': max(mib for _, mib in running),
-            'slope_mib_per_1000': 1000 * _slope(second_half) if images >= LONG_ENOUGH else None,
-            'batch_size': document['batch_size'], 'workers': document['workers'], 'samples': len(samples),
-            'torch': document['versions']['torch']}
+    return {
+        'images': images,
+        'AP': document['metrics']['AP'],
+        'images_per_second': 1000 / document['timings']['mean_ms'],
+        'loop_s': document['timings']['total_ms'] / 1000,
+        'peak_mib': max(mib for _, mib in samples),
+        'peak_in_loop_mib': max(mib for _, mib in running),
+        'slope_mib_per_1000': 1000 * _slope(second_half) if images >= LONG_ENOUGH else None,
+        'batch_size': document['batch_size'],
+        'workers': document['workers'],
+        'samples': len(samples),
+        'torch': document['versions']['torch'],
+    }
 
 
 def weights():
     from centernet.sample import SAMPLE_WEIGHTS
+
     return SAMPLE_WEIGHTS
 
 
 def table(runs):
     """The measurements as text."""
-    lines = ['{:>7} {:>9} {:>9} {:>11} {:>15} {:>20} {:>7}'.format(
-        'images', 'images/s', 'loop s', 'peak MiB', 'in the loop MiB', 'MiB per 1000 images', 'AP')]
+    lines = [
+        '{:>7} {:>9} {:>9} {:>11} {:>15} {:>20} {:>7}'.format(
+            'images', 'images/s', 'loop s', 'peak MiB', 'in the loop MiB', 'MiB per 1000 images', 'AP'
+        )
+    ]
     for run in runs:
-        lines.append('{images:>7} {images_per_second:>9.1f} {loop_s:>9.1f} {peak_mib:>11.0f} {peak_in_loop_mib:>15.0f} '
-                     '{slope:>20} {AP:>7.4f}'.format(
-                         slope='-' if run['slope_mib_per_1000'] is None else '{:.2f}'.format(run['slope_mib_per_1000']), **run))
-    return '\n'.join(lines + ['torch {torch}, batches of {batch_size}, {workers} loader processes'.format(**runs[0])])
+        lines.append(
+            '{images:>7} {images_per_second:>9.1f} {loop_s:>9.1f} {peak_mib:>11.0f} {peak_in_loop_mib:>15.0f}'
+            ' {slope:>20} {AP:>7.4f}'.format(
+                slope=(
+                    '-' if run['slope_mib_per_1000'] is None else '{:.2f}'.format(run['slope_mib_per_1000'])
+                ),
+                **run,
+            )
+        )
+    return '\n'.join(
+        lines + ['torch {torch}, batches of {batch_size}, {workers} loader processes'.format(**runs[0])]
+    )
 
 
 def _watch(process, journal, samples):
@@ -129,7 +192,7 @@ def _watch(process, journal, samples):
 
 def _children(pid):
     try:
-        with open('/proc/{0}/task/{0}/children'.format(pid)) as file:
+        with open(f'/proc/{pid}/task/{pid}/children') as file:
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
@@ -138,7 +201,7 @@ def _children(pid):
 def _memory(pid):
     """Proportional set size in bytes, 0 for a process that is gone."""
     try:
-        with open('/proc/{}/smaps_rollup'.format(pid)) as file:
+        with open(f'/proc/{pid}/smaps_rollup') as file:
             return next(int(line.split()[1]) << 10 for line in file if line.startswith('Pss:'))
     except (OSError, StopIteration):
         return 0

@@ -1,4 +1,5 @@
-"""Draws docs/sample.png, the README's picture: ``python scripts/sample_picture.py`` in an environment of this checkout."""
+"""Draws docs/sample.png, the README's picture: ``python scripts/sample_picture.py`` in an environment of this
+checkout."""
 
 import os
 import tempfile
@@ -32,11 +33,20 @@ def main():
             tensor, geometry = preprocess(image, spec)
             detections = merge(postprocess(decode(runner(tensor[None])), [geometry]), nms=False)
             panel = draw(image, detections, data.ground_truth(image_id), data.class_names)
-            drawn.append(cv2.resize(panel, (WIDTH, panel.shape[0] * WIDTH // panel.shape[1]), interpolation=cv2.INTER_AREA))
+            drawn.append(
+                cv2.resize(
+                    panel, (WIDTH, panel.shape[0] * WIDTH // panel.shape[1]), interpolation=cv2.INTER_AREA
+                )
+            )
     height = max(panel.shape[0] for panel in drawn)
-    cells = [cv2.copyMakeBorder(panel, 0, height - panel.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)) for panel in drawn]
-    save_png(TARGET, np.vstack([np.hstack(cells[i:i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]))
-    print('{}, {} KiB'.format(TARGET, os.path.getsize(TARGET) // 1024))
+    cells = [
+        cv2.copyMakeBorder(
+            panel, 0, height - panel.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+        )
+        for panel in drawn
+    ]
+    save_png(TARGET, np.vstack([np.hstack(cells[i : i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]))
+    print(f'{TARGET}, {os.path.getsize(TARGET) // 1024} KiB')
 
 
 if __name__ == '__main__':

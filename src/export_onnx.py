@@ -2,8 +2,9 @@
 
     python src/export_onnx.py
 
-Reads models/ctdet_coco_dla_2x.pth (dla_34) and writes models/ctdet_coco_dla_2x.onnx for an input ``image`` of 1 x 3 x 512 x 512. Takes
-every flag of ``centernet export``; ``--raw`` writes the file as the sample did, for modify_onnx.py to set right.
+Reads models/ctdet_coco_dla_2x.pth (dla_34) and writes models/ctdet_coco_dla_2x.onnx for an input ``image`` of
+1 x 3 x 512 x 512. Takes every flag of ``centernet export``; ``--raw`` writes the file as the sample did, for
+modify_onnx.py to set right.
 """
 
 import sys

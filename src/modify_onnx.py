@@ -1,9 +1,10 @@
-"""The original sample's command for setting the exported file right; the work is done by ``centernet modify``.
+"""The original sample's command for setting the exported file right; the work is done by ``centernet
+modify``.
 
     python src/modify_onnx.py
 
-Reads models/ctdet_coco_dla_2x.onnx and writes models/ctdet_coco_dla_2x_modify.onnx, and beside it the command line of ATC as a script.
-Takes another file, and every flag of ``centernet modify``.
+Reads models/ctdet_coco_dla_2x.onnx and writes models/ctdet_coco_dla_2x_modify.onnx, and beside it the command
+line of ATC as a script. Takes another file, and every flag of ``centernet modify``.
 """
 
 import sys

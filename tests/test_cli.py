@@ -21,7 +21,12 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has 
 def save_weights(path, classes=2, **meta):
     torch.manual_seed(3)
     model = create_model('dla_tiny', {'hm': classes, 'wh': 2, 'reg': 2})
-    torch.save(dict({'epoch': 7, 'arch': 'dla_tiny', 'input_size': [64, 64], 'state_dict': model.state_dict()}, **meta), str(path))
+    torch.save(
+        dict(
+            {'epoch': 7, 'arch': 'dla_tiny', 'input_size': [64, 64], 'state_dict': model.state_dict()}, **meta
+        ),
+        str(path),
+    )
     return path
 
 
@@ -37,10 +42,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def eval_pth(weights, folder, tmp_path, capsys):
-    """Run ``centernet eval-pth`` with these flags more or instead; None leaves a flag away. Returns (status, stdout, stderr)."""
+    """Run ``centernet eval-pth`` with these flags more or instead; None leaves a flag away. Returns (status,
+    stdout, stderr)."""
 
     def run(*words, **flags):
-        given = {'weights': weights, 'data': folder, 'output': tmp_path / 'out', 'device': 'cpu', 'threads': 1}
+        given = {
+            'weights': weights,
+            'data': folder,
+            'output': tmp_path / 'out',
+            'device': 'cpu',
+            'threads': 1,
+        }
         given.update(flags)
         argv = ['eval-pth', '--no-progress']
         for name, value in given.items():
@@ -63,7 +75,7 @@ def refused(eval_pth):
         assert 'Traceback' not in err
         assert err.splitlines()[-1] == errors[0]
         assert errors[0].startswith('centernet: error: ')
-        return errors[0][len('centernet: error: '):]
+        return errors[0][len('centernet: error: ') :]
 
     return run
 
@@ -72,7 +84,9 @@ def test_figures_and_timings_are_printed_and_written(eval_pth, tmp_path, weights
     status, out, err = eval_pth('--save-images', '1')
     assert status == 0
     # a warning that the compiled operator is missing is all that may be there
-    assert [line for line in err.splitlines() if not line.startswith('centernet: warning: deformable convolution')] == []
+    assert [
+        line for line in err.splitlines() if not line.startswith('centernet: warning: deformable convolution')
+    ] == []
     assert out.count('@[ IoU=') == 12
     assert 'images per second' in out
     assert str(weights) in out
@@ -138,6 +152,7 @@ def test_with_nothing_given_the_sample_is_detected_well(eval_pth):
 
 # What can be wrong with the checkpoint
 
+
 def test_no_such_weights(refused, tmp_path):
     assert 'nowhere.pth' in refused(weights=tmp_path / 'nowhere.pth')
 
@@ -145,7 +160,7 @@ def test_no_such_weights(refused, tmp_path):
 @pytest.mark.parametrize('part', [0.0, 0.02, 0.5, 0.999])
 def test_truncated_weights(refused, tmp_path, weights, part):
     data = weights.read_bytes()
-    (tmp_path / 'cut.pth').write_bytes(data[:int(len(data) * part)])
+    (tmp_path / 'cut.pth').write_bytes(data[: int(len(data) * part)])
     assert 'cut.pth' in refused(weights=tmp_path / 'cut.pth')
 
 
@@ -160,9 +175,10 @@ class Bomb:
 def test_a_pickle_bomb_does_not_run(refused, tmp_path):
     # It goes off where it is read without care, so it is a bomb indeed.
     save_weights(tmp_path / 'bomb.pth', more=Bomb(str(tmp_path / 'went-off')))
-    code = 'import inspect, sys, torch\n' \
-           'more = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}\n' \
-           'torch.load(sys.argv[1], **more)'
+    code = (
+        'import inspect, sys, torch\nmore = {"weights_only": False} if "weights_only" in'
+        ' inspect.signature(torch.load).parameters else {}\ntorch.load(sys.argv[1], **more)'
+    )
     subprocess.check_call([sys.executable, '-c', code, str(tmp_path / 'bomb.pth')])
     assert (tmp_path / 'went-off').exists()
     (tmp_path / 'went-off').unlink()
@@ -199,6 +215,7 @@ def test_other_classes_than_the_data(refused, tmp_path):
 
 # What can be wrong with the data
 
+
 def test_no_data_folder(refused, tmp_path):
     assert 'nowhere' in refused(data=tmp_path / 'nowhere')
 
@@ -227,6 +244,7 @@ def test_ids_that_are_not_there(refused):
 
 
 # What can be wrong with the rest
+
 
 def test_output_folder_that_cannot_be_written(refused, tmp_path):
     (tmp_path / 'file').write_text('in the way')
@@ -257,18 +275,37 @@ def test_weights_or_data_alone(refused, weights, folder):
     assert '--images without' in refused(data=None, images=folder / 'val2017')
 
 
-@pytest.mark.parametrize('words, message', [
-    (['--input-height', '100'], 'multiple of 32'), (['--input-width', '0'], 'multiple of 32'),
-    (['--keep-res', '--input-height', '64'], 'leave --input-height'), (['--batch-size', '0'], '--batch-size must be at least 1'),
-    (['--workers', '-1'], '--workers must be at least 0'), (['--limit', '0'], '--limit must be at least 1'),
-    (['--test-scales', '0,1'], 'not a positive number'), (['--threads', '0'], '--threads must be at least 1')])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--input-height', '100'], 'multiple of 32'),
+        (['--input-width', '0'], 'multiple of 32'),
+        (['--keep-res', '--input-height', '64'], 'leave --input-height'),
+        (['--batch-size', '0'], '--batch-size must be at least 1'),
+        (['--workers', '-1'], '--workers must be at least 0'),
+        (['--limit', '0'], '--limit must be at least 1'),
+        (['--test-scales', '0,1'], 'not a positive number'),
+        (['--threads', '0'], '--threads must be at least 1'),
+    ],
+)
 def test_numbers_that_mean_nothing(refused, words, message):
     assert message in refused(*words)
 
 
-@pytest.mark.parametrize('words', [[], ['nonsense'], ['eval-pth', '--no-such-flag'], ['eval-pth', '--ids', 'one,two'],
-                                   ['eval-pth', '--ids', '@/nowhere/ids'], ['eval-pth', '--ids', ','],
-                                   ['eval-pth', '--test-scales', 'big'], ['eval-pth', '--on-bad-image', 'ignore']], ids=str)
+@pytest.mark.parametrize(
+    'words',
+    [
+        [],
+        ['nonsense'],
+        ['eval-pth', '--no-such-flag'],
+        ['eval-pth', '--ids', 'one,two'],
+        ['eval-pth', '--ids', '@/nowhere/ids'],
+        ['eval-pth', '--ids', ','],
+        ['eval-pth', '--test-scales', 'big'],
+        ['eval-pth', '--on-bad-image', 'ignore'],
+    ],
+    ids=str,
+)
 def test_words_that_are_no_command(capsys, words):
     assert cli.main(words) == 2
     assert 'error: ' in capsys.readouterr()[1]
@@ -277,11 +314,15 @@ def test_words_that_are_no_command(capsys, words):
 @pytest.mark.parametrize('command', [command.NAME for command in cli.COMMANDS])
 def test_help_is_quick_and_whole(command):
     # torch takes seconds to import; help must not wait for it
-    code = 'import sys; from centernet import cli; status = cli.main([{!r}, "--help"]); ' \
-           'sys.exit(status or "torch" in sys.modules or "cv2" in sys.modules)'.format(command)
-    run = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE)
+    code = (
+        f'import sys; from centernet import cli; status = cli.main([{command!r}, "--help"]); '
+        'sys.exit(status or "torch" in sys.modules or "cv2" in sys.modules)'
+    )
+    run = subprocess.run(
+        [sys.executable, '-c', code], env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE
+    )
     assert run.returncode == 0
-    assert run.stdout.startswith('usage: centernet {} '.format(command).encode())
+    assert run.stdout.startswith(f'usage: centernet {command} '.encode())
     assert (b'--output' in run.stdout) == (command != 'fetch')  # which has a folder for each kind of file
     assert b'show this help message' in run.stdout and b'(default: ' in run.stdout
 
@@ -294,13 +335,39 @@ def test_flags_have_one_meaning_in_every_command():
                 meanings.setdefault(flag, set()).add((action.dest, action.type, action.nargs))
     # export writes several targets at once; modify and verify are about one file
     assert {flag for flag, found in meanings.items() if len(found) > 1} <= {'--target'}
-    assert {'--arch', '--weights', '--data', '--device', '--batch-size', '--workers', '--limit', '--output'} <= set(meanings)
+    assert {
+        '--arch',
+        '--weights',
+        '--data',
+        '--device',
+        '--batch-size',
+        '--workers',
+        '--limit',
+        '--output',
+    } <= set(meanings)
 
 
 def test_a_reader_that_goes_away_is_no_traceback(folder, weights, tmp_path):
-    command = [sys.executable, '-m', 'centernet', 'eval-pth', '--weights', str(weights), '--data', str(folder), '--device', 'cpu',
-               '--limit', '1', '--no-progress', '--output', str(tmp_path / 'out')]
-    run = subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [
+        sys.executable,
+        '-m',
+        'centernet',
+        'eval-pth',
+        '--weights',
+        str(weights),
+        '--data',
+        str(folder),
+        '--device',
+        'cpu',
+        '--limit',
+        '1',
+        '--no-progress',
+        '--output',
+        str(tmp_path / 'out'),
+    ]
+    run = subprocess.Popen(
+        command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     run.stdout.close()
     err = run.stderr.read()
     run.stderr.close()
@@ -313,10 +380,31 @@ def test_a_reader_that_goes_away_is_no_traceback(folder, weights, tmp_path):
 def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, number, status, workers):
     data = write_data(tmp_path / 'many', count=5000, files=5)
     journal = tmp_path / 'out' / 'journal.jsonl'
-    command = [sys.executable, '-m', 'centernet', 'eval-pth', '--weights', str(weights), '--data', str(data), '--device', 'cpu',
-               '--workers', workers, '--batch-size', '2', '--output', str(tmp_path / 'out')]
-    run = subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                           start_new_session=True)
+    command = [
+        sys.executable,
+        '-m',
+        'centernet',
+        'eval-pth',
+        '--weights',
+        str(weights),
+        '--data',
+        str(data),
+        '--device',
+        'cpu',
+        '--workers',
+        workers,
+        '--batch-size',
+        '2',
+        '--output',
+        str(tmp_path / 'out'),
+    ]
+    run = subprocess.Popen(
+        command,
+        env=dict(os.environ, PYTHONPATH=SOURCE),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         deadline = time.time() + 120
         while not journal.exists() or len(journal.read_bytes().splitlines()) < 6:

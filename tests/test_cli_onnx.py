@@ -34,12 +34,27 @@ def files(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, capsys):
     """A function: command and flags -> (status, stdout, stderr)."""
+
     def call(command, *words):
-        status = main([command, '--output', str(tmp_path / 'out'), '--no-progress', '--device', 'cpu', '--workers', '0', '--threads', '1']
-                      + list(words))
+        status = main(
+            [
+                command,
+                '--output',
+                str(tmp_path / 'out'),
+                '--no-progress',
+                '--device',
+                'cpu',
+                '--workers',
+                '0',
+                '--threads',
+                '1',
+            ]
+            + list(words)
+        )
         found = capsys.readouterr()
         assert 'Traceback' not in found.err
         return (status,) + tuple(found)
+
     return call
 
 
@@ -61,7 +76,16 @@ def test_verify_says_that_it_is_not_the_same_model(run, files):
 
 
 def test_verify_prints_json_alone(run, files):
-    status, out, err = run('verify', files['broken'], '--weights', files['weights'], '--no-metrics', '--compare-images', '2', '--json')
+    status, out, err = run(
+        'verify',
+        files['broken'],
+        '--weights',
+        files['weights'],
+        '--no-metrics',
+        '--compare-images',
+        '2',
+        '--json',
+    )
     assert status == 1
     report = json.loads(out)
     assert report['same'] is False
@@ -70,16 +94,25 @@ def test_verify_prints_json_alone(run, files):
     assert 'dla_tiny' in err
 
 
-@pytest.mark.parametrize('words, said', [
-    (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
-    (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
-    (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
-    (['{ascend}', '--data', 'data'], 'no --weights: give the checkpoint that'),
-    (['{ascend}', '--weights', '{weights}', '--input-height', '96'], '--input-height 96: .* is fixed to 64'),
-    (['{ascend}', '--weights', '{weights}', '--compare-images', '0'], '--compare-images must be at least 1'),
-    (['{ascend}', '--weights', '{weights}', '--images', 'x'], '--images without --data'),
-    (['{ascend}', '--weights', '{weights}', '--limit', '0'], '--limit must be at least 1'),
-])
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
+        (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
+        (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
+        (['{ascend}', '--data', 'data'], 'no --weights: give the checkpoint that'),
+        (
+            ['{ascend}', '--weights', '{weights}', '--input-height', '96'],
+            '--input-height 96: .* is fixed to 64',
+        ),
+        (
+            ['{ascend}', '--weights', '{weights}', '--compare-images', '0'],
+            '--compare-images must be at least 1',
+        ),
+        (['{ascend}', '--weights', '{weights}', '--images', 'x'], '--images without --data'),
+        (['{ascend}', '--weights', '{weights}', '--limit', '0'], '--limit must be at least 1'),
+    ],
+)
 def test_mistakes_in_verify_are_one_line(run, files, words, said):
     status, _, err = run('verify', *[word.format(**files) for word in words])
     assert status == 2
@@ -107,7 +140,10 @@ def test_eval_onnx_says_what_it_runs(run, files):
     assert status == 0
     assert 'network: {} (dla_tiny)'.format(files['ascend']) in out
     assert 'DeformableConv2D runs through its translation to ' in out
-    assert 'input: 64 x 64, flip test\non cpu (onnxruntime ' in out and ', 1 thread, batches of 1, no loader processes' in out
+    assert (
+        'input: 64 x 64, flip test\non cpu (onnxruntime ' in out
+        and ', 1 thread, batches of 1, no loader processes' in out
+    )
     assert 'Average Precision' in out
 
 
@@ -119,13 +155,16 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
     assert json.loads(out)['protocol']['keep_res'] is True
 
 
-@pytest.mark.parametrize('words, said', [
-    (['{ascend}', '--keep-res'], "--keep-res keeps each image's own size, but .* takes 64 x 64 only"),
-    (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
-    (['{weights}'], 'is not an ONNX model'),
-    (['{ascend}', '--data', 'none'], 'no such data folder: none'),
-    (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
-])
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['{ascend}', '--keep-res'], "--keep-res keeps each image's own size, but .* takes 64 x 64 only"),
+        (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
+        (['{weights}'], 'is not an ONNX model'),
+        (['{ascend}', '--data', 'none'], 'no such data folder: none'),
+        (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
+    ],
+)
 def test_mistakes_in_eval_onnx_are_one_line(run, files, words, said):
     status, _, err = run('eval-onnx', *[word.format(**files) for word in words])
     assert status == 2

@@ -20,7 +20,9 @@ def machine(monkeypatch):
         files = {path.replace('__', '/'): text for path, text in files.items()}
         for pair in siblings:
             for cpu in pair:
-                files['sys/devices/system/cpu/cpu{}/topology/thread_siblings_list'.format(cpu)] = ','.join(map(str, pair))
+                files[f'sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list'] = ','.join(
+                    map(str, pair)
+                )
         monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(cpus), raising=False)
         monkeypatch.setattr(device, '_read', lambda path: files.get(path.lstrip('/'), ''))
 
@@ -30,17 +32,22 @@ def machine(monkeypatch):
 V2, V1 = 'sys/fs/cgroup/cpu.max', 'sys/fs/cgroup/cpu/cpu.cfs_{}_us'
 
 
-@pytest.mark.parametrize('cpus, siblings, files, count', [
-    (range(8), [], {}, 8),
-    (range(8), [(0, 4), (1, 5), (2, 6), (3, 7)], {}, 4),  # two hardware threads per core
-    ([2], [], {}, 1),
-    ([0, 4], [(0, 4), (1, 5)], {}, 1),  # both hardware threads of one core
-    (range(8), [], {V2: '250000 100000'}, 2),
-    (range(8), [], {V2: 'max 100000'}, 8),
-    (range(8), [], {V2: '50000 100000'}, 1),
-    (range(8), [], {V1.format('quota'): '300000', V1.format('period'): '100000'}, 3),
-    (range(8), [], {V1.format('quota'): '-1', V1.format('period'): '100000'}, 8),
-    (range(2), [], {V2: '800000 100000'}, 2)], ids=str)
+@pytest.mark.parametrize(
+    'cpus, siblings, files, count',
+    [
+        (range(8), [], {}, 8),
+        (range(8), [(0, 4), (1, 5), (2, 6), (3, 7)], {}, 4),  # two hardware threads per core
+        ([2], [], {}, 1),
+        ([0, 4], [(0, 4), (1, 5)], {}, 1),  # both hardware threads of one core
+        (range(8), [], {V2: '250000 100000'}, 2),
+        (range(8), [], {V2: 'max 100000'}, 8),
+        (range(8), [], {V2: '50000 100000'}, 1),
+        (range(8), [], {V1.format('quota'): '300000', V1.format('period'): '100000'}, 3),
+        (range(8), [], {V1.format('quota'): '-1', V1.format('period'): '100000'}, 8),
+        (range(2), [], {V2: '800000 100000'}, 2),
+    ],
+    ids=str,
+)
 def test_cores_that_may_be_kept_busy(machine, cpus, siblings, files, count):
     machine(cpus, siblings, **files)
     assert device.available_cpus() == count
@@ -52,23 +59,40 @@ def test_this_machine_has_cores():
 
 def environment_after(code, **variables):
     """Run code in a fresh interpreter that has not imported torch; returns what it prints."""
-    given = {key: value for key, value in os.environ.items() if not key.startswith(('OMP_', 'MKL_', 'GOMP_', 'KMP_'))}
+    given = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(('OMP_', 'MKL_', 'GOMP_', 'KMP_'))
+    }
     given.update(variables, PYTHONPATH=SOURCE)
-    run = subprocess.run([sys.executable, '-c', 'import os, sys\nfrom centernet.device import *\n' + code], env=given,
-                         stdout=subprocess.PIPE, check=True)
+    run = subprocess.run(
+        [sys.executable, '-c', 'import os, sys\nfrom centernet.device import *\n' + code],
+        env=given,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return run.stdout.decode().split()
 
 
 def test_threads_are_set_before_torch_is_imported():
-    code = 'n = prepare_threads({})\nprint(n, os.environ["OMP_NUM_THREADS"], os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)'
+    code = (
+        'n = prepare_threads({})\nprint(n, os.environ["OMP_NUM_THREADS"], os.environ.get("GOMP_SPINCOUNT"),'
+        ' "torch" in sys.modules)'
+    )
     assert environment_after(code.format(3)) == ['3', '3', '5000', 'False']
-    assert environment_after(code.format(''), OMP_NUM_THREADS='5', OMP_WAIT_POLICY='ACTIVE') == ['5', '5', 'None', 'False']
+    assert environment_after(code.format(''), OMP_NUM_THREADS='5', OMP_WAIT_POLICY='ACTIVE') == [
+        '5',
+        '5',
+        'None',
+        'False',
+    ]
     assert environment_after(code.format(2), OMP_NUM_THREADS='5')[:2] == ['2', '2']
     assert environment_after(code.format(''), OMP_NUM_THREADS='rubbish')[0] == str(device.available_cpus())
 
 
 def test_memory_that_was_freed_stays():
-    # Where blocks are returned to the system, each new one is fetched page by page: 16 MB are 4096 pages of 4 KB.
+    # Where blocks are returned to the system, each new one is fetched page by page: 16 MB are 4096 pages of 4
+    # KB.
     code = """import numpy as np, resource
 def faults(fresh=lambda: np.ones(1 << 21)):
     fresh()
@@ -116,7 +140,9 @@ def test_a_gpu_that_torch_has_no_code_for(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'A100')
     monkeypatch.setattr(torch, 'ones', fail)
-    with pytest.raises(DeviceError, match=r'cuda:0 \(A100\) cannot be used by torch .*: CUDA error: no kernel image'):
+    with pytest.raises(
+        DeviceError, match=r'cuda:0 \(A100\) cannot be used by torch .*: CUDA error: no kernel image'
+    ):
         device.resolve_device('cuda')
     assert device.resolve_device('auto') == torch.device('cpu')
     assert 'using the CPU' in caplog.text

@@ -1,4 +1,5 @@
-"""entrypoint.sh as the image runs it, with programs in place of centernet, nvidia-smi and df that say what they were asked."""
+"""entrypoint.sh as the image runs it, with programs in place of centernet, nvidia-smi and df that say what
+they were asked."""
 
 import os
 import shutil
@@ -10,8 +11,10 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-pytestmark = pytest.mark.skipif(shutil.which('bash') is None or not sys.platform.startswith('linux'),
-                                reason='entrypoint.sh is for bash on Linux')
+pytestmark = pytest.mark.skipif(
+    shutil.which('bash') is None or not sys.platform.startswith('linux'),
+    reason='entrypoint.sh is for bash on Linux',
+)
 
 T4 = '0, Tesla T4, 7.5'
 A100 = '1, NVIDIA A100-SXM4-40GB, 8.0'
@@ -29,8 +32,12 @@ class Container:
         with open(os.path.join(ROOT, 'entrypoint.sh'), encoding='utf-8') as file:
             script = file.read()
         assert 'DRIVER=/proc/driver/nvidia/version\n' in script
-        (folder / 'entrypoint.sh').write_text(script.replace('DRIVER=/proc/driver/nvidia/version', 'DRIVER={}'.format(self.driver)))
-        self.program('centernet', 'echo "centernet $*"\necho "CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-unset}"')
+        (folder / 'entrypoint.sh').write_text(
+            script.replace('DRIVER=/proc/driver/nvidia/version', f'DRIVER={self.driver}')
+        )
+        self.program(
+            'centernet', 'echo "centernet $*"\necho "CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-unset}"'
+        )
         self.program('df', 'printf "Avail\\n1048576\\n"')
 
     def program(self, name, script):
@@ -42,10 +49,17 @@ class Container:
         self.program('nvidia-smi', 'cat <<END\n{}\nEND'.format('\n'.join(lines)))
 
     def run(self, *arguments, **variables):
-        environment = {'PATH': '{}:/usr/bin:/bin'.format(self.programs), 'CENTERNET_CUDA': '10.0'}
+        environment = {'PATH': f'{self.programs}:/usr/bin:/bin', 'CENTERNET_CUDA': '10.0'}
         environment.update(variables)
-        return subprocess.run(['bash', str(self.folder / 'entrypoint.sh')] + list(arguments), cwd=str(self.folder), env=environment,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=60)
+        return subprocess.run(
+            ['bash', str(self.folder / 'entrypoint.sh')] + list(arguments),
+            cwd=str(self.folder),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+            timeout=60,
+        )
 
 
 @pytest.fixture
@@ -65,13 +79,21 @@ def test_variables_stand_for_flags_and_flags_win(container):
     (container.folder / 'models' / 'a.pth').touch()
     (container.folder / 'models' / 'b.pth').touch()
     variables = {'WEIGHTS': 'models/a.pth', 'DATA': 'data'}
-    run = container.run('eval-pth', '--weights=models/b.pth', '--output', 'output/mine', '--device', 'cpu', **variables)
-    assert run.stdout.splitlines()[0] == ('centernet eval-pth --weights models/a.pth --data data --output output/mine '
-                                          '--weights=models/b.pth --output output/mine --device cpu')
+    run = container.run(
+        'eval-pth', '--weights=models/b.pth', '--output', 'output/mine', '--device', 'cpu', **variables
+    )
+    assert (
+        run.stdout.splitlines()[0]
+        == 'centernet eval-pth --weights models/a.pth --data data --output output/mine '
+        '--weights=models/b.pth --output output/mine --device cpu'
+    )
     assert 'weights: models/b.pth; data: data\n' in run.stderr
     assert 'into output/mine\n' in run.stderr
     run = container.run('export', **variables)
-    assert run.stdout.splitlines()[0] == 'centernet export --weights models/a.pth --target all --output output/export'
+    assert (
+        run.stdout.splitlines()[0]
+        == 'centernet export --weights models/a.pth --target all --output output/export'
+    )
 
 
 def test_fetch_and_reproduce_put_things_where_the_other_services_look(container):
@@ -108,8 +130,11 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(container):
     (container.folder / 'output' / 'taken').touch()
     run = container.run('eval-pth', '--output', 'output/taken')
     assert run.returncode == 2
-    assert run.stderr == ('eval-pth: error: the output folder output/taken cannot be written by uid {}: File exists. On the host, change '
-                          'its owner or mode, or name another folder with OUTPUT_DIR\n'.format(os.getuid()))
+    assert (
+        run.stderr
+        == f'eval-pth: error: the output folder output/taken cannot be written by uid {os.getuid()}: File'
+        ' exists. On the host, change its owner or mode, or name another folder with OUTPUT_DIR\n'
+    )
     assert list((container.folder / 'output').glob('**/.probe*')) == []
 
 
@@ -120,13 +145,17 @@ def test_without_a_file_the_export_is_taken(container):
     exported = container.folder / 'output' / 'export'
     exported.mkdir()
     for end in ('', '_tensorrt', '_onnx', '_portable'):
-        (exported / 'dla_tiny{}.onnx'.format(end)).touch()
+        (exported / f'dla_tiny{end}.onnx').touch()
     run = container.run('eval-onnx', '--limit', '5')
-    assert run.stdout.splitlines()[0] == 'centernet eval-onnx --output output/eval-onnx output/export/dla_tiny_portable.onnx --limit 5'
+    assert (
+        run.stdout.splitlines()[0]
+        == 'centernet eval-onnx --output output/eval-onnx output/export/dla_tiny_portable.onnx --limit 5'
+    )
     run = container.run('verify', '--limit', '5')
     assert [line for line in run.stdout.splitlines() if line.startswith('centernet')] == [
-        'centernet verify output/export/dla_tiny{0}.onnx --limit 5 --output output/verify/dla_tiny{0}'.format(end)
-        for end in ('', '_tensorrt', '_onnx', '_portable')]
+        f'centernet verify output/export/dla_tiny{end}.onnx --limit 5 --output output/verify/dla_tiny{end}'
+        for end in ('', '_tensorrt', '_onnx', '_portable')
+    ]
 
 
 def test_without_a_file_and_an_export_it_is_made_first(container):
@@ -134,7 +163,8 @@ def test_without_a_file_and_an_export_it_is_made_first(container):
     run = container.run('eval-onnx', WEIGHTS='models/mine.pth')
     assert [line for line in run.stdout.splitlines() if line.startswith('centernet')] == [
         'centernet export --target all --output output/export --weights models/mine.pth',
-        'centernet eval-onnx --output output/eval-onnx output/export/mine_portable.onnx']
+        'centernet eval-onnx --output output/eval-onnx output/export/mine_portable.onnx',
+    ]
     assert 'exporting it first' in run.stderr
 
 
@@ -147,7 +177,7 @@ def test_verify_fails_when_one_file_does(container):
     exported = container.folder / 'output' / 'export'
     exported.mkdir()
     for end in ('', '_onnx', '_portable'):
-        (exported / 'dla_tiny{}.onnx'.format(end)).touch()
+        (exported / f'dla_tiny{end}.onnx').touch()
     container.program('centernet', 'echo "centernet $*"\n[[ $2 != *_onnx.onnx ]]')
     run = container.run('verify')
     assert run.returncode == 1
@@ -158,10 +188,17 @@ def test_a_signal_ends_a_step_and_the_script(container):
     exported = container.folder / 'output' / 'export'
     exported.mkdir()
     (exported / 'dla_tiny.onnx').touch()
-    container.program('centernet', 'trap "echo ended; exit 143" TERM\necho ready\nfor _ in {1..200}; do sleep 0.05; done')
-    process = subprocess.Popen(['bash', str(container.folder / 'entrypoint.sh'), 'verify'], cwd=str(container.folder),
-                               env={'PATH': '{}:/usr/bin:/bin'.format(container.programs), 'CENTERNET_CUDA': 'none'},
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    container.program(
+        'centernet', 'trap "echo ended; exit 143" TERM\necho ready\nfor _ in {1..200}; do sleep 0.05; done'
+    )
+    process = subprocess.Popen(
+        ['bash', str(container.folder / 'entrypoint.sh'), 'verify'],
+        cwd=str(container.folder),
+        env={'PATH': f'{container.programs}:/usr/bin:/bin', 'CENTERNET_CUDA': 'none'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        universal_newlines=True,
+    )
     for line in iter(process.stdout.readline, 'ready\n'):
         assert line, 'it ended too early'
     process.terminate()
@@ -182,7 +219,11 @@ def test_a_gpu_that_is_served_is_named(container):
 
 def test_a_gpu_that_is_too_new_is_refused_by_name(container):
     container.gpus(A100)
-    for arguments, variables in ((['--device', 'cuda'], {}), (['--device=cuda:0'], {}), ([], {'DEVICE': 'cuda'})):
+    for arguments, variables in (
+        (['--device', 'cuda'], {}),
+        (['--device=cuda:0'], {}),
+        ([], {'DEVICE': 'cuda'}),
+    ):
         run = container.run('eval-pth', *arguments, **variables)
         assert run.returncode == 2, run.stderr
         assert run.stdout == ''
@@ -200,18 +241,25 @@ def test_without_asking_for_a_gpu_the_cpu_is_used_in_place_of_one_too_new(contai
 
 
 def test_of_several_gpus_those_that_are_served_are_seen(container):
-    container.gpus('0, NVIDIA H100, 9.0', '1, Tesla V100, 7.0', '2, NVIDIA GeForce RTX 5090, 12.0', '3, Tesla T4, 7.5')
+    container.gpus(
+        '0, NVIDIA H100, 9.0', '1, Tesla V100, 7.0', '2, NVIDIA GeForce RTX 5090, 12.0', '3, Tesla T4, 7.5'
+    )
     run = container.run('eval-pth', '--device', 'cuda')
     assert run.returncode == 0, run.stderr
-    assert ('GPU 0, NVIDIA H100 (compute capability 9.0), GPU 2, NVIDIA GeForce RTX 5090 (compute capability 12.0) cannot be used'
-            in run.stderr)
+    assert (
+        'GPU 0, NVIDIA H100 (compute capability 9.0), GPU 2, NVIDIA GeForce RTX 5090 (compute capability'
+        ' 12.0) cannot be used' in run.stderr
+    )
     assert 'device: Tesla V100, compute capability 7.0\n' in run.stderr
     assert run.stdout.endswith('CUDA_VISIBLE_DEVICES=1,3\n')
 
 
 def test_a_driver_that_does_not_know_the_question_is_no_obstacle(container):
-    container.program('nvidia-smi', '[[ $1 != *compute_cap* ]] || { echo "Field compute_cap is not a valid field to query." && exit 2; }\n'
-                      'echo "0, Tesla T4"')
+    container.program(
+        'nvidia-smi',
+        '[[ $1 != *compute_cap* ]] || { echo "Field compute_cap is not a valid field to query." && exit 2;'
+        ' }\necho "0, Tesla T4"',
+    )
     run = container.run('eval-pth')
     assert run.returncode == 0
     assert 'device: Tesla T4; its driver is too old to say its compute capability\n' in run.stderr
@@ -227,24 +275,34 @@ def reason(run):
 
 def test_missing_driver(container):
     assert 'no NVIDIA driver is loaded on this machine. To go on without it: --device cpu' in reason(
-        container.run('eval-pth', '--device', 'cuda'))
+        container.run('eval-pth', '--device', 'cuda')
+    )
 
 
 def test_missing_runtime(container):
     container.driver.write_text('NVRM version: 535')
     text = reason(container.run('eval-pth', '--device', 'cuda'))
-    assert 'no GPU was given to this container' in text and 'docker/compose.gpu.yml' in text and '--gpus all' in text
+    assert (
+        'no GPU was given to this container' in text
+        and 'docker/compose.gpu.yml' in text
+        and '--gpus all' in text
+    )
 
 
 def test_failing_driver(container):
-    container.program('nvidia-smi', 'echo "Failed to initialize NVML: Driver/library version mismatch"; exit 18')
+    container.program(
+        'nvidia-smi', 'echo "Failed to initialize NVML: Driver/library version mismatch"; exit 18'
+    )
     assert 'nvidia-smi fails: Failed to initialize NVML: Driver/library version mismatch' in reason(
-        container.run('eval-pth', '--device', 'cuda'))
+        container.run('eval-pth', '--device', 'cuda')
+    )
 
 
 def test_image_without_cuda(container):
     container.gpus(T4)
-    assert 'this image is built without CUDA' in reason(container.run('eval-pth', '--device', 'cuda', CENTERNET_CUDA='none'))
+    assert 'this image is built without CUDA' in reason(
+        container.run('eval-pth', '--device', 'cuda', CENTERNET_CUDA='none')
+    )
     run = container.run('eval-pth', CENTERNET_CUDA='none')
     assert run.stdout.endswith('CUDA_VISIBLE_DEVICES=\n')
 
@@ -254,8 +312,9 @@ def test_small_shared_memory_is_one_line(container):
     run = container.run('eval-pth')
     assert run.returncode == 0
     assert [line for line in run.stderr.splitlines() if '/dev/shm' in line] == [
-        'eval-pth: warning: /dev/shm has 64 MB, and loader processes may end with a bus error: give it more (docker run --shm-size 1g), '
-        'or use --workers 0']
+        'eval-pth: warning: /dev/shm has 64 MB, and loader processes may end with a bus error: give it more'
+        ' (docker run --shm-size 1g), or use --workers 0'
+    ]
 
 
 def test_without_tests_in_the_image_it_says_which_has_them(container):

@@ -18,12 +18,20 @@ def understood(words):
 def test_the_samples_own_command():
     flags = understood('--res_data_save_path=./pth_result')
     assert flags.output == './pth_result'
-    assert (flags.weights, flags.data, flags.keep_res, flags.flip_test, flags.test_scales) == (None, None, False, False, (1.0,))
+    assert (flags.weights, flags.data, flags.keep_res, flags.flip_test, flags.test_scales) == (
+        None,
+        None,
+        False,
+        False,
+        (1.0,),
+    )
 
 
 def test_the_words_of_centernets_test_command():
-    flags = understood('ctdet --exp_id coco_dla --arch dla_34 --load_model m.pth --keep_res --flip_test --nms --gpus 1,2 '
-                       '--test_scales 0.5,1 --data_dir coco --num_workers 3 --batch_size 4')
+    flags = understood(
+        'ctdet --exp_id coco_dla --arch dla_34 --load_model m.pth --keep_res --flip_test --nms --gpus 1,2 '
+        '--test_scales 0.5,1 --data_dir coco --num_workers 3 --batch_size 4'
+    )
     assert (flags.arch, flags.weights, flags.data) == ('dla_34', 'm.pth', 'coco')
     assert (flags.keep_res, flags.flip_test, flags.nms, flags.test_scales) == (True, True, True, (0.5, 1.0))
     assert (flags.device, flags.workers, flags.batch_size) == ('cuda:1', 3, 4)
@@ -41,11 +49,23 @@ def test_cpu_and_no_loading_ahead():
 
 def test_new_flags_are_taken_too():
     flags = understood('--res_data_save_path out --limit 10 --ids 1,2 --json --weights m.pth')
-    assert (flags.output, flags.limit, flags.ids, flags.json, flags.weights) == ('out', 10, (1, 2), True, 'm.pth')
+    assert (flags.output, flags.limit, flags.ids, flags.json, flags.weights) == (
+        'out',
+        10,
+        (1, 2),
+        True,
+        'm.pth',
+    )
 
 
-@pytest.mark.parametrize('words, message', [
-    ('multi_pose', 'only ctdet is supported'), ('--keep_res --fix_res', 'contradict'), ('--gpus all', 'not the number of a GPU')])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('multi_pose', 'only ctdet is supported'),
+        ('--keep_res --fix_res', 'contradict'),
+        ('--gpus all', 'not the number of a GPU'),
+    ],
+)
 def test_mistakes(capsys, words, message):
     with pytest.raises(SystemExit) as leaving:
         translate(words.split())
@@ -55,8 +75,18 @@ def test_mistakes(capsys, words, message):
 
 def test_it_runs_without_being_installed(tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
-    run = subprocess.run([sys.executable, os.path.join(SOURCE, 'pth_eval.py'), '--res_data_save_path', str(tmp_path / 'out'),
-                          '--load_model', str(tmp_path / 'nowhere.pth')], env=environment, stderr=subprocess.PIPE)
+    run = subprocess.run(
+        [
+            sys.executable,
+            os.path.join(SOURCE, 'pth_eval.py'),
+            '--res_data_save_path',
+            str(tmp_path / 'out'),
+            '--load_model',
+            str(tmp_path / 'nowhere.pth'),
+        ],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
     assert run.returncode == 2
     assert b'nowhere.pth' in run.stderr
     assert (tmp_path / 'out').is_dir()

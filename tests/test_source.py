@@ -1,4 +1,5 @@
-"""The source as text: Python 3.6 throughout, imports that point one way, and nothing in the repository that ties it to a place."""
+"""The source as text: Python 3.6 throughout, imports that point one way, and nothing in the repository that
+ties it to a place."""
 
 import ast
 import glob
@@ -11,8 +12,11 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = os.path.join(ROOT, 'src', 'centernet')
-PYTHON_FILES = sorted(path for folder in ('src', 'tests', 'benchmarks', 'scripts')
-                      for path in glob.glob(os.path.join(ROOT, folder, '**', '*.py'), recursive=True))
+PYTHON_FILES = sorted(
+    path
+    for folder in ('src', 'tests', 'benchmarks', 'scripts')
+    for path in glob.glob(os.path.join(ROOT, folder, '**', '*.py'), recursive=True)
+)
 
 #: A module imports from the layers above it in this list, and from no other module of its own layer.
 LAYERS = (
@@ -38,9 +42,20 @@ MIB = 1 << 20
 LARGE_FILES = {'src/centernet/sample/dla_tiny.pth': 3 * MIB}
 
 # Written in halves, so that this file does not name them itself.
-REGISTRY_HOSTS = re.compile('|'.join(re.escape(first + second) for first, second in (
-    ('pypi', '.org'), ('pythonhosted', '.org'), ('npmjs', '.org'), ('npmjs', '.com'), ('deb.debian', '.org'), ('proxy.golang', '.org'),
-    ('crates', '.io'))))
+REGISTRY_HOSTS = re.compile(
+    '|'.join(
+        re.escape(first + second)
+        for first, second in (
+            ('pypi', '.org'),
+            ('pythonhosted', '.org'),
+            ('npmjs', '.org'),
+            ('npmjs', '.com'),
+            ('deb.debian', '.org'),
+            ('proxy.golang', '.org'),
+            ('crates', '.io'),
+        )
+    )
+)
 UNFINISHED = re.compile(r'\b(TO' + r'DO|FIX' + r'ME|XX' + r'X|HA' + r'CK)\b')
 
 
@@ -57,20 +72,28 @@ def read(path):
 
 
 def newer_forms(tree):
-    """What the newer interpreters' parser and vermin let through: ``int | None`` (3.10) and unpacking without parentheses (3.8, 3.9)."""
+    """What the newer interpreters' parser and vermin let through: ``int | None`` (3.10) and unpacking without
+    parentheses (3.8, 3.9)."""
     for node in ast.walk(tree):
         for annotation in (getattr(node, 'annotation', None), getattr(node, 'returns', None)):
             if isinstance(annotation, ast.BinOp):
-                yield 'a union type (line {})'.format(node.lineno)
-        value = node.iter if isinstance(node, ast.For) else node.value if isinstance(node, (ast.Return, ast.Yield)) else None
+                yield f'a union type (line {node.lineno})'
+        value = (
+            node.iter
+            if isinstance(node, ast.For)
+            else node.value
+            if isinstance(node, (ast.Return, ast.Yield))
+            else None
+        )
         if isinstance(value, ast.Tuple) and any(isinstance(item, ast.Starred) for item in value.elts):
             first = value.elts[0]
             if (value.lineno, value.col_offset) == (first.lineno, first.col_offset):
-                yield 'unpacking without parentheses (line {})'.format(node.lineno)
+                yield f'unpacking without parentheses (line {node.lineno})'
 
 
 def syntax_errors(path):
-    """What Python 3.6 cannot parse in a file, as far as the running interpreter can tell: 3.6 itself knows all, 3.9 least."""
+    """What Python 3.6 cannot parse in a file, as far as the running interpreter can tell: 3.6 itself knows
+    all, 3.9 least."""
     text = read(path)
     if sys.version_info < (3, 8):
         try:
@@ -86,21 +109,36 @@ def syntax_errors(path):
 
 
 def library_errors(paths):
-    """What files use of the language and the standard library that is newer than 3.6, as vermin reports it; '' for nothing."""
+    """What files use of the language and the standard library that is newer than 3.6, as vermin reports it;
+    '' for nothing."""
     if sys.version_info < (3, 9):
         return ''  # running the tests shows it
-    command = [sys.executable, '-c', 'from vermin import main; main()', '--target=3.6-', '--violations', '--no-tips', '--eval-annotations']
-    run = subprocess.run(command + list(paths), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    command = [
+        sys.executable,
+        '-c',
+        'from vermin import main; main()',
+        '--target=3.6-',
+        '--violations',
+        '--no-tips',
+        '--eval-annotations',
+    ]
+    run = subprocess.run(
+        command + list(paths), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
+    )
     assert run.returncode in (0, 1), run.stdout
     return run.stdout if run.returncode else ''
 
 
-newer_python = pytest.mark.skipif(sys.version_info < (3, 9), reason='on Python 3.6, importing and running the code shows it')
+newer_python = pytest.mark.skipif(
+    sys.version_info < (3, 9), reason='on Python 3.6, importing and running the code shows it'
+)
 
 
 def test_files_parse_on_python_36():
     assert len(PYTHON_FILES) > 10
-    assert {name_of(path): errors for path in PYTHON_FILES for errors in [syntax_errors(path)] if errors} == {}
+    assert {
+        name_of(path): errors for path in PYTHON_FILES for errors in [syntax_errors(path)] if errors
+    } == {}
 
 
 @newer_python
@@ -108,19 +146,22 @@ def test_files_use_what_python_36_has():
     assert library_errors(PYTHON_FILES) == ''
 
 
-@pytest.mark.parametrize('text', [
-    'if (n := 1):\n    pass\n',
-    'def f(a, /, b):\n    pass\n',
-    'x = 1\ny = f"{x=}"\n',
-    'with (open("a") as a, open("b") as b):\n    pass\n',
-    'match 1:\n    case 1:\n        pass\n',
-    'try:\n    pass\nexcept* ValueError:\n    pass\n',
-    'def f(*a):\n    return 1, *a\n',
-    'def f(*a):\n    yield *a, 1\n',
-    'a = []\nfor x in *a, *a:\n    pass\n',
-    pytest.param('x: int | None = None\n', marks=newer_python),
-    pytest.param('def f() -> int | None:\n    pass\n', marks=newer_python),
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'if (n := 1):\n    pass\n',
+        'def f(a, /, b):\n    pass\n',
+        'x = 1\ny = f"{x=}"\n',
+        'with (open("a") as a, open("b") as b):\n    pass\n',
+        'match 1:\n    case 1:\n        pass\n',
+        'try:\n    pass\nexcept* ValueError:\n    pass\n',
+        'def f(*a):\n    return 1, *a\n',
+        'def f(*a):\n    yield *a, 1\n',
+        'a = []\nfor x in *a, *a:\n    pass\n',
+        pytest.param('x: int | None = None\n', marks=newer_python),
+        pytest.param('def f() -> int | None:\n    pass\n', marks=newer_python),
+    ],
+)
 def test_newer_syntax_is_found(tmp_path, text):
     path = tmp_path / 'newer.py'
     path.write_text(text)
@@ -128,19 +169,22 @@ def test_newer_syntax_is_found(tmp_path, text):
 
 
 @newer_python
-@pytest.mark.parametrize('text', [
-    'from __future__ import annotations\n',
-    'import dataclasses\n',
-    'from dataclasses import dataclass\n',
-    'import subprocess\nsubprocess.run(["true"], capture_output=True)\n',
-    'from contextlib import nullcontext\n',
-    'import math\nmath.prod([1])\n',
-    'from functools import cached_property\n',
-    'import time\ntime.perf_counter_ns()\n',
-    '"name.py".removesuffix(".py")\n',
-    'x: list[int] = []\n',
-    'from typing import Protocol\n',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'from __future__ import annotations\n',
+        'import dataclasses\n',
+        'from dataclasses import dataclass\n',
+        'import subprocess\nsubprocess.run(["true"], capture_output=True)\n',
+        'from contextlib import nullcontext\n',
+        'import math\nmath.prod([1])\n',
+        'from functools import cached_property\n',
+        'import time\ntime.perf_counter_ns()\n',
+        '"name.py".removesuffix(".py")\n',
+        'x: list[int] = []\n',
+        'from typing import Protocol\n',
+    ],
+)
 def test_newer_library_use_is_found(tmp_path, text):
     path = tmp_path / 'newer.py'
     path.write_text(text)
@@ -149,8 +193,10 @@ def test_newer_library_use_is_found(tmp_path, text):
 
 def test_python_36_is_let_through(tmp_path):
     path = tmp_path / 'fine.py'
-    path.write_text('from typing import NamedTuple, Optional\n\n\nclass Box(NamedTuple):\n    left: float = 1_000.0\n\n\n'
-                    'def show(box: Optional[Box], *rest):\n    return (f"{box!r:>9}", *rest)\n')
+    path.write_text(
+        'from typing import NamedTuple, Optional\n\n\nclass Box(NamedTuple):\n    left: float = 1_000.0\n\n\n'
+        'def show(box: Optional[Box], *rest):\n    return (f"{box!r:>9}", *rest)\n'
+    )
     assert syntax_errors(str(path)) == []
     assert library_errors([str(path)]) == ''
 
@@ -162,17 +208,18 @@ def layer_of(module):
     for number, modules in enumerate(LAYERS):
         if module in modules:
             return number
-    raise AssertionError('src/centernet/{} has no place in LAYERS: give it one'.format(module))
+    raise AssertionError(f'src/centernet/{module} has no place in LAYERS: give it one')
 
 
 def imported_modules(text, name):
-    """The modules directly under ``centernet`` that the module ``name`` (dotted, a package ending in ``.__init__``) imports."""
+    """The modules directly under ``centernet`` that the module ``name`` (dotted, a package ending in
+    ``.__init__``) imports."""
     parts = name.split('.')
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = parts[:len(parts) - node.level] if node.level else []
+            base = parts[: len(parts) - node.level] if node.level else []
             base = '.'.join(base + ([node.module] if node.module else []))
             targets = [base + '.' + alias.name for alias in node.names]
         else:
@@ -185,13 +232,19 @@ def imported_modules(text, name):
 
 def wrong_arrows(text, name):
     own = name.split('.')[1]
-    return sorted({module for module in imported_modules(text, name) if module != own and layer_of(module) >= layer_of(own)})
+    return sorted(
+        {
+            module
+            for module in imported_modules(text, name)
+            if module != own and layer_of(module) >= layer_of(own)
+        }
+    )
 
 
 def test_imports_point_one_way():
     wrong = {}
     for path in PYTHON_FILES:
-        name = os.path.relpath(path, os.path.dirname(PACKAGE))[:-len('.py')].replace(os.sep, '.')
+        name = os.path.relpath(path, os.path.dirname(PACKAGE))[: -len('.py')].replace(os.sep, '.')
         if name.startswith('centernet.') and name != 'centernet.__init__':
             found = wrong_arrows(read(path), name)
             if found:
@@ -199,14 +252,21 @@ def test_imports_point_one_way():
     assert wrong == {}
 
 
-@pytest.mark.parametrize('text, name, found', [
-    ('from ..cli import main', 'centernet.evaluation.loop', ['cli']),
-    ('from centernet import cli', 'centernet.coco.data', ['cli']),
-    ('import centernet.evaluation.loop', 'centernet.models.dla', ['evaluation']),
-    ('def f():\n    from ..coco import CocoData', 'centernet.detection.__init__', ['coco']),
-    ('from . import files', 'centernet.compat', ['files']),
-    ('from .. import __version__\nfrom ..detection import decode\nfrom .loop import run', 'centernet.evaluation.__init__', []),
-])
+@pytest.mark.parametrize(
+    'text, name, found',
+    [
+        ('from ..cli import main', 'centernet.evaluation.loop', ['cli']),
+        ('from centernet import cli', 'centernet.coco.data', ['cli']),
+        ('import centernet.evaluation.loop', 'centernet.models.dla', ['evaluation']),
+        ('def f():\n    from ..coco import CocoData', 'centernet.detection.__init__', ['coco']),
+        ('from . import files', 'centernet.compat', ['files']),
+        (
+            'from .. import __version__\nfrom ..detection import decode\nfrom .loop import run',
+            'centernet.evaluation.__init__',
+            [],
+        ),
+    ],
+)
 def test_wrong_arrows_are_found(text, name, found):
     assert wrong_arrows(text, name) == found
 
@@ -217,12 +277,16 @@ def test_wrong_arrows_are_found(text, name, found):
 @pytest.fixture(scope='module')
 def tracked_files():
     try:
-        run = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        run = subprocess.run(
+            ['git', 'ls-files', '-z'], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     except OSError:
         pytest.skip('git is not installed, and tells which files belong to the repository')
     if run.returncode:
         pytest.skip('not a git checkout: {}'.format(run.stderr.decode(errors='replace').strip()))
-    names = [name for name in run.stdout.decode().split('\0') if name and os.path.isfile(os.path.join(ROOT, name))]
+    names = [
+        name for name in run.stdout.decode().split('\0') if name and os.path.isfile(os.path.join(ROOT, name))
+    ]
     assert len(names) > 10
     return names
 
@@ -239,15 +303,25 @@ def test_texts_name_no_registry_and_leave_nothing_open(tracked_files):
             text = read(os.path.join(ROOT, name))
         except UnicodeDecodeError:
             continue  # a picture or a checkpoint
-        wrong += ['{}: {}'.format(name, match.group()) for pattern in (REGISTRY_HOSTS, UNFINISHED) for match in pattern.finditer(text)]
+        wrong += [
+            f'{name}: {match.group()}'
+            for pattern in (REGISTRY_HOSTS, UNFINISHED)
+            for match in pattern.finditer(text)
+        ]
     assert wrong == []
 
 
 def test_locks_have_a_hash_for_every_package():
-    locks = [path for path in glob.glob(os.path.join(ROOT, 'requirements', '*.txt')) if not path.endswith('-torch.txt')]
+    locks = [
+        path
+        for path in glob.glob(os.path.join(ROOT, 'requirements', '*.txt'))
+        if not path.endswith('-torch.txt')
+    ]
     assert len(locks) == 7
     for path in locks:
         entries = re.split(r'\n(?=\S)', read(path).strip())[1:]  # the first line says how the file is made
         assert entries, path
         for entry in entries:
-            assert re.match(r'[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\\n|$))+$', entry), (path, entry)
+            assert re.match(
+                r'[a-z0-9-]+==[^ ]+( ; [^\\]+)? \\\n( +--hash=sha256:[0-9a-f]{64}( \\\n|$))+$', entry
+            ), (path, entry)

@@ -27,7 +27,8 @@ def main(argv=None):
         argv: the words after the program's name; None takes them from ``sys.argv``.
 
     Returns:
-        The exit status: 0 done, 1 done in part (images that could not be read) or not the same model, 2 a mistake in what was given, 130
+        The exit status: 0 done, 1 done in part (images that could not be read) or not the same model, 2 a
+            mistake in what was given, 130
         and 143 ended by Ctrl-C and SIGTERM.
     """
     try:
@@ -57,7 +58,7 @@ def main(argv=None):
         if error.filename is not None or error.errno not in _FULL:
             raise
         _discard_stdout()  # files have errors of their own, so it is stdout that was sent to a full disk
-        _complain('error: cannot print: {}'.format(error.strerror))
+        _complain(f'error: cannot print: {error.strerror}')
         return 2
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -66,13 +67,19 @@ def main(argv=None):
 
 def build_parser():
     """The parser of all commands; what it returns has the command's ``run(arguments) -> exit status``."""
-    parser = argparse.ArgumentParser(prog='centernet', description='Evaluate a CenterNet (Objects as Points) checkpoint.')
-    parser.add_argument('--version', action='version', version='centernet {}'.format(__version__))
+    parser = argparse.ArgumentParser(
+        prog='centernet', description='Evaluate a CenterNet (Objects as Points) checkpoint.'
+    )
+    parser.add_argument('--version', action='version', version=f'centernet {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command')
     commands.required = True
     for command in COMMANDS:
-        sub = commands.add_parser(command.NAME, help=command.HELP, description=command.DESCRIPTION,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.add_flags(sub)
         sub.set_defaults(run=command.run)
     return parser

@@ -37,15 +37,15 @@ def weighted_row_sums(table, rows, weights):
         return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
     total = 0
     for k in range(rows.shape[1]):
-        total = total + table.index_select(0, rows[:, k]) * weights[:, k:k + 1]
+        total = total + table.index_select(0, rows[:, k]) * weights[:, k : k + 1]
     return total
 
 
 def set_threads(threads):
     """Set how many threads torch and the libraries under it use on the CPU; it may be changed at any time.
 
-    torch 1.0.0's own call (in the PyPI wheel) reaches MKL alone: the convolutions (mkldnn) take OpenMP's number, and torch's
-    loops have one thread always.
+    torch 1.0.0's own call (in the PyPI wheel) reaches MKL alone: the convolutions (mkldnn) take OpenMP's
+    number, and torch's loops have one thread always.
     """
     torch.set_num_threads(threads)
     if TORCH_VERSION < (1, 2):
@@ -63,16 +63,18 @@ def _bundled_openmp():
 
 
 def prepare_for_cpu(model):
-    """The model in the form in which its convolutions are fastest on the CPU, for inference; only rounding differs.
+    """The model in the form in which its convolutions are fastest on the CPU, for inference; only rounding
+    differs.
 
     Args:
         model: a module on the CPU, in evaluation mode.
 
     Returns:
-        torch >= 1.5: the same module, with its weights in channels-last order. Older: a copy whose convolutions have a multiple
-        of 8 output channels, the surplus cut off behind them. torch 1.0.0's mkldnn has no direct convolution for other numbers
-        and takes up to 30 times as long, 4 ms at least (docs/threads.md); such are the 27 channels of offsets and masks
-        before every deformable convolution, and the 2 of wh and reg.
+        torch >= 1.5: the same module, with its weights in channels-last order. Older: a copy whose
+        convolutions have a multiple of 8 output channels, the surplus cut off behind them. torch 1.0.0's
+        mkldnn has no direct convolution for other numbers and takes up to 30 times as long, 4 ms at least
+        (docs/threads.md); such are the 27 channels of offsets and masks before every deformable convolution,
+        and the 2 of wh and reg.
     """
     if hasattr(torch, 'channels_last'):
         return model.to(memory_format=torch.channels_last)
@@ -101,13 +103,15 @@ RAW_OPSET = 9 if TORCH_VERSION < (1, 2) else 11
 def custom_operator(name):
     """How an operator of ONNX's default domain that ONNX does not know is called in a symbolic.
 
-    torch 2.x only writes unknown operators of a domain of their own; ``centernet`` is then to be removed from the file.
+    torch 2.x only writes unknown operators of a domain of their own; ``centernet`` is then to be removed from
+    the file.
     """
     return name if TORCH_VERSION < (1, 2) else 'centernet::' + name
 
 
 def with_channels(value, like, channels):
-    """``value`` of a symbolic, said to have the size of ``like`` but for its channels; torch 1.0.0 needs no such hint."""
+    """``value`` of a symbolic, said to have the size of ``like`` but for its channels; torch 1.0.0 needs no
+    such hint."""
     if not hasattr(like.type(), 'with_sizes') or not like.type().sizes():
         return value
     batch, _, height, width = like.type().sizes()
@@ -127,9 +131,11 @@ def untraced():
 
 
 def export_structure(model, image, file, input_name, output_names, opset):
-    """``torch.onnx.export`` of a network without its weights, which become inputs under the state dict's names.
+    """``torch.onnx.export`` of a network without its weights, which become inputs under the state dict's
+    names.
 
-    BatchNormalization stays as it is, and no constants are folded, so that torch 1.0.0 and 2.x write the same.
+    BatchNormalization stays as it is, and no constants are folded, so that torch 1.0.0 and 2.x write the
+    same.
 
     Args:
         model: in evaluation mode.
@@ -142,5 +148,15 @@ def export_structure(model, image, file, input_name, output_names, opset):
         torch.onnx.export(model, (image,), file, export_params=False, **names)
         return
     names['input_names'] = [input_name]
-    torch.onnx.export(model, (image,), file, export_params=False, dynamo=False, opset_version=opset, do_constant_folding=False,
-                      training=torch.onnx.TrainingMode.PRESERVE, keep_initializers_as_inputs=True, **names)
+    torch.onnx.export(
+        model,
+        (image,),
+        file,
+        export_params=False,
+        dynamo=False,
+        opset_version=opset,
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+        keep_initializers_as_inputs=True,
+        **names,
+    )

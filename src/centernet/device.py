@@ -1,7 +1,8 @@
 """Where the network runs, and on how many threads. Imports torch only when a function needs it.
 
-The OpenMP runtime reads its variables once, when torch is imported, so a command calls :func:`prepare_threads` before that
-and :func:`apply_threads` after. The measurements behind the choices are in docs/threads.md.
+The OpenMP runtime reads its variables once, when torch is imported, so a command calls
+:func:`prepare_threads` before that and :func:`apply_threads` after. The measurements behind the choices are
+in docs/threads.md.
 """
 
 import ctypes
@@ -27,9 +28,10 @@ def resolve_device(name='auto'):
         DeviceError: the name is unknown, or there is no such GPU, or it cannot compute.
     """
     import torch
+
     match = re.match(r'(auto|cpu|cuda)(?::(\d+))?$', name)
     if not match or (match.group(2) and match.group(1) != 'cuda'):
-        raise DeviceError("unknown device '{}': give auto, cpu, cuda or cuda:N".format(name))
+        raise DeviceError(f"unknown device '{name}': give auto, cpu, cuda or cuda:N")
     kind, index = match.group(1), int(match.group(2) or 0)
     if kind == 'cpu' or (kind == 'auto' and not torch.cuda.is_available()):
         return torch.device('cpu')
@@ -45,25 +47,35 @@ def resolve_device(name='auto'):
 
 
 def describe_device(device):
-    """A plain dict for people: ``device``, ``device_name`` and, of a GPU, CUDA's version and the compute capability."""
+    """A plain dict for people: ``device``, ``device_name`` and, of a GPU, CUDA's version and the compute
+    capability."""
     import torch
+
     if device.type == 'cuda':
-        return {'device': str(device), 'device_name': torch.cuda.get_device_name(device), 'cuda': torch.version.cuda,
-                'capability': '{}.{}'.format(*torch.cuda.get_device_capability(device))}
+        return {
+            'device': str(device),
+            'device_name': torch.cuda.get_device_name(device),
+            'cuda': torch.version.cuda,
+            'capability': '{}.{}'.format(*torch.cuda.get_device_capability(device)),
+        }
     return {'device': str(device), 'device_name': _cpu_facts().get('model name', 'unknown')}
 
 
 def available_cpus():
     """How many cores this process may keep busy, at least 1.
 
-    Hardware threads of one core count once (they share the units that convolutions wait for), and so do the limits set from
-    outside: the affinity mask (``taskset``, ``docker --cpuset-cpus``) and the cgroup's quota (``docker --cpus``), rounded down.
+    Hardware threads of one core count once (they share the units that convolutions wait for), and so do the
+    limits set from outside: the affinity mask (``taskset``, ``docker --cpuset-cpus``) and the cgroup's quota
+        (``docker --cpus``), rounded down.
     """
     try:
         allowed = os.sched_getaffinity(0)
     except AttributeError:  # macOS
         return os.cpu_count() or 1
-    cores = {_read('/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list'.format(cpu)) or str(cpu) for cpu in allowed}
+    cores = {
+        _read(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list') or str(cpu)
+        for cpu in allowed
+    }
     return max(1, min(len(cores), math.floor(_cgroup_cpus())))
 
 
@@ -71,7 +83,8 @@ def prepare_threads(threads=None):
     """Set the environment for the numerical libraries; call it before torch is imported.
 
     Args:
-        threads: how many threads the network may use; None takes ``OMP_NUM_THREADS`` where it is set, else all cores.
+        threads: how many threads the network may use; None takes ``OMP_NUM_THREADS`` where it is set, else
+            all cores.
 
     Returns:
         The number, for :func:`apply_threads`.
@@ -83,28 +96,29 @@ def prepare_threads(threads=None):
         given = os.environ.get('OMP_NUM_THREADS', '').split(',')[0].strip()
         threads = int(given) if given.isdigit() and int(given) else available_cpus()
     if threads < 1:
-        raise OptionError('--threads must be at least 1, not {}'.format(threads))
+        raise OptionError(f'--threads must be at least 1, not {threads}')
     if 'torch' not in sys.modules:
         os.environ['OMP_NUM_THREADS'] = str(threads)
         if 'OMP_WAIT_POLICY' not in os.environ:
-            # A thread that waits for the others spins for some microseconds, then sleeps. By default it would spin for
-            # milliseconds, on the core that the one it waits for may need.
+            # A thread that waits for the others spins for some microseconds, then sleeps. By default it would
+            # spin for milliseconds, on the core that the one it waits for may need.
             os.environ.setdefault('GOMP_SPINCOUNT', '5000')
     if _is_amd_with_avx2():
-        # The MKL in torch 1.0.0 runs SSE code on a processor that is not Intel's unless told to use AVX2. That is slow, and six
-        # times slower still on a second thread once mkldnn has left AVX registers behind there. It reads this at its first
-        # call; newer ones do not read it.
+        # The MKL in torch 1.0.0 runs SSE code on a processor that is not Intel's unless told to use AVX2.
+        # That is slow, and six times slower still on a second thread once mkldnn has left AVX registers
+        # behind there. It reads this at its first call; newer ones do not read it.
         os.environ.setdefault('MKL_DEBUG_CPU_TYPE', '5')
     return threads
 
 
 def apply_threads(threads):
-    """Set up this process for networks on the CPU, once torch is imported: ``threads`` threads for torch and OpenCV, and
-    memory that stays with the process once it has been fetched.
+    """Set up this process for networks on the CPU, once torch is imported: ``threads`` threads for torch and
+    OpenCV, and memory that stays with the process once it has been fetched.
     """
     import cv2
 
     from .compat import set_threads
+
     set_threads(threads)
     cv2.setNumThreads(threads)
     _keep_freed_memory()
@@ -112,34 +126,45 @@ def apply_threads(threads):
 
 def _check_gpu(device):
     import torch
+
     if torch.version.cuda is None:
-        raise DeviceError('{} was asked for, but torch {} is built without CUDA: give --device cpu, or install a build with '
-                          'CUDA'.format(device, torch.__version__))
+        raise DeviceError(
+            f'{device} was asked for, but torch {torch.__version__} is built without CUDA: give --device cpu,'
+            ' or install a build with CUDA'
+        )
     if not torch.cuda.is_available():
-        raise DeviceError('{} was asked for, but no NVIDIA GPU can be used here: give --device cpu, or check the driver '
-                          '(nvidia-smi) and, in a container, that the GPU was passed to it'.format(device))
+        raise DeviceError(
+            f'{device} was asked for, but no NVIDIA GPU can be used here: give --device cpu, or check the'
+            ' driver (nvidia-smi) and, in a container, that the GPU was passed to it'
+        )
     count = torch.cuda.device_count()
     if device.index >= count:
-        raise DeviceError('no such GPU: {}; there {}'.format(
-            device, 'is only cuda:0' if count == 1 else 'are cuda:0 to cuda:{}'.format(count - 1)))
+        raise DeviceError(
+            'no such GPU: {}; there {}'.format(
+                device, 'is only cuda:0' if count == 1 else f'are cuda:0 to cuda:{count - 1}'
+            )
+        )
     try:
         float(torch.ones(2, device=device).sum())
     except RuntimeError as error:  # for one, the build has no code for the GPU's generation
-        raise DeviceError('{} ({}) cannot be used by torch {}: {}'.format(
-            device, torch.cuda.get_device_name(device), torch.__version__, str(error).splitlines()[0])) from error
+        raise DeviceError(
+            f'{device} ({torch.cuda.get_device_name(device)}) cannot be used by torch {torch.__version__}:'
+            f' {str(error).splitlines()[0]}'
+        ) from error
 
 
 def _keep_freed_memory():
     """Tell the C library (glibc) not to return large blocks to the system.
 
-    Every layer's output is such a block; fetched anew page by page, they took more than half of dla_34's time on torch 1.0.0.
+    Every layer's output is such a block; fetched anew page by page, they took more than half of dla_34's time
+    on torch 1.0.0.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return
     mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2 ** 31 - 1)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _cgroup_cpus():
@@ -156,13 +181,17 @@ def _cgroup_cpus():
 
 def _is_amd_with_avx2():
     facts = _cpu_facts()
-    return facts.get('vendor_id') in ('AuthenticAMD', 'HygonGenuine') and {'avx2', 'fma'} <= set(facts.get('flags', '').split())
+    return facts.get('vendor_id') in ('AuthenticAMD', 'HygonGenuine') and {'avx2', 'fma'} <= set(
+        facts.get('flags', '').split()
+    )
 
 
 def _cpu_facts():
     """The first processor's entries in /proc/cpuinfo."""
     first = _read('/proc/cpuinfo').split('\n\n')[0]
-    return {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in first.splitlines())}
+    return {
+        key.strip(): value.strip() for key, _, value in (line.partition(':') for line in first.splitlines())
+    }
 
 
 def _read(path):

@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
-The command line prints a :class:`UserError` in one line, without a traceback, and exits with status 2. Anything else that
-escapes is a defect of ours and shows its traceback.
+The command line prints a :class:`UserError` in one line, without a traceback, and exits with status 2.
+Anything else that escapes is a defect of ours and shows its traceback.
 """
 
 

@@ -14,7 +14,8 @@ from .errors import OutputError
 
 @contextlib.contextmanager
 def atomic_write(path, mode='w'):
-    """Open a temporary file beside ``path``; it takes the name ``path`` only when the block ends without an error.
+    """Open a temporary file beside ``path``; it takes the name ``path`` only when the block ends without an
+    error.
 
     What an earlier process left of such a file when it was killed is removed.
 
@@ -29,14 +30,14 @@ def atomic_write(path, mode='w'):
         OutputError: the file cannot be created, written or renamed.
     """
     if mode not in ('w', 'wb'):
-        raise ValueError("mode is 'w' or 'wb', not {!r}".format(mode))
+        raise ValueError(f"mode is 'w' or 'wb', not {mode!r}")
     path = os.path.abspath(path)
     prefix = os.path.join(os.path.dirname(path), '.' + os.path.basename(path) + '.')
     try:
         remove_leftovers(prefix, '.part')
         handle, temporary = _locked_file(prefix, '.part')
     except OSError as error:
-        raise OutputError('cannot write {}: {}'.format(path, error.strerror)) from error
+        raise OutputError(f'cannot write {path}: {error.strerror}') from error
     try:
         with open(handle, mode, encoding=None if 'b' in mode else 'utf-8') as file:
             yield file
@@ -48,14 +49,16 @@ def atomic_write(path, mode='w'):
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise OutputError('cannot write {}: {}'.format(path, error.strerror or error)) from error
+            raise OutputError(f'cannot write {path}: {error.strerror or error}') from error
         raise
 
 
 def remove_leftovers(prefix, suffix=''):
-    """Remove the temporary files and folders (``<prefix>........<suffix>``, as tempfile names them) of processes that were killed.
+    """Remove the temporary files and folders (``<prefix>........<suffix>``, as tempfile names them) of
+    processes that were killed.
 
-    Those of a process that is alive are locked (:func:`lock`) and stay. Where a file system has no locks, all stay.
+    Those of a process that is alive are locked (:func:`lock`) and stay. Where a file system has no locks, all
+    stay.
     """
     name = re.compile(re.escape(prefix) + r'[a-z0-9_]{8}' + re.escape(suffix) + '$')
     for path in filter(name.match, glob.glob(glob.escape(prefix) + '*')):
@@ -76,7 +79,8 @@ def remove_leftovers(prefix, suffix=''):
 
 
 def lock(handle):
-    """Lock an open temporary file or folder against :func:`remove_leftovers` until it is closed; False if that has removed it."""
+    """Lock an open temporary file or folder against :func:`remove_leftovers` until it is closed; False if
+    that has removed it."""
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_EX)
     return os.fstat(handle).st_nlink > 0
@@ -85,7 +89,9 @@ def lock(handle):
 def _locked_file(prefix, suffix):
     """An open file of a new name, and the name."""
     while True:
-        handle, path = tempfile.mkstemp(prefix=os.path.basename(prefix), suffix=suffix, dir=os.path.dirname(prefix))
+        handle, path = tempfile.mkstemp(
+            prefix=os.path.basename(prefix), suffix=suffix, dir=os.path.dirname(prefix)
+        )
         if lock(handle):
             return handle, path
         os.close(handle)
@@ -106,7 +112,7 @@ def ensure_folder(path):
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OutputError('the output folder {} cannot be written: {}'.format(path, error.strerror)) from error
+        raise OutputError(f'the output folder {path} cannot be written: {error.strerror}') from error
     return path
 
 

@@ -1,4 +1,5 @@
-"""Files for the tests: torch.save's two formats from any torch version, and pickles that claim whatever a test wants."""
+"""Files for the tests: torch.save's two formats from any torch version, and pickles that claim whatever a
+test wants."""
 
 import inspect
 import io
@@ -10,7 +11,7 @@ import torch
 
 #: torch >= 1.6 writes zip archives itself
 SAVES_ZIP = '_use_new_zipfile_serialization' in inspect.signature(torch.save).parameters
-MAGIC = 0x1950a86a20f9469cfc6c
+MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def save(path, saved, form):
@@ -50,13 +51,19 @@ def write_zip(path, data_pkl, storages, folder='archive', compression=zipfile.ZI
         for name, content in more.items():
             archive.writestr('{}/{}'.format(folder, name.replace('__', '.')), content)
         for key, raw in storages.items():
-            archive.writestr('{}/data/{}'.format(folder, key), raw)
+            archive.writestr(f'{folder}/data/{key}', raw)
         archive.writestr(folder + '/version', b'3\n')
 
 
 def write_legacy(path, object_pkl, storages, magic=MAGIC, version=1001, system=None, keys=None):
     """A legacy checkpoint of these parts; a part that is bytes is taken as a pickle already."""
-    parts = [magic, version, system or {'little_endian': True}, object_pkl, list(storages) if keys is None else keys]
+    parts = [
+        magic,
+        version,
+        system or {'little_endian': True},
+        object_pkl,
+        list(storages) if keys is None else keys,
+    ]
     with open(str(path), 'wb') as file:
         for part in parts:
             file.write(part if isinstance(part, bytes) else pickle.dumps(part, 2))
@@ -68,10 +75,31 @@ def claim(entries, view=None):
     """The pickle of {name: tensor}, where a tensor is (storage type, key, count, offset, size, stride)."""
     parts = [b'\x80\x02}(']
     for name, (storage, key, count, offset, size, stride) in entries.items():
-        pid = b'(' + b''.join([text('storage'), b'ctorch\n', storage.encode(), b'\n', text(key), text('cpu'), number(count),
-                               b'N' if view is None else numbers(view)]) + b'tQ'
-        parts += [text(name), b'ctorch._utils\n_rebuild_tensor_v2\n(', pid, number(offset), numbers(size), numbers(stride),
-                  b'\x89ccollections\nOrderedDict\n)RtR']
+        pid = (
+            b'('
+            + b''.join(
+                [
+                    text('storage'),
+                    b'ctorch\n',
+                    storage.encode(),
+                    b'\n',
+                    text(key),
+                    text('cpu'),
+                    number(count),
+                    b'N' if view is None else numbers(view),
+                ]
+            )
+            + b'tQ'
+        )
+        parts += [
+            text(name),
+            b'ctorch._utils\n_rebuild_tensor_v2\n(',
+            pid,
+            number(offset),
+            numbers(size),
+            numbers(stride),
+            b'\x89ccollections\nOrderedDict\n)RtR',
+        ]
     return b''.join(parts) + b'u.'
 
 
@@ -84,7 +112,9 @@ def number(value):
 
 
 def numbers(values):
-    return b'(' + b''.join(text(value) if isinstance(value, str) else number(value) for value in values) + b't'
+    return (
+        b'(' + b''.join(text(value) if isinstance(value, str) else number(value) for value in values) + b't'
+    )
 
 
 class Runs:

@@ -1,4 +1,5 @@
-"""What read_checkpoint refuses: every file below is an error of one line that names the file; none runs code or takes memory."""
+"""What read_checkpoint refuses: every file below is an error of one line that names the file; none runs code
+or takes memory."""
 
 import io
 import os
@@ -55,19 +56,24 @@ def test_a_file_that_may_not_be_read(tmp_path):
     assert 'Permission denied' in refusal(tmp_path / 'a.pth')
 
 
-@pytest.mark.parametrize('content, says', [
-    (b'', 'is empty'),
-    (b'<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>',
-     'is a web page ("Google Drive - Quota exceeded"), not a checkpoint'),
-    (b'\xef\xbb\xbf\n  <HTML><body>Virus scan warning</body></HTML>', 'is a web page, not a checkpoint'),
-    (b'<html><title>a\nb\x1b[31m</title>', 'is a web page ("a b[31m")'),
-    (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', 'is a Git LFS pointer'),
-    (b'{"error": "not found"}', 'is not a checkpoint of torch.save: it starts with'),
-    (b'\x80\x02}q\x00.', 'is not a checkpoint of torch.save: it is a pickle of something else'),
-    (b'\x80\x02', 'is not a checkpoint of torch.save'),
-    (b'PK\x03\x04', 'is truncated or damaged'),
-    (b'\x1f\x8b\x08\x00', 'is not a checkpoint of torch.save'),
-])
+@pytest.mark.parametrize(
+    'content, says',
+    [
+        (b'', 'is empty'),
+        (
+            b'<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>',
+            'is a web page ("Google Drive - Quota exceeded"), not a checkpoint',
+        ),
+        (b'\xef\xbb\xbf\n  <HTML><body>Virus scan warning</body></HTML>', 'is a web page, not a checkpoint'),
+        (b'<html><title>a\nb\x1b[31m</title>', 'is a web page ("a b[31m")'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', 'is a Git LFS pointer'),
+        (b'{"error": "not found"}', 'is not a checkpoint of torch.save: it starts with'),
+        (b'\x80\x02}q\x00.', 'is not a checkpoint of torch.save: it is a pickle of something else'),
+        (b'\x80\x02', 'is not a checkpoint of torch.save'),
+        (b'PK\x03\x04', 'is truncated or damaged'),
+        (b'\x1f\x8b\x08\x00', 'is not a checkpoint of torch.save'),
+    ],
+)
 def test_what_is_no_checkpoint(tmp_path, content, says):
     (tmp_path / 'file.pth').write_bytes(content)
     assert says in refusal(tmp_path / 'file.pth')
@@ -90,7 +96,9 @@ def test_a_tar_archive(tmp_path):
 def test_a_tar_archive_that_starts_like_the_legacy_format(tmp_path):
     """torch.load before 2.6 took such a file as its oldest format, whose pickles it did not restrict."""
     header = tarfile.TarInfo(pickle.dumps(MAGIC, 2).decode('latin1') + 'pickle')
-    with tarfile.open(str(tmp_path / 'both.pth'), 'w', format=tarfile.USTAR_FORMAT, encoding='latin1') as archive:
+    with tarfile.open(
+        str(tmp_path / 'both.pth'), 'w', format=tarfile.USTAR_FORMAT, encoding='latin1'
+    ) as archive:
         archive.addfile(header, io.BytesIO())
     assert (tmp_path / 'both.pth').read_bytes().startswith(pickle.dumps(MAGIC, 2))
     assert 'is a tar archive' in refusal(tmp_path / 'both.pth')
@@ -112,7 +120,11 @@ def test_zip_archives_that_are_no_checkpoint(tmp_path):
 
 @pytest.mark.parametrize('form', FORMS)
 def test_a_file_cut_off_anywhere(tmp_path, form):
-    save(tmp_path / 'whole.pth', {'epoch': 1, 'state_dict': OrderedDict([('a', torch.ones(50)), ('b', torch.zeros(9))])}, form)
+    save(
+        tmp_path / 'whole.pth',
+        {'epoch': 1, 'state_dict': OrderedDict([('a', torch.ones(50)), ('b', torch.zeros(9))])},
+        form,
+    )
     whole = (tmp_path / 'whole.pth').read_bytes()
     for length in list(range(1, len(whole), 37)) + [len(whole) - 1]:
         (tmp_path / 'cut.pth').write_bytes(whole[:length])
@@ -123,18 +135,38 @@ def test_a_file_cut_off_anywhere(tmp_path, form):
 
 @pytest.mark.parametrize('form', FORMS)
 def test_a_storage_that_claims_more_than_the_file_has(tmp_path, form):
-    for count in (5, 10 ** 6, 1 << 61):
+    for count in (5, 10**6, 1 << 61):
         data = claim({'w': ('FloatStorage', '0', count, 0, (4,), (1,))})
         write(tmp_path / 'a.pth', form, data, {'0': (count, bytes(16))})
-        assert ('truncated' if form == 'legacy' else 'where {} were announced'.format(4 * count)) in refusal(tmp_path / 'a.pth')
+        assert ('truncated' if form == 'legacy' else f'where {4 * count} were announced') in refusal(
+            tmp_path / 'a.pth'
+        )
 
 
 @pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('offset, size, stride', [
-    (0, (5,), (1,)), (1, (4,), (1,)), (0, (2, 2), (3, 1)), (4, (), ()), (0, (1 << 40,), (0,)), (0, (1 << 40, 1 << 40), (0, 0)),
-    (-1, (1,), (1,)), (0, (-1,), (1,)), (0, (2,), (-1,)), (0, (2, 2), (1,)), (0, (1 << 64,), (1,))])
+@pytest.mark.parametrize(
+    'offset, size, stride',
+    [
+        (0, (5,), (1,)),
+        (1, (4,), (1,)),
+        (0, (2, 2), (3, 1)),
+        (4, (), ()),
+        (0, (1 << 40,), (0,)),
+        (0, (1 << 40, 1 << 40), (0, 0)),
+        (-1, (1,), (1,)),
+        (0, (-1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (2, 2), (1,)),
+        (0, (1 << 64,), (1,)),
+    ],
+)
 def test_a_tensor_that_does_not_fit_its_storage(tmp_path, form, offset, size, stride):
-    write(tmp_path / 'a.pth', form, claim({'w': ('FloatStorage', '0', 4, offset, size, stride)}), {'0': (4, bytes(16))})
+    write(
+        tmp_path / 'a.pth',
+        form,
+        claim({'w': ('FloatStorage', '0', 4, offset, size, stride)}),
+        {'0': (4, bytes(16))},
+    )
     assert 'is damaged' in refusal(tmp_path / 'a.pth')
 
 
@@ -176,7 +208,7 @@ def test_a_memo_index_takes_no_memory(tmp_path, form):
 
 def bombs(folder):
     """(Object whose pickle would make a folder when loaded, the folder, the name it asks for)."""
-    return Runs(os.mkdir, folder), folder, '{}.mkdir'.format(os.mkdir.__module__)
+    return Runs(os.mkdir, folder), folder, f'{os.mkdir.__module__}.mkdir'
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -184,11 +216,16 @@ def bombs(folder):
 def test_a_pickle_that_would_run_code_is_refused_by_name_and_not_run(tmp_path, form, place):
     bomb, made, name = bombs(str(tmp_path / 'made'))
     good = {'w': torch.ones(2)}
-    saved = {'value': bomb, 'state_dict': {'epoch': 1, 'state_dict': bomb}, 'entry': {'state_dict': dict(good, b=bomb)},
-             'optimizer': {'state_dict': good, 'optimizer': bomb}, 'list': {'state_dict': good, 'more': [(bomb,)]}}[place]
+    saved = {
+        'value': bomb,
+        'state_dict': {'epoch': 1, 'state_dict': bomb},
+        'entry': {'state_dict': dict(good, b=bomb)},
+        'optimizer': {'state_dict': good, 'optimizer': bomb},
+        'list': {'state_dict': good, 'more': [(bomb,)]},
+    }[place]
     save(tmp_path / 'bomb.pth', saved, form)
     message = refusal(tmp_path / 'bomb.pth')
-    assert 'asks for {}, which is no part of a plain checkpoint and was not run'.format(name) in message
+    assert f'asks for {name}, which is no part of a plain checkpoint and was not run' in message
     assert not os.path.exists(made)
     pickle.loads(pickle.dumps(bomb))
     assert os.path.exists(made), 'the bomb is one'
@@ -198,7 +235,7 @@ def test_a_pickle_that_would_run_code_is_refused_by_name_and_not_run(tmp_path, f
 def test_a_plain_pickle_that_would_run_code(tmp_path, protocol):
     bomb, made, name = bombs(str(tmp_path / 'made'))
     (tmp_path / 'bomb.pth').write_bytes(pickle.dumps(bomb, protocol))
-    assert 'is a pickle that asks for {}, which was not run'.format(name) in refusal(tmp_path / 'bomb.pth')
+    assert f'is a pickle that asks for {name}, which was not run' in refusal(tmp_path / 'bomb.pth')
     assert not os.path.exists(made)
 
 
@@ -211,17 +248,39 @@ def test_code_in_the_other_pickles_of_the_legacy_format(tmp_path, part):
 
 
 @pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('asked', [b'cbuiltins\neval\n', b'cbuiltins\ngetattr\n', b'ctorch\nload\n', b'ctorch.storage\n_load_from_bytes\n',
-                                   b'cnumpy.core.multiarray\n_reconstruct\n', b'ctorch\nTensor\n', b'ccollections\nnamedtuple\n',
-                                   b'ctorch.nn.modules.conv\nConv2d\n', b'ccenternet.files\nsha256\n', b'ctorch._utils\ntorch.load\n'])
+@pytest.mark.parametrize(
+    'asked',
+    [
+        b'cbuiltins\neval\n',
+        b'cbuiltins\ngetattr\n',
+        b'ctorch\nload\n',
+        b'ctorch.storage\n_load_from_bytes\n',
+        b'cnumpy.core.multiarray\n_reconstruct\n',
+        b'ctorch\nTensor\n',
+        b'ccollections\nnamedtuple\n',
+        b'ctorch.nn.modules.conv\nConv2d\n',
+        b'ccenternet.files\nsha256\n',
+        b'ctorch._utils\ntorch.load\n',
+    ],
+)
 def test_names_outside_the_list_are_refused(tmp_path, form, asked):
     write(tmp_path / 'a.pth', form, b'\x80\x02' + asked + b')R.', {})
     name = asked[1:-1].decode().replace('\n', '.')
-    assert 'asks for {}, '.format(name) in refusal(tmp_path / 'a.pth')
+    assert f'asks for {name}, ' in refusal(tmp_path / 'a.pth')
 
 
-@pytest.mark.parametrize('opcodes', [b'(cos\nsystem\no.', b'(ios\nsystem\n.', b'\x82\x01.', b'Pkey\n.', b'cos\nsystem\n)}\x92.',
-                                     b'\x96\xff\xff\xff\xff\xff\xff\xff\x7f.', b'\x97.'])
+@pytest.mark.parametrize(
+    'opcodes',
+    [
+        b'(cos\nsystem\no.',
+        b'(ios\nsystem\n.',
+        b'\x82\x01.',
+        b'Pkey\n.',
+        b'cos\nsystem\n)}\x92.',
+        b'\x96\xff\xff\xff\xff\xff\xff\xff\x7f.',
+        b'\x97.',
+    ],
+)
 def test_opcodes_outside_the_list_are_refused(tmp_path, opcodes):
     for form in FORMS:
         write(tmp_path / 'a.pth', form, b'\x80\x02' + opcodes, {})
@@ -230,8 +289,11 @@ def test_opcodes_outside_the_list_are_refused(tmp_path, opcodes):
 
 def test_the_state_of_an_object_cannot_hide_its_methods(tmp_path):
     for form in FORMS:
-        data = b'\x80\x02ccollections\nOrderedDict\n)R(X\x01\x00\x00\x00w' + claim(ONE)[claim(ONE).index(b'ctorch._utils'):-2] \
+        data = (
+            b'\x80\x02ccollections\nOrderedDict\n)R(X\x01\x00\x00\x00w'
+            + claim(ONE)[claim(ONE).index(b'ctorch._utils') : -2]
             + b'u}X\x05\x00\x00\x00itemsX\x01\x00\x00\x00!sb.'
+        )
         write(tmp_path / 'a.pth', form, data, {'0': (4, bytes(16))})
         assert list(read_checkpoint(tmp_path / 'a.pth').state_dict) == ['w']
 
@@ -241,12 +303,15 @@ def test_the_state_of_an_object_cannot_hide_its_methods(tmp_path):
 def test_a_whole_network_is_refused_with_advice(tmp_path, form):
     save(tmp_path / 'model.pth', torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), form)
     message = refusal(tmp_path / 'model.pth')
-    assert 'torch.nn.modules.container.Sequential' in message and 'save model.state_dict() in its place' in message
+    assert (
+        'torch.nn.modules.container.Sequential' in message
+        and 'save model.state_dict() in its place' in message
+    )
 
 
 def test_a_number_of_a_million_digits_does_not_hang(tmp_path):
     for form in FORMS:
-        write(tmp_path / 'a.pth', form, b'\x80\x02L' + b'9' * 10 ** 6 + b'L\n.', {})
+        write(tmp_path / 'a.pth', form, b'\x80\x02L' + b'9' * 10**6 + b'L\n.', {})
         assert 'damaged' in refusal(tmp_path / 'a.pth')
 
 
@@ -254,20 +319,23 @@ def test_a_number_of_a_million_digits_does_not_hang(tmp_path):
 
 
 @pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('saved, says', [
-    (torch.ones(3), 'holds a tensor, not a state dict'),
-    ([torch.ones(3)], 'holds a list, not a state dict'),
-    (7, 'holds a int, not a state dict'),
-    ({}, 'holds no state dict: its entries are none'),
-    ({'epoch': 3, 'net': {'w': torch.ones(1)}}, 'holds no state dict: its entries are epoch, net'),
-    ({'state_dict': {}}, 'the state dict of '),
-    ({'state_dict': [torch.ones(1)]}, 'is a list, not a dictionary of tensors'),
-    ({'state_dict': torch.ones(1)}, 'is a tensor, not a dictionary of tensors'),
-    ({'state_dict': {'w': torch.ones(1), 'v': 'text'}}, "entry 'v' in the state dict of "),
-    ({'w': torch.ones(1), 'v': [1.]}, "entry 'v' in the state dict of "),
-    ({'state_dict': {3: torch.ones(1)}}, "entry '3' in the state dict of "),
-    ({'module.w': torch.ones(1), 'w': torch.ones(1)}, 'has w twice, with and without "module."'),
-])
+@pytest.mark.parametrize(
+    'saved, says',
+    [
+        (torch.ones(3), 'holds a tensor, not a state dict'),
+        ([torch.ones(3)], 'holds a list, not a state dict'),
+        (7, 'holds a int, not a state dict'),
+        ({}, 'holds no state dict: its entries are none'),
+        ({'epoch': 3, 'net': {'w': torch.ones(1)}}, 'holds no state dict: its entries are epoch, net'),
+        ({'state_dict': {}}, 'the state dict of '),
+        ({'state_dict': [torch.ones(1)]}, 'is a list, not a dictionary of tensors'),
+        ({'state_dict': torch.ones(1)}, 'is a tensor, not a dictionary of tensors'),
+        ({'state_dict': {'w': torch.ones(1), 'v': 'text'}}, "entry 'v' in the state dict of "),
+        ({'w': torch.ones(1), 'v': [1.0]}, "entry 'v' in the state dict of "),
+        ({'state_dict': {3: torch.ones(1)}}, "entry '3' in the state dict of "),
+        ({'module.w': torch.ones(1), 'w': torch.ones(1)}, 'has w twice, with and without "module."'),
+    ],
+)
 def test_what_is_no_state_dict(tmp_path, form, saved, says):
     save(tmp_path / 'a.pth', saved, form)
     assert says in refusal(tmp_path / 'a.pth')
@@ -275,12 +343,21 @@ def test_what_is_no_state_dict(tmp_path, form, saved, says):
 
 def test_a_sparse_tensor(tmp_path):
     try:
-        save(tmp_path / 'a.pth', {'w': torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (2,))}, 'legacy')
+        save(
+            tmp_path / 'a.pth',
+            {'w': torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (2,))},
+            'legacy',
+        )
     except (NotImplementedError, RuntimeError) as error:
-        pytest.skip('torch {} saves no sparse tensors: {}'.format(torch.__version__, error))
+        pytest.skip(f'torch {torch.__version__} saves no sparse tensors: {error}')
     assert '_rebuild_sparse_tensor' in refusal(tmp_path / 'a.pth')
 
 
 def test_a_damaged_byte_order(tmp_path):
-    write_zip(tmp_path / 'a.pth', claim(ONE).replace(b'NtQ', b'tQ'), {'0': struct.pack('<4f', *range(4))}, byteorder=b'middle')
+    write_zip(
+        tmp_path / 'a.pth',
+        claim(ONE).replace(b'NtQ', b'tQ'),
+        {'0': struct.pack('<4f', *range(4))},
+        byteorder=b'middle',
+    )
     assert 'byte order' in refusal(tmp_path / 'a.pth')

@@ -33,7 +33,11 @@ def refusal(*args, **kwargs):
 @pytest.mark.parametrize('arch', ['res_18', 'dla_tiny', 'dlav0_34', 'resdcn_18'])
 def test_the_weights_are_those_of_the_file(tmp_path, arch):
     state_dict = weights(arch)
-    path = save(tmp_path / 'a.pth', OrderedDict(('module.' + name, value) for name, value in state_dict.items()), epoch=7)
+    path = save(
+        tmp_path / 'a.pth',
+        OrderedDict(('module.' + name, value) for name, value in state_dict.items()),
+        epoch=7,
+    )
     loaded = load_model(path, arch)
     assert (loaded.arch, loaded.heads, loaded.unused_keys, loaded.checkpoint.epoch) == (arch, HEADS, [], 7)
     assert not loaded.model.training
@@ -60,9 +64,15 @@ def test_an_unknown_architecture_is_said_before_the_file_is_read(tmp_path):
         load_model(str(tmp_path / 'none.pth'), 'res18')
 
 
-@pytest.mark.parametrize('heads, head_conv', [
-    (OrderedDict([('hm', 80), ('wh', 2), ('reg', 2)]), 64), (OrderedDict([('reg', 2), ('hm', 1)]), 8), (OrderedDict([('hm', 5)]), 0),
-    (OrderedDict([('hm', 1), ('wh', 2), ('hps', 34), ('reg', 2), ('hm_hp', 17), ('hp_offset', 2)]), 16)])
+@pytest.mark.parametrize(
+    'heads, head_conv',
+    [
+        (OrderedDict([('hm', 80), ('wh', 2), ('reg', 2)]), 64),
+        (OrderedDict([('reg', 2), ('hm', 1)]), 8),
+        (OrderedDict([('hm', 5)]), 0),
+        (OrderedDict([('hm', 1), ('wh', 2), ('hps', 34), ('reg', 2), ('hm_hp', 17), ('hp_offset', 2)]), 16),
+    ],
+)
 def test_heads_and_their_width_are_read_off_the_shapes(tmp_path, heads, head_conv):
     for arch in ('res_18', 'dla_tiny', 'resdcn_18', 'dlav0_34'):
         read, width = read_heads(weights(arch, heads, head_conv))
@@ -79,11 +89,16 @@ def test_entries_without_a_use_are_listed(tmp_path):
     state_dict = weights('dla_tiny')
     state_dict['base.fc.weight'] = torch.zeros(1000, 128, 1, 1)
     state_dict['base.fc.bias'] = torch.zeros(1000)
-    assert load_model(save(tmp_path / 'a.pth', state_dict), 'dla_tiny').unused_keys == ['base.fc.weight', 'base.fc.bias']
+    assert load_model(save(tmp_path / 'a.pth', state_dict), 'dla_tiny').unused_keys == [
+        'base.fc.weight',
+        'base.fc.bias',
+    ]
 
 
 def test_counters_of_batchnorm_may_be_missing(tmp_path):
-    state_dict = OrderedDict((name, value) for name, value in weights().items() if not name.endswith('num_batches_tracked'))
+    state_dict = OrderedDict(
+        (name, value) for name, value in weights().items() if not name.endswith('num_batches_tracked')
+    )
     assert load_model(save(tmp_path / 'a.pth', state_dict), 'res_18').unused_keys == []
 
 
@@ -99,24 +114,41 @@ def test_a_missing_entry(tmp_path):
 def test_a_head_with_a_part_missing_is_missed(tmp_path, gone):
     state_dict = weights()
     del state_dict[gone]
-    assert '1 of its 150 entries is missing ({})'.format(gone) in refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+    assert f'1 of its 150 entries is missing ({gone})' in refusal(
+        save(tmp_path / 'a.pth', state_dict), 'res_18'
+    )
 
 
 def test_a_wrong_shape(tmp_path):
     state_dict = weights()
     state_dict['layer1.0.conv1.weight'] = torch.zeros(64, 64, 1, 1)
     message = refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
-    assert '1 has another shape (layer1.0.conv1.weight is [64, 64, 1, 1] in the file, [64, 64, 3, 3] in res_18)' in message
+    assert (
+        '1 has another shape (layer1.0.conv1.weight is [64, 64, 1, 1] in the file, [64, 64, 3, 3] in res_18)'
+        in message
+    )
 
 
-@pytest.mark.parametrize('saved, asked', [('res_18', None), ('res_18', 'res_50'), ('res_18', 'resdcn_18'), ('resdcn_18', 'res_18'),
-                                          ('dla_tiny', None), ('dlav0_34', None), ('dla_34', 'dla_tiny'), ('dla_34', 'res_18'),
-                                          ('res_50', 'res_18'), ('dla_34', 'dlav0_34')])
+@pytest.mark.parametrize(
+    'saved, asked',
+    [
+        ('res_18', None),
+        ('res_18', 'res_50'),
+        ('res_18', 'resdcn_18'),
+        ('resdcn_18', 'res_18'),
+        ('dla_tiny', None),
+        ('dlav0_34', None),
+        ('dla_34', 'dla_tiny'),
+        ('dla_34', 'res_18'),
+        ('res_50', 'res_18'),
+        ('dla_34', 'dlav0_34'),
+    ],
+)
 def test_a_wrong_architecture_names_the_one_that_fits(tmp_path, saved, asked):
     path = save(tmp_path / 'a.pth', weights(saved))
     message = refusal(path, asked)
     assert message.startswith('{} does not fit {}: '.format(path, asked or 'dla_34'))
-    assert message.endswith('; it fits {0}: give --arch {0}'.format(saved))
+    assert message.endswith(f'; it fits {saved}: give --arch {saved}')
     assert len(message) < 500
 
 
@@ -124,7 +156,8 @@ def test_the_nearest_is_named_where_none_fits(tmp_path):
     state_dict = weights('resdcn_18')
     state_dict['conv1.weight'] = torch.zeros(64, 1, 7, 7)
     assert refusal(save(tmp_path / 'a.pth', state_dict), 'dla_34').endswith(
-        '; resdcn_18 comes nearest, 99% of the entries are the same')
+        '; resdcn_18 comes nearest, 99% of the entries are the same'
+    )
 
 
 def test_heads_that_are_not_those_of_the_file(tmp_path):
@@ -141,11 +174,15 @@ def test_heads_that_are_asked_for_may_be_fewer(tmp_path):
 
 def test_a_network_that_is_no_centernet(tmp_path):
     torch.manual_seed(0)
-    body = OrderedDict((name, value) for name, value in weights().items() if not name.startswith(tuple(HEADS)))
+    body = OrderedDict(
+        (name, value) for name, value in weights().items() if not name.startswith(tuple(HEADS))
+    )
     body['fc.weight'], body['fc.bias'] = torch.zeros(1000, 512), torch.zeros(1000)
     assert 'has no heads' in refusal(save(tmp_path / 'a.pth', body), 'res_18')
     other = {'features.weight': torch.zeros(3, 3), 'hm.2.weight': torch.zeros(3, 64, 1, 1)}
-    assert refusal(save(tmp_path / 'b.pth', other), 'res_18').endswith('; no known architecture comes near it')
+    assert refusal(save(tmp_path / 'b.pth', other), 'res_18').endswith(
+        '; no known architecture comes near it'
+    )
 
 
 def test_a_head_with_the_name_of_a_part(tmp_path):

@@ -28,8 +28,11 @@ def edit(root, change, stem='instances_val2017'):
 
 
 def test_loads_cocos_layout_quietly(make_coco, capsys):
-    root = make_coco([dict(image=7, category=90, bbox=(1, 2, 30, 40)), dict(image=7, category=13, iscrowd=1)],
-                     images=(9, 7, 8), categories=((90, 'toothbrush'), (1, 'person'), (13, 'stop sign')))
+    root = make_coco(
+        [dict(image=7, category=90, bbox=(1, 2, 30, 40)), dict(image=7, category=13, iscrowd=1)],
+        images=(9, 7, 8),
+        categories=((90, 'toothbrush'), (1, 'person'), (13, 'stop sign')),
+    )
     data = CocoData.load(str(root))
     assert data.image_ids == [9, 7, 8]  # the file's order
     assert data.categories == [(1, 'person'), (13, 'stop sign'), (90, 'toothbrush')]
@@ -48,9 +51,17 @@ def test_an_image_without_annotations_has_empty_ground_truth(make_coco):
     assert 2 not in data.coco.imgToAnns  # asking leaves no trace
 
 
-@pytest.mark.parametrize('stem, folder', [
-    ('instances_val2017', 'images/val2017'), ('instances_val2017', 'images'), ('instances_train2017', 'train2017'),
-    ('mine', 'images'), ('mine', 'mine'), ('mine', 'images/mine')])
+@pytest.mark.parametrize(
+    'stem, folder',
+    [
+        ('instances_val2017', 'images/val2017'),
+        ('instances_val2017', 'images'),
+        ('instances_train2017', 'train2017'),
+        ('mine', 'images'),
+        ('mine', 'mine'),
+        ('mine', 'images/mine'),
+    ],
+)
 def test_other_layouts(make_coco, stem, folder):
     root = make_coco(stem=stem, folder=folder)
     assert CocoData.load(str(root)).file(1) == os.path.join(str(root), folder, '1.png')
@@ -84,7 +95,7 @@ def test_only_one_file_is_looked_at_where_images_are_there(make_coco, monkeypatc
 def test_some_missing_images_are_left_to_the_reader(make_coco):
     root = make_coco(images=(1, 2, 3))
     for number in (1, 2):
-        (root / 'val2017' / '{}.png'.format(number)).unlink()
+        (root / 'val2017' / f'{number}.png').unlink()
     assert CocoData.load(str(root)).image_ids == [1, 2, 3]
 
 
@@ -94,8 +105,16 @@ def test_fills_in_what_has_a_default_and_drops_segmentations(make_coco):
     def strip(dataset):
         for key in ('area', 'iscrowd', 'id'):
             del dataset['annotations'][0][key]
+
     data = CocoData.load(edit(root, strip))
-    assert data.coco.anns[1] == {'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 3, 4], 'area': 12, 'iscrowd': 0}
+    assert data.coco.anns[1] == {
+        'id': 1,
+        'image_id': 1,
+        'category_id': 1,
+        'bbox': [0, 0, 3, 4],
+        'area': 12,
+        'iscrowd': 0,
+    }
     assert not any('segmentation' in entry for entry in data.coco.anns.values())
 
 
@@ -123,7 +142,10 @@ def test_names_missing_folders_and_files(make_coco, tmp_path):
     assert 'it is a file' in fails(str(tmp_path / 'file'))
     (tmp_path / 'empty').mkdir()
     message = fails(str(tmp_path / 'empty'))
-    assert 'no annotations file' in message and str(tmp_path / 'empty' / 'annotations' / 'instances_val2017.json') in message
+    assert (
+        'no annotations file' in message
+        and str(tmp_path / 'empty' / 'annotations' / 'instances_val2017.json') in message
+    )
     assert 'no such annotations file' in fails(annotations=str(tmp_path / 'a.json'))
     root = make_coco()
     assert fails(str(root), images=str(root / 'nope')) == 'no such images folder: {}'.format(root / 'nope')
@@ -149,9 +171,16 @@ def test_all_images_missing(make_coco):
     assert 'none of the 3 images' in message and '1.png' in message and str(root / 'val2017') in message
 
 
-@pytest.mark.parametrize('text, expected', [
-    (b'{"images": [],\n "annotations": oops}', 'line 2, column 17'), (b'', 'line 1, column 1'),
-    (b'<html>not found</html>', 'line 1, column 1'), (b'\xff\xfe\x00\x01', 'not valid JSON'), (b'[' * 200000, 'not valid JSON')])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        (b'{"images": [],\n "annotations": oops}', 'line 2, column 17'),
+        (b'', 'line 1, column 1'),
+        (b'<html>not found</html>', 'line 1, column 1'),
+        (b'\xff\xfe\x00\x01', 'not valid JSON'),
+        (b'[' * 200000, 'not valid JSON'),
+    ],
+)
 def test_invalid_json(make_coco, text, expected):
     root = make_coco()
     (root / 'annotations' / 'instances_val2017.json').write_bytes(text)
@@ -161,43 +190,51 @@ def test_invalid_json(make_coco, text, expected):
 
 def put(key, position, name, value):
     """A change that sets one entry's field, or removes it where ``value`` is ``...``."""
+
     def change(dataset):
         if value is ...:
             del dataset[key][position][name]
         else:
             dataset[key][position][name] = value
+
     return change
 
 
-@pytest.mark.parametrize('change, expected', [
-    (lambda dataset: [dataset], 'it holds a list'),
-    (lambda dataset: 3.5, 'it holds a fraction'),
-    (lambda dataset: dataset.pop('images') and None, "it has no 'images'"),
-    (lambda dataset: dataset.pop('categories') and None, "it has no 'categories'"),
-    (lambda dataset: dataset.pop('annotations') and None, "it has no 'annotations' (image_info"),
-    (lambda dataset: dataset.update(images={}), "'images' is an object, not a list"),
-    (lambda dataset: dataset.update(annotations=None), "'annotations' is null, not a list"),
-    (lambda dataset: dataset.update(images=[]), "'images' is empty"),
-    (lambda dataset: dataset.update(categories=[]), "'categories' is empty"),
-    (lambda dataset: dataset['annotations'].insert(1, 5), 'annotations[1] is an integer, not an object'),
-    (put('images', 1, 'id', ...), "images[1] has no 'id'"),
-    (put('images', 1, 'id', 'two'), "images[1]: its 'id' is text, not an integer"),
-    (put('images', 1, 'id', True), "images[1]: its 'id' is true or false"),
-    (put('images', 0, 'file_name', ...), "images[0] has no 'file_name'"),
-    (put('images', 1, 'id', 1), "the id 1 is used twice in 'images': for 1.png and for 2.png"),
-    (put('categories', 1, 'id', 1), "the id 1 is used twice in 'categories': for cat and for dog"),
-    (put('categories', 1, 'name', None), "categories[1]: its 'name' is null, not text"),
-    (put('annotations', 0, 'image_id', ...), "annotations[0] has no 'image_id'"),
-    (put('annotations', 0, 'category_id', ...), "annotations[0] has no 'category_id'"),
-    (put('annotations', 0, 'category_id', 2), 'annotations[0] is of category 2'),
-    (put('annotations', 0, 'bbox', ...), "annotations[0] has no 'bbox'"),
-    (put('annotations', 0, 'bbox', [1, 2, 3]), 'annotations[0]: its bbox is [1, 2, 3], not [x, y, width, height]'),
-    (put('annotations', 0, 'bbox', [1, 2, -3, 4]), 'annotations[0]: its bbox'),
-    (put('annotations', 0, 'bbox', [1, 2, 3, 'x']), 'annotations[0]: its bbox'),
-    (put('annotations', 0, 'bbox', [1, 2, 3, float('nan')]), 'annotations[0]: its bbox'),
-    (put('annotations', 0, 'area', 'big'), "annotations[0]: its 'area' is not a number"),
-    (put('annotations', 0, 'iscrowd', 2), "annotations[0]: its 'iscrowd'"),
-])
+@pytest.mark.parametrize(
+    'change, expected',
+    [
+        (lambda dataset: [dataset], 'it holds a list'),
+        (lambda dataset: 3.5, 'it holds a fraction'),
+        (lambda dataset: dataset.pop('images') and None, "it has no 'images'"),
+        (lambda dataset: dataset.pop('categories') and None, "it has no 'categories'"),
+        (lambda dataset: dataset.pop('annotations') and None, "it has no 'annotations' (image_info"),
+        (lambda dataset: dataset.update(images={}), "'images' is an object, not a list"),
+        (lambda dataset: dataset.update(annotations=None), "'annotations' is null, not a list"),
+        (lambda dataset: dataset.update(images=[]), "'images' is empty"),
+        (lambda dataset: dataset.update(categories=[]), "'categories' is empty"),
+        (lambda dataset: dataset['annotations'].insert(1, 5), 'annotations[1] is an integer, not an object'),
+        (put('images', 1, 'id', ...), "images[1] has no 'id'"),
+        (put('images', 1, 'id', 'two'), "images[1]: its 'id' is text, not an integer"),
+        (put('images', 1, 'id', True), "images[1]: its 'id' is true or false"),
+        (put('images', 0, 'file_name', ...), "images[0] has no 'file_name'"),
+        (put('images', 1, 'id', 1), "the id 1 is used twice in 'images': for 1.png and for 2.png"),
+        (put('categories', 1, 'id', 1), "the id 1 is used twice in 'categories': for cat and for dog"),
+        (put('categories', 1, 'name', None), "categories[1]: its 'name' is null, not text"),
+        (put('annotations', 0, 'image_id', ...), "annotations[0] has no 'image_id'"),
+        (put('annotations', 0, 'category_id', ...), "annotations[0] has no 'category_id'"),
+        (put('annotations', 0, 'category_id', 2), 'annotations[0] is of category 2'),
+        (put('annotations', 0, 'bbox', ...), "annotations[0] has no 'bbox'"),
+        (
+            put('annotations', 0, 'bbox', [1, 2, 3]),
+            'annotations[0]: its bbox is [1, 2, 3], not [x, y, width, height]',
+        ),
+        (put('annotations', 0, 'bbox', [1, 2, -3, 4]), 'annotations[0]: its bbox'),
+        (put('annotations', 0, 'bbox', [1, 2, 3, 'x']), 'annotations[0]: its bbox'),
+        (put('annotations', 0, 'bbox', [1, 2, 3, float('nan')]), 'annotations[0]: its bbox'),
+        (put('annotations', 0, 'area', 'big'), "annotations[0]: its 'area' is not a number"),
+        (put('annotations', 0, 'iscrowd', 2), "annotations[0]: its 'iscrowd'"),
+    ],
+)
 def test_says_what_is_no_instances_file(make_coco, change, expected):
     message = fails(edit(make_coco([dict(image=1)]), change))
     assert 'instances_val2017.json is not a COCO instances file: ' in message and expected in message

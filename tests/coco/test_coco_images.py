@@ -76,7 +76,9 @@ def test_16_bit_colour_png_keeps_the_upper_byte(tmp_path):
 
 
 def test_alpha_is_dropped_and_a_palette_looked_up(tmp_path, photo):
-    Image.fromarray(np.dstack([photo, np.full((60, 80), 5, np.uint8)]), 'RGBA').save(str(tmp_path / 'alpha.png'))
+    Image.fromarray(np.dstack([photo, np.full((60, 80), 5, np.uint8)]), 'RGBA').save(
+        str(tmp_path / 'alpha.png')
+    )
     assert distance(read_image(str(tmp_path / 'alpha.png')), photo) == 0
     palette = Image.fromarray(photo).convert('P')
     palette.save(str(tmp_path / 'palette.png'))
@@ -100,9 +102,11 @@ def test_one_pixel_and_long_images(tmp_path, height, width):
 def test_is_what_imread_gives(tmp_path, photo):
     exif = Image.fromarray(photo).getexif()
     exif[0x0112] = 8
-    for number, data in enumerate([jpeg(photo), jpeg(photo, progressive=True), jpeg(photo, exif=exif), jpeg(photo[:, :, 0])]):
-        image = read_bytes(tmp_path, data, '{}.jpg'.format(number))
-        assert np.array_equal(image, cv2.imread(str(tmp_path / '{}.jpg'.format(number)), cv2.IMREAD_COLOR))
+    for number, data in enumerate(
+        [jpeg(photo), jpeg(photo, progressive=True), jpeg(photo, exif=exif), jpeg(photo[:, :, 0])]
+    ):
+        image = read_bytes(tmp_path, data, f'{number}.jpg')
+        assert np.array_equal(image, cv2.imread(str(tmp_path / f'{number}.jpg'), cv2.IMREAD_COLOR))
 
 
 def test_missing_and_unreadable_files(tmp_path):
@@ -117,7 +121,7 @@ def test_missing_and_unreadable_files(tmp_path):
 def test_too_many_pixels_for_opencv(tmp_path):
     header = bytearray(jpeg(np.zeros((8, 8, 3), np.uint8)))
     at = header.index(b'\xff\xc0')
-    header[at + 5:at + 9] = b'\xff\xff\xff\xff'  # claims 65535 x 65535
+    header[at + 5 : at + 9] = b'\xff\xff\xff\xff'  # claims 65535 x 65535
     (tmp_path / 'huge.jpg').write_bytes(bytes(header))
     assert 'cannot decode' in fails(tmp_path / 'huge.jpg')
 
@@ -141,8 +145,11 @@ def test_truncated_jpeg_with_a_whole_preview_in_its_header(tmp_path, photo):
     assert 'truncated' in fails(tmp_path / 'cut.jpg')
 
 
-@pytest.mark.parametrize('more', [b'\x00', b'\r\n', b'\xff' * 7, b'trailing bytes of a camera' * 100],
-                         ids=['zero', 'newline', 'padding', 'text'])
+@pytest.mark.parametrize(
+    'more',
+    [b'\x00', b'\r\n', b'\xff' * 7, b'trailing bytes of a camera' * 100],
+    ids=['zero', 'newline', 'padding', 'text'],
+)
 def test_bytes_behind_a_jpegs_end_do_no_harm(tmp_path, photo, more):
     assert distance(read_bytes(tmp_path, jpeg(photo) + more), photo) <= LOSSY
     padded = jpeg(photo)[:-2] + b'\xff' * 5 + b'\xff\xd9'  # any marker may be padded

@@ -25,14 +25,20 @@ def figures(root, results, image_ids=(1, 2)):
 def test_results_follow_upstreams_rounding():
     generator = np.random.RandomState(0)
     detections = (generator.rand(5000, 6) * 700).astype(np.float32)
-    detections[:1000, :4] = generator.randint(0, 64000, (1000, 4)) / np.float32(200)  # many near the middle of two decimals
+    detections[:1000, :4] = generator.randint(0, 64000, (1000, 4)) / np.float32(
+        200
+    )  # many near the middle of two decimals
     detections[:, 4] = generator.rand(5000)
     detections[:, 5] = generator.randint(0, 2, 5000)
     results = to_results(42, detections, CATEGORIES)
     for row, result in zip(detections, results):
         x1, y1, x2, y2, score, index = row
-        assert result == {'image_id': 42, 'category_id': (1, 3)[int(index)], 'score': float('{:.2f}'.format(score)),
-                          'bbox': [float('{:.2f}'.format(value)) for value in (x1, y1, x2 - x1, y2 - y1)]}
+        assert result == {
+            'image_id': 42,
+            'category_id': (1, 3)[int(index)],
+            'score': float(f'{score:.2f}'),
+            'bbox': [float(f'{value:.2f}') for value in (x1, y1, x2 - x1, y2 - y1)],
+        }
     assert len(results) == 5000 and json.loads(json.dumps(results)) == results
 
 
@@ -60,7 +66,8 @@ def test_a_loose_box_counts_up_to_its_overlap(make_coco):
 
 
 def test_a_miss_before_a_hit_by_hand(make_coco):
-    # By score: a false positive, then a hit on one of two objects: precision 1/2 up to recall 1/2, that is 51 of 101 points.
+    # By score: a false positive, then a hit on one of two objects: precision 1/2 up to recall 1/2, that is 51
+    # of 101 points.
     root = make_coco([dict(image=1), dict(image=2)])
     metrics = figures(root, found(1, [100, 100, 150, 150, 0.9, 0]) + found(2, [0, 0, 50, 50, 0.8, 0]))
     assert metrics.stats['AP'] == pytest.approx(0.5 * 51 / 101)
@@ -72,7 +79,9 @@ def test_detections_in_a_crowd_are_neither_hits_nor_false_positives(make_coco):
     results = found(1, [0, 0, 50, 50, 0.5, 0], *in_crowd)
     crowd = dict(bbox=(90, 90, 110, 110))
     assert figures(make_coco([{}, dict(crowd, iscrowd=1)], root='a'), results).stats['AP'] == pytest.approx(1)
-    assert figures(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(0.25)  # without it: three before the hit
+    assert figures(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(
+        0.25
+    )  # without it: three before the hit
     # a crowd of another class is no excuse
     other = make_coco([{}, dict(crowd, iscrowd=1, category=3)], root='c')
     metrics = figures(other, results)
@@ -82,11 +91,17 @@ def test_detections_in_a_crowd_are_neither_hits_nor_false_positives(make_coco):
 
 def test_class_indices_stand_for_category_ids_with_gaps(make_coco):
     categories = ((90, 'toothbrush'), (13, 'stop sign'), (1, 'person'))
-    data = CocoData.load(str(make_coco([dict(category=90), dict(image=2, category=13)], categories=categories)))
+    data = CocoData.load(
+        str(make_coco([dict(category=90), dict(image=2, category=13)], categories=categories))
+    )
     results = to_results(1, np.array([[0, 0, 50, 50, 0.9, 2]], np.float32), data.categories)
     results += to_results(2, np.array([[0, 0, 50, 50, 0.9, 0]], np.float32), data.categories)
     assert [result['category_id'] for result in results] == [90, 1]
-    assert evaluate(data, results, [1, 2]).per_class == {'person': None, 'stop sign': 0.0, 'toothbrush': pytest.approx(1)}
+    assert evaluate(data, results, [1, 2]).per_class == {
+        'person': None,
+        'stop sign': 0.0,
+        'toothbrush': pytest.approx(1),
+    }
 
 
 def test_a_detection_on_an_image_without_annotations_is_a_false_positive(make_coco):
@@ -101,7 +116,9 @@ def test_no_detections_give_zeros(make_coco):
     metrics = figures(root, [])
     assert metrics.stats == {name: None if name in ('APl', 'ARl') else 0.0 for name in STAT_NAMES}
     assert metrics.per_class == {'cat': 0.0, 'dog': None}
-    assert figures(root, found(2, [0, 0, 50, 50, 0.9, 0]), [1]).stats['AP'] == 0.0  # none on the image that counts
+    assert (
+        figures(root, found(2, [0, 0, 50, 50, 0.9, 0]), [1]).stats['AP'] == 0.0
+    )  # none on the image that counts
 
 
 def test_no_ground_truth_gives_no_figures(make_coco):
@@ -155,8 +172,14 @@ def random_set(make_coco):
         for _ in range(generator.randint(0, 6)):
             x, y, width, height = (generator.rand(4) * 150).round(2).tolist()
             category = int(generator.choice([1, 3]))
-            objects.append(dict(image=image, category=category, bbox=(x, y, width, height),
-                                iscrowd=int(generator.rand() < 0.15)))
+            objects.append(
+                dict(
+                    image=image,
+                    category=category,
+                    bbox=(x, y, width, height),
+                    iscrowd=int(generator.rand() < 0.15),
+                )
+            )
             for _ in range(generator.randint(0, 3)):
                 index = [1, 3].index(category) if generator.rand() < 0.9 else generator.randint(0, 2)
                 corners = [x, y, x + width, y + height] + generator.randn(4) * 4

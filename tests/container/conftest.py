@@ -1,9 +1,10 @@
-"""A real engine, a base, and the images built on it. Each is made where it is missing, once, and removed at the end.
+"""A real engine, a base, and the images built on it. Each is made where it is missing, once, and removed at
+the end.
 
-    CENTERNET_CONTAINER=1        without it nothing here runs: building the images takes minutes and some GB
-    BASE_IMAGE=ubuntu:18.04      build on this, in place of the stand-in of docker/standin
-    CENTERNET_PINNED_PYTHON=     the pinned stack outside the container, whose figures the container's have to equal; its Python
-                                 also becomes the stand-in's
+CENTERNET_CONTAINER=1        without it nothing here runs: building the images takes minutes and some GB
+BASE_IMAGE=ubuntu:18.04      build on this, in place of the stand-in of docker/standin
+CENTERNET_PINNED_PYTHON=     the pinned stack outside the container, whose figures the container's have to equal; its Python
+                             also becomes the stand-in's
 """
 
 import os
@@ -21,17 +22,24 @@ CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
 def engine(tmp_path_factory):
     """The environment in which ``docker`` reaches an engine that has compose and buildx."""
     if not os.environ.get(SWITCH):
-        pytest.skip('{} is not set: these tests build images, which takes minutes and some GB (.ci/run container)'.format(SWITCH))
+        pytest.skip(
+            f'{SWITCH} is not set: these tests build images, which takes minutes and some GB (.ci/run'
+            ' container)'
+        )
     environment = dict(os.environ)
     probes = (['docker', 'info'], ['docker', 'compose', 'version'], ['docker', 'buildx', 'version'])
-    if shutil.which('docker') and all(call(probe, quiet=True, check=False).returncode == 0 for probe in probes):
+    if shutil.which('docker') and all(
+        call(probe, quiet=True, check=False).returncode == 0 for probe in probes
+    ):
         yield environment
         return
     folder = str(tmp_path_factory.mktemp('engine') / 'docker')
     script = os.path.join(ROOT, 'docker', 'standin', 'engine.sh')
     try:
         started = call([script, 'start', folder], check=False)
-        if started.returncode == 2:  # what it says itself of the machine; anything else is a fault of ours, or of the network
+        if (
+            started.returncode == 2
+        ):  # what it says itself of the machine; anything else is a fault of ours, or of the network
             pytest.skip('no engine can be started: {}'.format(' '.join(started.stderr.split())[-500:]))
         assert started.returncode == 0, started.stderr[-8000:]
         words = [word.partition('=') for word in shlex.split(started.stdout) if '=' in word]
@@ -60,9 +68,9 @@ def settings(engine, base, tmp_path_factory):
     if os.path.exists(CA_BUNDLE):
         with open(CA_BUNDLE, encoding='utf-8') as file:
             secrets['CA_BUNDLE'] = str(folder / 'ca.pem')
-            (folder / 'ca.pem').write_text('{}\n{}'.format(MARKER, file.read()), encoding='utf-8')
+            (folder / 'ca.pem').write_text(f'{MARKER}\n{file.read()}', encoding='utf-8')
     secrets['PIP_CONFIG'] = str(folder / 'pip.conf')
-    (folder / 'pip.conf').write_text('{}\n[global]\ntimeout = 180\n'.format(MARKER))
+    (folder / 'pip.conf').write_text(f'{MARKER}\n[global]\ntimeout = 180\n')
     return dict(engine, BASE_IMAGE=base, CUDA='none', REVISION='0123abc', **secrets)
 
 
@@ -84,7 +92,10 @@ def outside(tmp_path_factory):
     """The folder of an evaluation of the sample by the pinned stack, without a container."""
     python = os.environ.get('CENTERNET_PINNED_PYTHON')
     if not python:
-        pytest.skip('CENTERNET_PINNED_PYTHON is not set: there is no pinned stack outside the container to compare with')
+        pytest.skip(
+            'CENTERNET_PINNED_PYTHON is not set: there is no pinned stack outside the container to compare'
+            ' with'
+        )
     folder = tmp_path_factory.mktemp('outside')
     call([python, '-m', 'centernet', 'eval-pth', '--output', str(folder), '--no-progress'], cwd=str(folder))
     return folder

@@ -20,12 +20,23 @@ def call(command, environment=None, cwd=None, check=True, quiet=False, timeout=1
         AssertionError: ``check``, and its exit status is not 0; with what it printed.
     """
     start = time.time()
-    run = subprocess.run(command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         universal_newlines=True, timeout=timeout)
+    run = subprocess.run(
+        command,
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=timeout,
+    )
     if not quiet:
-        show('{}\n    exit status {}, {:.1f} s'.format(' '.join(command), run.returncode, time.time() - start))
+        show(
+            '{}\n    exit status {}, {:.1f} s'.format(' '.join(command), run.returncode, time.time() - start)
+        )
     assert not check or run.returncode == 0, '{} ended with {}\n{}\n{}'.format(
-        ' '.join(command), run.returncode, run.stdout[-8000:], run.stderr[-8000:])
+        ' '.join(command), run.returncode, run.stdout[-8000:], run.stderr[-8000:]
+    )
     return run
 
 
@@ -46,13 +57,21 @@ class Compose:
         self.data, self.models, self.output = (folder / name for name in ('data', 'models', 'output'))
         for path in (self.data, self.models, self.output):
             path.mkdir()
-        self.environment = dict(settings, DATA_DIR=str(self.data), MODELS_DIR=str(self.models), OUTPUT_DIR=str(self.output))
+        self.environment = dict(
+            settings, DATA_DIR=str(self.data), MODELS_DIR=str(self.models), OUTPUT_DIR=str(self.output)
+        )
 
     def run(self, service, *arguments, options=(), check=True, **variables):
         """``docker compose run --rm <options> <service> <arguments>``, as a CompletedProcess."""
-        return call(['docker', 'compose', 'run', '--rm', '-T'] + list(options) + [service] + list(arguments),
-                    environment=dict(self.environment, **variables), cwd=ROOT, check=check)
+        return call(
+            ['docker', 'compose', 'run', '--rm', '-T'] + list(options) + [service] + list(arguments),
+            environment=dict(self.environment, **variables),
+            cwd=ROOT,
+            check=check,
+        )
 
     def docker(self, *arguments, check=True, quiet=False):
         """``docker <arguments>``, as a CompletedProcess."""
-        return call(['docker'] + list(arguments), environment=self.environment, cwd=ROOT, check=check, quiet=quiet)
+        return call(
+            ['docker'] + list(arguments), environment=self.environment, cwd=ROOT, check=check, quiet=quiet
+        )

@@ -1,4 +1,5 @@
-"""The compose files: valid with and without the override for GPUs, and every variable of theirs is in .env.example."""
+"""The compose files: valid with and without the override for GPUs, and every variable of theirs is in
+.env.example."""
 
 import json
 import os
@@ -19,7 +20,11 @@ def read(name):
 
 
 def config(engine, *files, **variables):
-    command = ['docker', 'compose'] + [word for file in files for word in ('--file', file)] + ['config', '--format', 'json']
+    command = (
+        ['docker', 'compose']
+        + [word for file in files for word in ('--file', file)]
+        + ['config', '--format', 'json']
+    )
     return json.loads(call(command, environment=dict(engine, **variables), cwd=ROOT).stdout)['services']
 
 
@@ -30,7 +35,9 @@ def test_without_gpus(engine):
         assert 'deploy' not in service
         assert service['network_mode'] == ('bridge' if name in FETCHING else 'none')
         assert service['read_only'] is True
-        assert [volume.get('read_only', False) for volume in service['volumes'][:3]] == [name not in FETCHING] * 2 + [False]
+        assert [volume.get('read_only', False) for volume in service['volumes'][:3]] == [
+            name not in FETCHING
+        ] * 2 + [False]
 
 
 def test_with_gpus(engine):
@@ -46,8 +53,25 @@ def test_with_gpus(engine):
 def test_a_gpu_reservation_without_a_runtime_says_so(engine, images, settings):
     if 'nvidia' in call(['docker', 'info', '--format', '{{json .Runtimes}}'], environment=engine).stdout:
         pytest.skip('this engine has the NVIDIA runtime')
-    run = call(['docker', 'compose', '--file', FILES[0], '--file', FILES[1], 'run', '--rm', '-T', 'eval-pth', '--limit', '1'],
-               environment=settings, cwd=ROOT, check=False)
+    run = call(
+        [
+            'docker',
+            'compose',
+            '--file',
+            FILES[0],
+            '--file',
+            FILES[1],
+            'run',
+            '--rm',
+            '-T',
+            'eval-pth',
+            '--limit',
+            '1',
+        ],
+        environment=settings,
+        cwd=ROOT,
+        check=False,
+    )
     assert run.returncode != 0
     assert 'could not select device driver' in run.stderr
 
@@ -61,5 +85,15 @@ def test_every_variable_is_in_the_example():
 
 def test_the_example_changes_nothing(engine, tmp_path):
     plain = config(engine, FILES[0])
-    command = ['docker', 'compose', '--env-file', '.env.example', '--file', FILES[0], 'config', '--format', 'json']
+    command = [
+        'docker',
+        'compose',
+        '--env-file',
+        '.env.example',
+        '--file',
+        FILES[0],
+        'config',
+        '--format',
+        'json',
+    ]
     assert json.loads(call(command, environment=engine, cwd=ROOT).stdout)['services'] == plain

@@ -9,13 +9,17 @@ import pytest
 from engine import MARKER, call, show
 
 MOST_BYTES = 2.2e9
-#: what may be in a runtime image by no means: compilers and what they need, version control, caches, our own build files
-FORBIDDEN = re.compile(r'''
+#: what may be in a runtime image by no means: compilers and what they need, version control, caches, our own
+#: build files
+FORBIDDEN = re.compile(
+    r"""
     ^(usr/(local/)?bin|opt/venv/bin)/([\w-]*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|nvcc|ld|as|make|patch|git|pip)[\d.-]*$
     | /cc1(plus)?$ | /Python\.h$ | (^|/)\.git(/|$) | (^|/)\.env$ | \.o$ | /crt1\.o$ | ^usr/local/cuda
     | ^root/\.(cache|pip|config) | ^home/. | ^tmp/. | ^run/secrets/. | ^src(/|$) | ^build/. | ^installed
     | ^var/cache/apt/(archives/)?[^/]+\.(deb|bin)$ | ^var/lib/apt/lists/. | ^var/log/. | ^opt/tests
-''', re.VERBOSE)
+""",
+    re.VERBOSE,
+)
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +38,7 @@ def listing(settings, images, tmp_path_factory):
             if member.isfile() and MARKER.encode() in archive.extractfile(member).read():
                 marked.append(member.name)
     path.unlink()
-    show('{} files in {}'.format(len(names), images[0]))
+    show(f'{len(names)} files in {images[0]}')
     return names, marked
 
 
@@ -45,11 +49,26 @@ def test_nothing_forbidden_is_in_the_image(listing):
 
 
 def test_the_pattern_finds_what_is_forbidden():
-    for name in ('usr/bin/gcc', 'usr/bin/x86_64-linux-gnu-g++-7', 'usr/bin/cc', 'usr/lib/gcc/x86_64-linux-gnu/7/cc1plus',
-                 'opt/venv/bin/pip3.6', 'usr/local/cuda-10.0/bin/nvcc', 'work/.git/config', 'root/.cache/pip', 'var/lib/apt/lists/a',
-                 'usr/include/python3.6m/Python.h'):
+    for name in (
+        'usr/bin/gcc',
+        'usr/bin/x86_64-linux-gnu-g++-7',
+        'usr/bin/cc',
+        'usr/lib/gcc/x86_64-linux-gnu/7/cc1plus',
+        'opt/venv/bin/pip3.6',
+        'usr/local/cuda-10.0/bin/nvcc',
+        'work/.git/config',
+        'root/.cache/pip',
+        'var/lib/apt/lists/a',
+        'usr/include/python3.6m/Python.h',
+    ):
         assert FORBIDDEN.search(name), name
-    for name in ('usr/bin/bash', 'usr/bin/python3.6', 'opt/venv/bin/python', 'usr/bin/basename', 'usr/bin/passwd'):
+    for name in (
+        'usr/bin/bash',
+        'usr/bin/python3.6',
+        'opt/venv/bin/python',
+        'usr/bin/basename',
+        'usr/bin/passwd',
+    ):
         assert not FORBIDDEN.search(name), name
 
 
@@ -65,14 +84,22 @@ def test_the_build_did_read_its_secrets(settings):
 
 
 def test_size(settings, images):
-    size = int(call(['docker', 'image', 'inspect', '--format', '{{.Size}}', images[0]], environment=settings).stdout)
-    layers = call(['docker', 'history', '--format', '{{.Size}} {{.CreatedBy}}', images[0]], environment=settings).stdout
-    show('{:.2f} GB\n{}'.format(size / 1e9, layers))
+    size = int(
+        call(['docker', 'image', 'inspect', '--format', '{{.Size}}', images[0]], environment=settings).stdout
+    )
+    layers = call(
+        ['docker', 'history', '--format', '{{.Size}} {{.CreatedBy}}', images[0]], environment=settings
+    ).stdout
+    show(f'{size / 1e9:.2f} GB\n{layers}')
     assert size < MOST_BYTES
 
 
 def test_labels_and_defaults(settings, images):
-    config = json.loads(call(['docker', 'image', 'inspect', '--format', '{{json .Config}}', images[0]], environment=settings).stdout)
+    config = json.loads(
+        call(
+            ['docker', 'image', 'inspect', '--format', '{{json .Config}}', images[0]], environment=settings
+        ).stdout
+    )
     assert config['Labels']['org.opencontainers.image.revision'] == '0123abc'
     assert config['Labels']['org.opencontainers.image.licenses'] == 'MIT'
     environment = dict(item.split('=', 1) for item in config['Env'])
@@ -92,15 +119,32 @@ def test_what_a_service_may_do(compose):
         touch /tmp/x && echo "tmp is writable"'''
     printed = compose.run('eval-pth', 'bash', '-c', script, options=['--entrypoint', 'entrypoint.sh']).stdout
     lines = [' '.join(line.split()) for line in printed.splitlines()]
-    assert lines == ['uid 1234 groups 1234', 'Read-only file system', 'network lo', 'CapPrm: 0000000000000000', 'CapEff: 0000000000000000',
-                     'NoNewPrivs: 1', 'shm 1048576', 'tmp is writable']
+    assert lines == [
+        'uid 1234 groups 1234',
+        'Read-only file system',
+        'network lo',
+        'CapPrm: 0000000000000000',
+        'CapEff: 0000000000000000',
+        'NoNewPrivs: 1',
+        'shm 1048576',
+        'tmp is writable',
+    ]
 
 
 def test_the_commands_of_the_original_sample_are_there(compose):
-    compose.run('eval-pth', 'python', '/opt/centernet/pth_eval.py', '--help', options=['--entrypoint', 'entrypoint.sh'])
+    compose.run(
+        'eval-pth',
+        'python',
+        '/opt/centernet/pth_eval.py',
+        '--help',
+        options=['--entrypoint', 'entrypoint.sh'],
+    )
 
 
 def test_the_test_image_holds_the_checkout_and_nothing_else_of_the_machine(settings, images):
-    printed = call(['docker', 'run', '--rm', '--entrypoint', 'ls', images[1], '-A', '/opt/tests/checkout'], environment=settings).stdout
+    printed = call(
+        ['docker', 'run', '--rm', '--entrypoint', 'ls', images[1], '-A', '/opt/tests/checkout'],
+        environment=settings,
+    ).stdout
     assert not set(printed.split()) & {'.git', '.env', 'data', 'models', 'output', '.ci'}
     assert {'src', 'tests', 'entrypoint.sh'} <= set(printed.split())

@@ -1,4 +1,5 @@
-"""docker stop, and Ctrl-C, in the middle of a run: it ends at once, keeps what is finished, and goes on with --resume."""
+"""docker stop, and Ctrl-C, in the middle of a run: it ends at once, keeps what is finished, and goes on with
+--resume."""
 
 import json
 import os
@@ -19,8 +20,12 @@ def lines_of(path):
 @pytest.mark.parametrize('how, status', [(['stop'], 143), (['kill', '--signal', 'INT'], 130)])
 def test_interrupted_half_way_and_resumed(compose, outside, how, status):
     flags = ['--batch-size', '1', '--workers', '0', '--no-progress']
-    name = 'centernet-test-{}'.format(os.getpid())
-    call(['docker', 'compose', 'run', '--detach', '--name', name, 'eval-pth'] + flags, environment=compose.environment, cwd=ROOT)
+    name = f'centernet-test-{os.getpid()}'
+    call(
+        ['docker', 'compose', 'run', '--detach', '--name', name, 'eval-pth'] + flags,
+        environment=compose.environment,
+        cwd=ROOT,
+    )
     folder = compose.output / 'eval-pth'
     try:
         deadline = time.time() + 120
@@ -30,7 +35,9 @@ def test_interrupted_half_way_and_resumed(compose, outside, how, status):
         compose.docker(*(how + [name]))
         compose.docker('wait', name, quiet=True)
         assert time.time() - start < PROMPTLY
-        assert compose.docker('inspect', '--format', '{{.State.ExitCode}}', name).stdout.strip() == str(status)
+        assert compose.docker('inspect', '--format', '{{.State.ExitCode}}', name).stdout.strip() == str(
+            status
+        )
         logs = compose.docker('logs', name).stderr
     finally:
         compose.docker('rm', '--force', name)
@@ -38,16 +45,21 @@ def test_interrupted_half_way_and_resumed(compose, outside, how, status):
     journal = lines_of(folder / 'journal.jsonl')
     finished = len(journal) - 1
     assert 0 < finished < IMAGES, 'it was not interrupted half-way'
-    assert {path.name for path in folder.iterdir()} == {'journal.jsonl', 'sample'}, 'something else is left: half a file?'
+    assert {path.name for path in folder.iterdir()} == {
+        'journal.jsonl',
+        'sample',
+    }, 'something else is left: half a file?'
     for line in journal:
         json.loads(line)
-    assert '{} of {} images are finished'.format(finished, IMAGES) in logs
+    assert f'{finished} of {IMAGES} images are finished' in logs
 
     compose.run('eval-pth', '--resume', *flags)
     with open(str(folder / 'metrics.json'), encoding='utf-8') as file:
         found = json.load(file)
     with open(str(outside / 'metrics.json'), encoding='utf-8') as file:
         expected = json.load(file)
-    assert lines_of(folder / 'journal.jsonl')[:len(journal)] == journal, 'finished images were evaluated again'
+    assert lines_of(folder / 'journal.jsonl')[: len(journal)] == journal, (
+        'finished images were evaluated again'
+    )
     assert found['metrics'] == pytest.approx(expected['metrics'], abs=0.0005)
     assert found['images'] == IMAGES

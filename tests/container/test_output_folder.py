@@ -16,7 +16,7 @@ def owners(folder):
 def test_files_belong_to_the_owner_of_the_folder(compose, uid, gid):
     os.chown(str(compose.output), uid, gid)
     run = compose.run('eval-pth', *SHORT)
-    assert 'eval-pth: as uid {}, gid {}, into output/eval-pth\n'.format(uid, gid) in run.stderr
+    assert f'eval-pth: as uid {uid}, gid {gid}, into output/eval-pth\n' in run.stderr
     assert (compose.output / 'eval-pth' / 'metrics.json').exists()
     assert owners(compose.output) == {(uid, gid)}
 
@@ -32,8 +32,9 @@ def test_a_folder_of_somebody_else(compose):
     run = compose.run('eval-pth', *SHORT, options=['--user', '4321:4321'], check=False)
     assert run.returncode == 2
     assert [line for line in run.stderr.splitlines() if 'error' in line] == [
-        'eval-pth: error: the output folder output/eval-pth cannot be written by uid 4321: Permission denied. On the host, change its '
-        'owner or mode, or name another folder with OUTPUT_DIR']
+        'eval-pth: error: the output folder output/eval-pth cannot be written by uid 4321: Permission denied.'
+        ' On the host, change its owner or mode, or name another folder with OUTPUT_DIR'
+    ]
     assert list(compose.output.iterdir()) == []
 
 
@@ -44,12 +45,22 @@ def test_a_folder_without_write_permission(compose, uid):
     for service in ('eval-pth', 'export', 'eval-onnx', 'verify'):
         run = compose.run(service, check=False)
         assert run.returncode == 2
-        assert 'cannot be written by uid {}: Permission denied'.format(uid) in run.stderr
+        assert f'cannot be written by uid {uid}: Permission denied' in run.stderr
         assert 'Traceback' not in run.stderr
 
 
 def test_a_read_only_mount(compose):
-    run = compose.docker('run', '--rm', '--network', 'none', '--read-only', '--volume', '{}:/workspace/output:ro'.format(compose.output),
-                         'centernet-container:cuda-none', 'eval-pth', check=False)
+    run = compose.docker(
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        '--read-only',
+        '--volume',
+        f'{compose.output}:/workspace/output:ro',
+        'centernet-container:cuda-none',
+        'eval-pth',
+        check=False,
+    )
     assert run.returncode == 2
     assert 'cannot be written by uid 0: Read-only file system' in run.stderr

@@ -1,24 +1,46 @@
-"""The same commit, built again without the cache of layers: the same packages, and the same files byte for byte. Of the distribution's
-own files that is not said: they are of the day on which they are installed (APT_SNAPSHOT)."""
+"""The same commit, built again without the cache of layers: the same packages, and the same files byte for
+byte. Of the distribution's own files that is not said: they are of the day on which they are installed
+(APT_SNAPSHOT)."""
 
 import re
 
 from engine import ROOT, call
 
-LIST = 'find /opt /usr/local -type f -print0 | sort -z | xargs -0 sha256sum; find /opt /usr/local -type l -printf "%l %p\\n" | sort; ' \
-       'find /opt /usr/local -not -type d -printf "%m %u:%g %p\\n" | sort'
+LIST = (
+    'find /opt /usr/local -type f -print0 | sort -z | xargs -0 sha256sum; find /opt /usr/local -type l'
+    ' -printf "%l %p\\n" | sort; find /opt /usr/local -not -type d -printf "%m %u:%g %p\\n" | sort'
+)
 PACKAGES = 'import pkg_resources; print(*sorted(map(str, pkg_resources.working_set)), sep="\\n")'
 
 
 def lines_of(settings, image, *command):
     """What a program of an image prints."""
-    return call(['docker', 'run', '--rm', '--entrypoint', command[0], image] + list(command[1:]), environment=settings).stdout.splitlines()
+    return call(
+        ['docker', 'run', '--rm', '--entrypoint', command[0], image] + list(command[1:]), environment=settings
+    ).stdout.splitlines()
 
 
 def test_building_again_gives_the_same_files(settings, images):
     again = 'centernet-container:again'
-    run = call(['docker', 'buildx', 'bake', '--file', 'docker-compose.yml', '--progress', 'plain', '--load',
-                '--set', 'eval-pth.no-cache=true', '--set', 'eval-pth.tags={}'.format(again), 'eval-pth'], environment=settings, cwd=ROOT)
+    run = call(
+        [
+            'docker',
+            'buildx',
+            'bake',
+            '--file',
+            'docker-compose.yml',
+            '--progress',
+            'plain',
+            '--load',
+            '--set',
+            'eval-pth.no-cache=true',
+            '--set',
+            f'eval-pth.tags={again}',
+            'eval-pth',
+        ],
+        environment=settings,
+        cwd=ROOT,
+    )
     steps = dict(re.findall(r'^#(\d+) (\[.*)$', run.stderr, re.MULTILINE))
     cached = [steps[number] for number in re.findall(r'^#(\d+) CACHED', run.stderr, re.MULTILINE)]
     assert any('install-python.sh stack' in step for step in steps.values())
@@ -31,5 +53,6 @@ def test_building_again_gives_the_same_files(settings, images):
 
 def test_a_difference_is_found(settings, images):
     changed = lines_of(settings, images[0], 'bash', '-c', 'echo >>/opt/venv/bin/centernet; ' + LIST)
-    assert [line.split()[-1] for line in set(changed) - set(lines_of(settings, images[0], 'bash', '-c', LIST))] == [
-        '/opt/venv/bin/centernet']
+    assert [
+        line.split()[-1] for line in set(changed) - set(lines_of(settings, images[0], 'bash', '-c', LIST))
+    ] == ['/opt/venv/bin/centernet']

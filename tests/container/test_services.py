@@ -1,5 +1,7 @@
-"""The services, as README.md says to start them, on the sample and on mounted data and weights. The image has no network then, no
-writable root and no capabilities but two (test_image.py); eval-pth's figures are those of the pinned stack outside of it."""
+"""The services, as README.md says to start them, on the sample and on mounted data and weights. The image has
+no network then, no writable root and no capabilities but two (test_image.py); eval-pth's figures are those of
+the pinned stack outside of it.
+"""
 
 import json
 import os
@@ -34,7 +36,13 @@ def test_eval_pth(compose, outside):
 def test_export_then_eval_onnx_and_verify_what_it_wrote(compose):
     compose.run('export')
     names = {path.name for path in (compose.output / 'export').iterdir()}
-    assert names == {'dla_tiny.onnx', 'dla_tiny_atc.sh', 'dla_tiny_tensorrt.onnx', 'dla_tiny_onnx.onnx', 'dla_tiny_portable.onnx'}
+    assert names == {
+        'dla_tiny.onnx',
+        'dla_tiny_atc.sh',
+        'dla_tiny_tensorrt.onnx',
+        'dla_tiny_onnx.onnx',
+        'dla_tiny_portable.onnx',
+    }
     run = compose.run('eval-onnx', '--no-progress')
     assert 'exporting it first' not in run.stderr
     assert document_of(compose.output / 'eval-onnx')['metrics']['AP'] >= 0.6
@@ -44,12 +52,21 @@ def test_export_then_eval_onnx_and_verify_what_it_wrote(compose):
 
 def test_verify_of_another_model_fails(compose):
     compose.run('export', '--target', 'portable')
-    script = ('import centernet.sample, torch; model = torch.load(centernet.sample.SAMPLE_WEIGHTS); '
-              'state = {name: value.float() * (1.01 if name.startswith("hm") else 1) for name, value in model["state_dict"].items()}; '
-              'torch.save(dict(model, state_dict=state), "output/other.pth")')
+    script = (
+        'import centernet.sample, torch; model = torch.load(centernet.sample.SAMPLE_WEIGHTS); state = {name:'
+        ' value.float() * (1.01 if name.startswith("hm") else 1) for name, value in'
+        ' model["state_dict"].items()}; torch.save(dict(model, state_dict=state), "output/other.pth")'
+    )
     compose.run('eval-pth', 'python', '-c', script, options=['--entrypoint', 'entrypoint.sh'])
-    run = compose.run('verify', 'output/export/dla_tiny_portable.onnx', '--weights', 'output/other.pth', '--no-progress', '--no-metrics',
-                      check=False)
+    run = compose.run(
+        'verify',
+        'output/export/dla_tiny_portable.onnx',
+        '--weights',
+        'output/other.pth',
+        '--no-progress',
+        '--no-metrics',
+        check=False,
+    )
     assert run.returncode == 1, run.stderr
     assert 'NOT the same model' in run.stdout
 
@@ -82,7 +99,16 @@ def test_the_pinned_test_suite_runs_inside(compose):
 
 
 def test_mounted_data_and_weights(compose):
-    compose.run('eval-pth', 'centernet', 'sample', '--output', 'output', '--limit', '40', options=['--entrypoint', 'entrypoint.sh'])
+    compose.run(
+        'eval-pth',
+        'centernet',
+        'sample',
+        '--output',
+        'output',
+        '--limit',
+        '40',
+        options=['--entrypoint', 'entrypoint.sh'],
+    )
     (compose.output / 'sample').rename(compose.data / 'shapes')
     shutil.copy(SAMPLE_WEIGHTS, str(compose.models / 'mine.pth'))
 
@@ -97,7 +123,9 @@ def test_mounted_data_and_weights(compose):
     compose.run('export', **variables)
     assert (compose.output / 'export' / 'mine_portable.onnx').exists()
     compose.run('eval-onnx', '--no-progress', **variables)
-    assert document_of(compose.output / 'eval-onnx')['metrics'] == pytest.approx(by_flags['metrics'], abs=FIGURES)
+    assert document_of(compose.output / 'eval-onnx')['metrics'] == pytest.approx(
+        by_flags['metrics'], abs=FIGURES
+    )
     run = compose.run('verify', '--no-progress', '--limit', '8', **variables)
     assert run.stdout.count('\nthe same model\n') == 4
 

@@ -20,7 +20,7 @@ Cuda compilation tools, release {0}, V{0}.130
 def program(path, text):
     """An executable that answers every call with ``text``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('#!/bin/sh\ncat <<"END"\n{}\nEND\n'.format(text))
+    path.write_text(f'#!/bin/sh\ncat <<"END"\n{text}\nEND\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 
@@ -34,7 +34,7 @@ def toolkit(folder, version, headers=True):
 
 
 def architectures(flags):
-    return [flag[len('-gencode=arch='):] for flag in flags if flag.startswith('-gencode')]
+    return [flag[len('-gencode=arch=') :] for flag in flags if flag.startswith('-gencode')]
 
 
 def test_every_build_of_torch_has_its_own_module():
@@ -55,12 +55,23 @@ def test_a_compiler_that_is_too_old(tmp_path, text):
 
 
 def test_no_compiler():
-    with pytest.raises(CannotBuild, match=r'no C\+\+ compiler: no-such-compiler is not on PATH; install g\+\+'):
+    with pytest.raises(
+        CannotBuild, match=r'no C\+\+ compiler: no-such-compiler is not on PATH; install g\+\+'
+    ):
         check_compiler('no-such-compiler')
 
 
-@pytest.mark.parametrize('text, version', [
-    (NVCC.format('10.0'), (10, 0)), (NVCC.format('13.0'), (13, 0)), ('10.0.130', (10, 0)), ('13.0', (13, 0)), (None, None), ('', None)])
+@pytest.mark.parametrize(
+    'text, version',
+    [
+        (NVCC.format('10.0'), (10, 0)),
+        (NVCC.format('13.0'), (13, 0)),
+        ('10.0.130', (10, 0)),
+        ('13.0', (13, 0)),
+        (None, None),
+        ('', None),
+    ],
+)
 def test_cuda_versions(text, version):
     assert parse_cuda_version(text) == version
 
@@ -71,19 +82,35 @@ def test_cuda_10_compiles_for_35_to_75(version):
     assert codes == ['sm_35', 'sm_50', 'sm_60', 'sm_61', 'sm_70', 'sm_75', 'compute_75']
 
 
-@pytest.mark.parametrize('version, first, last', [
-    ((9, 0), '35', '70'), ((11, 0), '35', '80'), ((11, 7), '35', '86'), ((11, 8), '50', '90'), ((12, 4), '50', '90'),
-    ((12, 9), '50', '120'), ((13, 0), '75', '120'), ((14, 1), '75', '120')])
+@pytest.mark.parametrize(
+    'version, first, last',
+    [
+        ((9, 0), '35', '70'),
+        ((11, 0), '35', '80'),
+        ((11, 7), '35', '86'),
+        ((11, 8), '50', '90'),
+        ((12, 4), '50', '90'),
+        ((12, 9), '50', '120'),
+        ((13, 0), '75', '120'),
+        ((14, 1), '75', '120'),
+    ],
+)
 def test_other_toolkits(version, first, last):
     found = architectures(gencode_flags(version))
-    assert found[0] == 'compute_{0},code=sm_{0}'.format(first)
-    assert found[-1] == 'compute_{0},code=compute_{0}'.format(last)
+    assert found[0] == f'compute_{first},code=sm_{first}'
+    assert found[-1] == f'compute_{last},code=compute_{last}'
 
 
 def test_the_list_that_torch_knows():
     assert architectures(gencode_flags((10, 0), '7.0;7.5+PTX')) == [
-        'compute_70,code=sm_70', 'compute_75,code=sm_75', 'compute_75,code=compute_75']
-    assert architectures(gencode_flags((13, 0), '8.6 9.0a')) == ['compute_86,code=sm_86', 'compute_90a,code=sm_90a']
+        'compute_70,code=sm_70',
+        'compute_75,code=sm_75',
+        'compute_75,code=compute_75',
+    ]
+    assert architectures(gencode_flags((13, 0), '8.6 9.0a')) == [
+        'compute_86,code=sm_86',
+        'compute_90a,code=sm_90a',
+    ]
     with pytest.raises(CannotBuild, match="TORCH_CUDA_ARCH_LIST has 'Volta'"):
         gencode_flags((10, 0), 'Volta')
 
@@ -101,18 +128,31 @@ def test_a_toolkit_that_fits(tmp_path):
     assert len(architectures(flags)) == 1
 
 
-@pytest.mark.parametrize('torch_cuda, version, fits', [
-    ('10.0.130', '10.2', False),  # compiles, and would bring a second CUDA runtime into the process
-    ('9.0.176', '13.0', False), ('12.6', '13.0', False), ('12.6', '12.1', True), ('11.8', '11.2', True)])
+@pytest.mark.parametrize(
+    'torch_cuda, version, fits',
+    [
+        ('10.0.130', '10.2', False),  # compiles, and would bring a second CUDA runtime into the process
+        ('9.0.176', '13.0', False),
+        ('12.6', '13.0', False),
+        ('12.6', '12.1', True),
+        ('11.8', '11.2', True),
+    ],
+)
 def test_toolkits_of_another_version(tmp_path, torch_cuda, version, fits):
     flags, why_not = cuda_flags(torch_cuda, toolkit(tmp_path, version), {})
     assert (flags is not None) == fits
     if not fits:
-        assert 'is CUDA {}, and torch is built for {}'.format(version, '.'.join(torch_cuda.split('.')[:2])) in why_not
+        assert (
+            'is CUDA {}, and torch is built for {}'.format(version, '.'.join(torch_cuda.split('.')[:2]))
+            in why_not
+        )
 
 
 def test_no_cuda(tmp_path):
-    assert cuda_flags(None, toolkit(tmp_path / 'whole', '13.0'), {}) == (None, 'this torch is a build without CUDA')
+    assert cuda_flags(None, toolkit(tmp_path / 'whole', '13.0'), {}) == (
+        None,
+        'this torch is a build without CUDA',
+    )
     assert 'no nvcc was found' in cuda_flags('13.0', None, {})[1]
     assert 'no nvcc was found' in cuda_flags('13.0', os.path.join(str(tmp_path), 'none'), {})[1]
     part = toolkit(tmp_path / 'part', '13.0', headers=False)

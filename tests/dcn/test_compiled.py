@@ -1,4 +1,5 @@
-"""The compiled operator against torchvision where it is there, and against the reference and finite differences everywhere."""
+"""The compiled operator against torchvision where it is there, and against the reference and finite
+differences everywhere."""
 
 import itertools
 import os
@@ -31,7 +32,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}  # of the largest value:
 def best_instruction_set_and_threads():
     before, threads = compiled.description(), torch.get_num_threads()
     yield
-    assert any(compiled.choose_instruction_set(name) for name in INSTRUCTION_SETS if '({})'.format(name) in before)
+    assert any(compiled.choose_instruction_set(name) for name in INSTRUCTION_SETS if f'({name})' in before)
     torch.set_num_threads(threads)
 
 
@@ -47,18 +48,33 @@ def problems(draw, most_channels=40, most_pixels=20):
     unit = 6 if groups == 3 else max(groups, deformable_groups)
     channels = unit * draw(st.integers(1, max(1, most_channels // unit)))
     outputs = groups * draw(st.integers(1, max(1, most_channels // groups)))
-    kernel, stride, padding, dilation = draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(0, 3)), draw(pairs(1, 2))
-    size = [draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), max(1, d * (k - 1) + 1 - 2 * p) + most_pixels))
-            for k, p, d in zip(kernel, padding, dilation)]
+    kernel, stride, padding, dilation = (
+        draw(pairs(1, 4)),
+        draw(pairs(1, 3)),
+        draw(pairs(0, 3)),
+        draw(pairs(1, 2)),
+    )
+    size = [
+        draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), max(1, d * (k - 1) + 1 - 2 * p) + most_pixels))
+        for k, p, d in zip(kernel, padding, dilation)
+    ]
     out = [out_size(*args) for args in zip(size, kernel, stride, padding, dilation)]
     batch, taps = draw(st.integers(1, 3)), kernel[0] * kernel[1]
-    shapes = [(batch, channels, *size), (batch, 2 * deformable_groups * taps, *out), (batch, deformable_groups * taps, *out),
-              (outputs, channels // groups, *kernel), (outputs,)]
-    return shapes, dict(stride=stride, padding=padding, dilation=dilation, groups=groups, deformable_groups=deformable_groups)
+    shapes = [
+        (batch, channels, *size),
+        (batch, 2 * deformable_groups * taps, *out),
+        (batch, deformable_groups * taps, *out),
+        (outputs, channels // groups, *kernel),
+        (outputs,),
+    ]
+    return shapes, dict(
+        stride=stride, padding=padding, dilation=dilation, groups=groups, deformable_groups=deformable_groups
+    )
 
 
 def make_tensors(shapes, dtype, reach, on_grid, seed):
-    """Random tensors; offsets of about ``reach`` pixels, of which ``on_grid`` (a share) fall exactly on pixels or borders."""
+    """Random tensors; offsets of about ``reach`` pixels, of which ``on_grid`` (a share) fall exactly on
+    pixels or borders."""
     torch.manual_seed(seed)
     tensors = [torch.randn(*shape, dtype=dtype) for shape in shapes]
     tensors[1] *= reach
@@ -77,13 +93,15 @@ def run_reference(tensors, options):
 
 def run_torchvision(tensors, options):
     input, offset, mask, weight, bias = tensors
-    return torchvision_deform_conv2d(input, offset, weight, bias, options['stride'], options['padding'], options['dilation'], mask)
+    return torchvision_deform_conv2d(
+        input, offset, weight, bias, options['stride'], options['padding'], options['dilation'], mask
+    )
 
 
 def assert_equal(found, expected, what):
     scale = max(expected.abs().max().item(), 1e-3)
     error = (found - expected).abs().max().item() / scale
-    assert error <= TOLERANCE[expected.dtype], '{} differs by {:.1e}'.format(what, error)
+    assert error <= TOLERANCE[expected.dtype], f'{what} differs by {error:.1e}'
 
 
 def assert_same_values_and_gradients(run, expect, tensors, options):
@@ -91,7 +109,9 @@ def assert_same_values_and_gradients(run, expect, tensors, options):
     assert found.shape == expected.shape
     assert_equal(found, expected, 'output')
     grad = torch.randn_like(expected)
-    pairs = zip(NAMES, torch.autograd.grad(found, tensors, grad), torch.autograd.grad(expected, tensors, grad))
+    pairs = zip(
+        NAMES, torch.autograd.grad(found, tensors, grad), torch.autograd.grad(expected, tensors, grad)
+    )
     for name, gradient, expected_gradient in pairs:
         assert_equal(gradient, expected_gradient, 'the gradient of ' + name)
 
@@ -100,24 +120,43 @@ def assert_same_values_and_gradients(run, expect, tensors, options):
 
 
 @settings(max_examples=60)
-@given(problems(), st.sampled_from([torch.float32, torch.float64]), st.sampled_from([0, 0.5, 3, 40]), st.sampled_from([0, 0.5, 1]),
-       st.sampled_from(INSTRUCTION_SETS), st.integers(1, 3), st.integers(0, 1000))
+@given(
+    problems(),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([0, 0.5, 3, 40]),
+    st.sampled_from([0, 0.5, 1]),
+    st.sampled_from(INSTRUCTION_SETS),
+    st.integers(1, 3),
+    st.integers(0, 1000),
+)
 def test_equals_the_oracle(problem, dtype, reach, on_grid, instruction_set, threads, seed):
-    compiled.choose_instruction_set(instruction_set)  # where the processor lacks it, the one before is tested again
+    compiled.choose_instruction_set(
+        instruction_set
+    )  # where the processor lacks it, the one before is tested again
     torch.set_num_threads(threads)
     shapes, options = problem
     oracle = run_torchvision if torchvision_deform_conv2d else run_reference
-    assert_same_values_and_gradients(run_compiled, oracle, make_tensors(shapes, dtype, reach, on_grid, seed), options)
+    assert_same_values_and_gradients(
+        run_compiled, oracle, make_tensors(shapes, dtype, reach, on_grid, seed), options
+    )
 
 
 @pytest.mark.parametrize('instruction_set', INSTRUCTION_SETS)
 @pytest.mark.parametrize('channels, outputs, size', [(512, 64, 5), (130, 35, 12), (64, 64, 40)])
 def test_equals_the_reference_where_products_are_cut_into_blocks(instruction_set, channels, outputs, size):
     if not compiled.choose_instruction_set(instruction_set):
-        pytest.skip('this processor has no {}'.format(instruction_set))
-    shapes = [(2, channels, size, size), (2, 18, size, size), (2, 9, size, size), (outputs, channels, 3, 3), (outputs,)]
+        pytest.skip(f'this processor has no {instruction_set}')
+    shapes = [
+        (2, channels, size, size),
+        (2, 18, size, size),
+        (2, 9, size, size),
+        (outputs, channels, 3, 3),
+        (outputs,),
+    ]
     options = dict(stride=1, padding=1, dilation=1, groups=1, deformable_groups=1)
-    assert_same_values_and_gradients(run_compiled, run_reference, make_tensors(shapes, torch.float64, 2, 0.1, 0), options)
+    assert_same_values_and_gradients(
+        run_compiled, run_reference, make_tensors(shapes, torch.float64, 2, 0.1, 0), options
+    )
 
 
 def test_no_bias():
@@ -126,23 +165,38 @@ def test_no_bias():
     tensors = make_tensors(shapes, torch.float64, 1, 0, 0)[:4] + [None]
     found, expected = run_compiled(tensors, options), run_reference(tensors, options)
     assert_equal(found, expected, 'output')
-    for name, a, b in zip(NAMES, torch.autograd.grad(found.sum(), tensors[:4]), torch.autograd.grad(expected.sum(), tensors[:4])):
+    for name, a, b in zip(
+        NAMES, torch.autograd.grad(found.sum(), tensors[:4]), torch.autograd.grad(expected.sum(), tensors[:4])
+    ):
         assert_equal(a, b, name)
 
 
 SMALL = [
-    ([(1, 2, 3, 4), (1, 18, 3, 4), (1, 9, 3, 4), (2, 2, 3, 3), (2,)],
-     dict(stride=1, padding=1, dilation=1, groups=1, deformable_groups=1)),
-    ([(2, 4, 5, 4), (2, 48, 3, 2), (2, 24, 3, 2), (2, 2, 3, 2), (2,)],
-     dict(stride=2, padding=(1, 0), dilation=(1, 1), groups=2, deformable_groups=4)),
+    (
+        [(1, 2, 3, 4), (1, 18, 3, 4), (1, 9, 3, 4), (2, 2, 3, 3), (2,)],
+        dict(stride=1, padding=1, dilation=1, groups=1, deformable_groups=1),
+    ),
+    (
+        [(2, 4, 5, 4), (2, 48, 3, 2), (2, 24, 3, 2), (2, 2, 3, 2), (2,)],
+        dict(stride=2, padding=(1, 0), dilation=(1, 1), groups=2, deformable_groups=4),
+    ),
 ]
 
 
 @pytest.mark.parametrize('shapes, options', SMALL)
 def test_gradients_by_finite_differences(shapes, options):
     shapes = list(shapes)
-    height, width = (out_size(*args) for args in zip(shapes[0][2:], shapes[3][2:], *(
-        (value, value) if isinstance(value, int) else value for value in (options['stride'], options['padding'], options['dilation']))))
+    height, width = (
+        out_size(*args)
+        for args in zip(
+            shapes[0][2:],
+            shapes[3][2:],
+            *(
+                (value, value) if isinstance(value, int) else value
+                for value in (options['stride'], options['padding'], options['dilation'])
+            ),
+        )
+    )
     shapes[1:3] = [(*shape[:2], height, width) for shape in shapes[1:3]]
     tensors = make_tensors(shapes, torch.float64, 1, 0, 3)
     # away from the pixel grid, where the function has a kink
@@ -157,12 +211,19 @@ def test_gradients_by_finite_differences(shapes, options):
 def one_tap(height=3, width=4, dtype=torch.float64):
     """A 1x1 kernel over one channel: the output is the sampled value."""
     torch.manual_seed(0)
-    tensors = [torch.rand(1, 1, height, width, dtype=dtype) + 1, torch.zeros(1, 2, height, width, dtype=dtype),
-               torch.ones(1, 1, height, width, dtype=dtype), torch.ones(1, 1, 1, 1, dtype=dtype), None]
+    tensors = [
+        torch.rand(1, 1, height, width, dtype=dtype) + 1,
+        torch.zeros(1, 2, height, width, dtype=dtype),
+        torch.ones(1, 1, height, width, dtype=dtype),
+        torch.ones(1, 1, 1, 1, dtype=dtype),
+        None,
+    ]
     return tensors, dict(stride=1, padding=0, dilation=1, groups=1, deformable_groups=1)
 
 
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf'), 1e30, -1e30, 2 ** 31 + 0., -2 ** 31 - 0.])
+@pytest.mark.parametrize(
+    'value', [float('nan'), float('inf'), -float('inf'), 1e30, -1e30, 2**31 + 0.0, -(2**31) - 0.0]
+)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('instruction_set', INSTRUCTION_SETS)
 def test_places_out_of_reach_count_as_zero(value, dtype, instruction_set):
@@ -181,16 +242,30 @@ def test_places_out_of_reach_count_as_zero(value, dtype, instruction_set):
         assert grad_offset[(0, slice(None)) + at].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize('place, value, slope', [
-    (-1.25, 0, 0), (-1, 0, 2), (-0.75, 0.5, 2), (0, 2, 3), (0.5, 3.5, 3), (1, 5, -5), (1.75, 1.25, -5), (2, 0, 0), (2.5, 0, 0)])
+@pytest.mark.parametrize(
+    'place, value, slope',
+    [
+        (-1.25, 0, 0),
+        (-1, 0, 2),
+        (-0.75, 0.5, 2),
+        (0, 2, 3),
+        (0.5, 3.5, 3),
+        (1, 5, -5),
+        (1.75, 1.25, -5),
+        (2, 0, 0),
+        (2.5, 0, 0),
+    ],
+)
 def test_values_and_slopes_at_the_border(place, value, slope):
     """Along a column of two pixels, 2 and 5; the slope at a kink is the one to its right."""
-    input = torch.tensor([2., 5.]).view(1, 1, 2, 1)
+    input = torch.tensor([2.0, 5.0]).view(1, 1, 2, 1)
     offset = torch.zeros(1, 2, 2, 1)
     offset[0, 0, 0, 0] = place
     offset.requires_grad_()
     tensors = [input, offset, torch.ones(1, 1, 2, 1), torch.ones(1, 1, 1, 1), None]
-    output = run_compiled(tensors, dict(stride=1, padding=0, dilation=1, groups=1, deformable_groups=1))[0, 0, 0, 0]
+    output = run_compiled(tensors, dict(stride=1, padding=0, dilation=1, groups=1, deformable_groups=1))[
+        0, 0, 0, 0
+    ]
     assert output.item() == value
     output.backward()
     assert offset.grad[0, 0, 0, 0].item() == slope
@@ -199,7 +274,7 @@ def test_values_and_slopes_at_the_border(place, value, slope):
 def test_a_neighbour_outside_does_not_spread_what_is_no_number():
     tensors, options = one_tap()
     tensors[0][0, 0, 0, 0] = float('nan')
-    tensors[1][0, 0, 2, 3] = 100.  # out of reach, whatever pixel stands in for it
+    tensors[1][0, 0, 2, 3] = 100.0  # out of reach, whatever pixel stands in for it
     tensors[1][0, 1, 1, 3] = 0.5  # half outside on the right
     output = run_compiled(tensors, options)[0, 0]
     assert torch.isnan(output).nonzero().tolist() == [[0, 0]]
@@ -212,14 +287,18 @@ def test_a_neighbour_outside_does_not_spread_what_is_no_number():
 
 def some_problem(batch=2):
     shapes = [(batch, 6, 7, 9), (batch, 18, 7, 9), (batch, 9, 7, 9), (4, 6, 3, 3), (4,)]
-    return make_tensors(shapes, torch.float32, 2, 0, 1), dict(stride=1, padding=1, dilation=1, groups=1, deformable_groups=1)
+    return make_tensors(shapes, torch.float32, 2, 0, 1), dict(
+        stride=1, padding=1, dilation=1, groups=1, deformable_groups=1
+    )
 
 
 @pytest.mark.parametrize('index', range(4))
 def test_tensors_that_are_not_contiguous(index):
     tensors, options = some_problem()
     expected = run_compiled(tensors, options)
-    tensors[index] = tensors[index].detach().permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0).requires_grad_()
+    tensors[index] = (
+        tensors[index].detach().permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0).requires_grad_()
+    )
     assert not tensors[index].is_contiguous()
     found = run_compiled(tensors, options)
     assert torch.equal(found, expected)
@@ -230,7 +309,9 @@ def test_tensors_that_are_not_contiguous(index):
     assert torch.equal(gradient, again[index].grad)
 
 
-@pytest.mark.skipif(not hasattr(torch, 'channels_last'), reason='torch before 1.5 has no channels_last layout')
+@pytest.mark.skipif(
+    not hasattr(torch, 'channels_last'), reason='torch before 1.5 has no channels_last layout'
+)
 def test_channels_last_in_is_channels_last_out():
     tensors, options = some_problem()
     expected = run_compiled(tensors, options)
@@ -304,19 +385,32 @@ def test_results_do_not_depend_on_the_number_of_threads(instruction_set):
 def run_with(environment, code):
     environment = dict(os.environ, **environment)
     environment['PYTHONPATH'] = os.pathsep.join(sys.path)
-    return subprocess.run([sys.executable, '-c', code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
 
 
-CALL = ('import torch; from centernet.dcn import deform_conv2d, functional\n'
-        'x = torch.ones(1, 1, 3, 3, dtype=torch.{dtype}); m = torch.ones(1, 1, 3, 3, dtype=torch.{dtype})\n'
-        'w = torch.ones(1, 1, 1, 1, dtype=torch.{dtype}); o = torch.zeros(1, 2, 3, 3, dtype=torch.{dtype})\n'
-        'print(functional.choose_implementation(x).__name__)\n'
-        'for _ in range(2): deform_conv2d(x, o, m, w)\n')
+CALL = (
+    'import torch; from centernet.dcn import deform_conv2d, functional\n'
+    'x = torch.ones(1, 1, 3, 3, dtype=torch.{dtype}); m = torch.ones(1, 1, 3, 3, dtype=torch.{dtype})\n'
+    'w = torch.ones(1, 1, 1, 1, dtype=torch.{dtype}); o = torch.zeros(1, 2, 3, 3, dtype=torch.{dtype})\n'
+    'print(functional.choose_implementation(x).__name__)\n'
+    'for _ in range(2): deform_conv2d(x, o, m, w)\n'
+)
 
 
-@pytest.mark.parametrize('choice, name', [('compiled', 'deform_conv2d_compiled'), ('', 'deform_conv2d_compiled'),
-                                          ('reference', 'deform_conv2d_reference')])
+@pytest.mark.parametrize(
+    'choice, name',
+    [
+        ('compiled', 'deform_conv2d_compiled'),
+        ('', 'deform_conv2d_compiled'),
+        ('reference', 'deform_conv2d_reference'),
+    ],
+)
 def test_the_environment_chooses(choice, name):
     run = run_with({'CENTERNET_DCN': choice}, CALL.format(dtype='float32'))
     assert run.returncode == 0, run.stdout
@@ -344,7 +438,10 @@ def test_forced_and_missing_is_an_error():
     code = BLOCKED.format(name=compiled.extension_name(torch.__version__)) + CALL.format(dtype='float32')
     run = run_with({'CENTERNET_DCN': 'compiled'}, code)
     assert run.returncode != 0
-    assert 'OptionError: CENTERNET_DCN=compiled, and the compiled deformable convolution cannot be used' in run.stdout
+    assert (
+        'OptionError: CENTERNET_DCN=compiled, and the compiled deformable convolution cannot be used'
+        in run.stdout
+    )
 
 
 def test_wrong_arguments_are_named_before_they_reach_the_operator():

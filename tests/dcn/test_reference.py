@@ -14,12 +14,18 @@ except (ImportError, RuntimeError):  # RuntimeError: a torchvision that does not
     torchvision_deform_conv2d = None
 
 needs_torchvision = pytest.mark.skipif(
-    torchvision_deform_conv2d is None, reason='no torchvision with deform_conv2d beside this torch (".ci/run oracle" has one)')
+    torchvision_deform_conv2d is None,
+    reason='no torchvision with deform_conv2d beside this torch (".ci/run oracle" has one)',
+)
 
 
-def deform_conv2d(input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, deformable_groups=1):
+def deform_conv2d(
+    input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, deformable_groups=1
+):
     """The public function, but always with the reference."""
-    shape = check_arguments(input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups)
+    shape = check_arguments(
+        input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups
+    )
     return deform_conv2d_reference(input, offset, mask, weight, bias, shape)
 
 
@@ -45,17 +51,36 @@ def out_size(size, kernel, stride, padding, dilation):
 
 
 def make(case, dtype=torch.float64, seed=0):
-    """Tensors and options of a case; the offsets reach outside, and a third of the places are exactly on the pixel grid."""
-    batch, channels, out_channels, height, width, kernel, stride, padding, dilation, groups, deformable_groups = case
+    """Tensors and options of a case; the offsets reach outside, and a third of the places are exactly on the
+    pixel grid."""
+    (
+        batch,
+        channels,
+        out_channels,
+        height,
+        width,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        deformable_groups,
+    ) = case
     torch.manual_seed(seed)
     taps = kernel[0] * kernel[1]
     size = [out_size(*args) for args in zip((height, width), kernel, stride, padding, dilation)]
     offset = torch.randn(batch, 2 * deformable_groups * taps, *size, dtype=dtype) * 3
     offset = torch.where(torch.rand_like(offset) < 1 / 3, offset.round(), offset)
-    tensors = [torch.randn(batch, channels, height, width, dtype=dtype), offset,
-               torch.rand(batch, deformable_groups * taps, *size, dtype=dtype),
-               torch.randn(out_channels, channels // groups, *kernel, dtype=dtype), torch.randn(out_channels, dtype=dtype)]
-    options = dict(stride=stride, padding=padding, dilation=dilation, groups=groups, deformable_groups=deformable_groups)
+    tensors = [
+        torch.randn(batch, channels, height, width, dtype=dtype),
+        offset,
+        torch.rand(batch, deformable_groups * taps, *size, dtype=dtype),
+        torch.randn(out_channels, channels // groups, *kernel, dtype=dtype),
+        torch.randn(out_channels, dtype=dtype),
+    ]
+    options = dict(
+        stride=stride, padding=padding, dilation=dilation, groups=groups, deformable_groups=deformable_groups
+    )
     return [tensor.requires_grad_() for tensor in tensors], options
 
 
@@ -67,11 +92,13 @@ def slow(input, offset, mask, weight, bias, stride, padding, dilation, groups, d
     output = torch.zeros(batch, out_channels, *offset.shape[2:], dtype=input.dtype)
 
     def sample(n, channel, y, x):
-        value = 0.
+        value = 0.0
         for row in (math.floor(y), math.floor(y) + 1):
             for column in (math.floor(x), math.floor(x) + 1):
                 if 0 <= row < height and 0 <= column < width:
-                    value += input[n, channel, row, column].item() * (1 - abs(y - row)) * (1 - abs(x - column))
+                    value += (
+                        input[n, channel, row, column].item() * (1 - abs(y - row)) * (1 - abs(x - column))
+                    )
         return value
 
     for n in range(batch):
@@ -83,12 +110,13 @@ def slow(input, offset, mask, weight, bias, stride, padding, dilation, groups, d
                         channel = out // (out_channels // groups) * per_group + inner
                         first = channel // (channels // deformable_groups) * taps
                         for tap in range(taps):
-                            dy, dx = offset[n, 2 * (first + tap):2 * (first + tap) + 2, i, j].tolist()
+                            dy, dx = offset[n, 2 * (first + tap) : 2 * (first + tap) + 2, i, j].tolist()
                             row, column = divmod(tap, kernel_width)
                             y = i * stride[0] - padding[0] + row * dilation[0] + dy
                             x = j * stride[1] - padding[1] + column * dilation[1] + dx
-                            total += (weight[out, inner, row, column] * mask[n, first + tap, i, j]).item() * sample(
-                                n, channel, y, x)
+                            total += (
+                                weight[out, inner, row, column] * mask[n, first + tap, i, j]
+                            ).item() * sample(n, channel, y, x)
                     output[n, out, i, j] = total
     return output
 
@@ -97,7 +125,9 @@ def slow(input, offset, mask, weight, bias, stride, padding, dilation, groups, d
 def test_is_the_definition(case):
     tensors, options = make(case)
     with torch.no_grad():
-        assert torch.allclose(deform_conv2d(*tensors, **options), slow(*tensors, **options), rtol=0, atol=1e-12)
+        assert torch.allclose(
+            deform_conv2d(*tensors, **options), slow(*tensors, **options), rtol=0, atol=1e-12
+        )
 
 
 @needs_torchvision
@@ -106,22 +136,29 @@ def test_equals_torchvision_forward_and_backward(case):
     tensors, options = make(case)
     input, offset, mask, weight, bias = tensors
     ours = deform_conv2d(*tensors, **options)
-    theirs = torchvision_deform_conv2d(input, offset, weight, bias, options['stride'], options['padding'],
-                                       options['dilation'], mask)
+    theirs = torchvision_deform_conv2d(
+        input, offset, weight, bias, options['stride'], options['padding'], options['dilation'], mask
+    )
     assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
     towards = torch.randn_like(ours)
-    for mine, other in zip(torch.autograd.grad(ours, tensors, towards), torch.autograd.grad(theirs, tensors, towards)):
+    for mine, other in zip(
+        torch.autograd.grad(ours, tensors, towards), torch.autograd.grad(theirs, tensors, towards)
+    ):
         assert torch.allclose(mine, other, rtol=1e-10, atol=1e-12)
 
 
 # Offset that puts the only tap of a 1x1 kernel at pixel 0 exactly on a place of interest of a 4x4 image.
-BORDER = [-2., -1.5, -1., -0.5, 0., 1., 2.5, 3., 3.5, 4., 4.5, 5., 1e9, -1e9]
+BORDER = [-2.0, -1.5, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 1e9, -1e9]
 
 
 def one_place(y, x):
     torch.manual_seed(1)
-    tensors = [torch.randn(1, 1, 4, 4, dtype=torch.float64), torch.tensor([y, x], dtype=torch.float64).view(1, 2, 1, 1),
-               torch.full((1, 1, 1, 1), 0.75, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)]
+    tensors = [
+        torch.randn(1, 1, 4, 4, dtype=torch.float64),
+        torch.tensor([y, x], dtype=torch.float64).view(1, 2, 1, 1),
+        torch.full((1, 1, 1, 1), 0.75, dtype=torch.float64),
+        torch.ones(1, 1, 1, 1, dtype=torch.float64),
+    ]
     return [tensor.requires_grad_() for tensor in tensors], dict(stride=4)
 
 
@@ -134,7 +171,9 @@ def test_equals_torchvision_on_the_border(y):
         theirs = torchvision_deform_conv2d(input, offset, weight, mask=mask, **options)
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-14), (y, x)
         tensors = (input, offset, mask, weight)
-        for mine, other in zip(torch.autograd.grad(ours.sum(), tensors), torch.autograd.grad(theirs.sum(), tensors)):
+        for mine, other in zip(
+            torch.autograd.grad(ours.sum(), tensors), torch.autograd.grad(theirs.sum(), tensors)
+        ):
             assert torch.allclose(mine, other, rtol=0, atol=1e-14), (y, x)
 
 
@@ -149,7 +188,7 @@ def test_places_outside_the_image_are_zero(y):
 
 @pytest.mark.parametrize('y', [float('nan'), float('inf'), -float('inf'), 1e300])
 def test_a_place_that_is_no_number_is_outside(y):
-    tensors, options = one_place(y, 1.)
+    tensors, options = one_place(y, 1.0)
     value = deform_conv2d(*tensors, **options)
     assert value.item() == 0
     for gradient in torch.autograd.grad(value.sum(), tensors):
@@ -165,21 +204,27 @@ def test_gradients_are_those_of_finite_differences(case):
     fraction = tensors[1] - tensors[1].floor()
     tensors[1] = tensors[1].floor() + 0.1 + 0.8 * fraction
     tensors = [tensor.requires_grad_() for tensor in tensors]
-    assert torch.autograd.gradcheck(lambda *args: deform_conv2d(*args, **options), tensors, eps=1e-6, atol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda *args: deform_conv2d(*args, **options), tensors, eps=1e-6, atol=1e-6
+    )
 
 
 def test_without_offsets_is_a_convolution():
     tensors, options = make(CASES[1], torch.float32)
     input, offset, mask, weight, bias = tensors
     options.pop('deformable_groups')
-    found = deform_conv2d(input, torch.zeros_like(offset), torch.ones_like(mask), weight, bias, deformable_groups=4, **options)
+    found = deform_conv2d(
+        input, torch.zeros_like(offset), torch.ones_like(mask), weight, bias, deformable_groups=4, **options
+    )
     expected = torch.nn.functional.conv2d(input, weight, bias, **options)
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_strided_and_empty_inputs():
     tensors, options = make(CASES[0], torch.float32)
-    strided = [tensor.detach().transpose(0, -1).contiguous().transpose(0, -1) for tensor in tensors[:4]] + tensors[4:]
+    strided = [
+        tensor.detach().transpose(0, -1).contiguous().transpose(0, -1) for tensor in tensors[:4]
+    ] + tensors[4:]
     assert not strided[0].is_contiguous()
     assert torch.equal(deform_conv2d(*strided, **options), deform_conv2d(*tensors, **options))
     empty = [tensor.detach()[:0] for tensor in tensors[:3]] + tensors[3:]

@@ -23,14 +23,15 @@ def peaks(plane):
     found = []
     for row in range(len(plane)):
         for column in range(len(plane[0])):
-            around = [line[max(0, column - 1):column + 2] for line in plane[max(0, row - 1):row + 2]]
+            around = [line[max(0, column - 1) : column + 2] for line in plane[max(0, row - 1) : row + 2]]
             if plane[row][column] == max(map(max, around)):
                 found.append((plane[row][column], row, column))
     return found
 
 
 def slow_decode(probabilities, wh, reg, k):
-    """The k best boxes of one image, as (score, class, x1, y1, x2, y2), by falling score; loops over everything."""
+    """The k best boxes of one image, as (score, class, x1, y1, x2, y2), by falling score; loops over
+    everything."""
     found = []
     for label, plane in enumerate(probabilities.tolist()):
         for score, row, column in peaks(plane):
@@ -41,8 +42,12 @@ def slow_decode(probabilities, wh, reg, k):
 
 
 def as_tuples(raw, image):
-    return [(score, label) + tuple(box) for box, score, label in zip(
-        raw.boxes[image].tolist(), raw.scores[image].tolist(), raw.classes[image].tolist())]
+    return [
+        (score, label) + tuple(box)
+        for box, score, label in zip(
+            raw.boxes[image].tolist(), raw.scores[image].tolist(), raw.classes[image].tolist()
+        )
+    ]
 
 
 def assert_same(found, expected):
@@ -65,7 +70,8 @@ def test_boxes_are_those_of_a_loop_over_cells(shape):
 
 @pytest.mark.parametrize('seed', range(4))
 def test_equal_scores_all_count_as_peaks(seed):
-    # With few levels there are plateaus and ties everywhere: which of them are taken is open, but not what they are.
+    # With few levels there are plateaus and ties everywhere: which of them are taken is open, but not what
+    # they are.
     heads = random_heads(1, 3, 12, 12, seed, levels=1)
     raw = decode(heads, k=60)
     everything = slow_decode(torch.sigmoid(heads.hm[0]), heads.wh[0], heads.reg[0], None)
@@ -91,7 +97,9 @@ def test_peaks_in_the_corners():
     raw = decode(Heads(hm, torch.full((1, 2, 8, 10), 2.0), torch.full((1, 2, 8, 10), 0.5)), k=4)
     expected = [[column - 0.5, row - 0.5, column + 1.5, row + 1.5] for row, column in corners]
     assert raw.boxes[0].tolist() == expected
-    assert raw.scores[0].tolist() == pytest.approx([1 / (1 + math.exp(rank - 4.0)) for rank in range(4)], abs=1e-6)
+    assert raw.scores[0].tolist() == pytest.approx(
+        [1 / (1 + math.exp(rank - 4.0)) for rank in range(4)], abs=1e-6
+    )
 
 
 def test_a_cell_beside_a_higher_one_scores_nothing():
@@ -109,7 +117,7 @@ def test_batch_and_single_images_agree(monkeypatch):
     monkeypatch.setattr(importlib.import_module('centernet.detection.decode'), '_CPU_GROUP', 2 * 4 * 16 * 24)
     pairs = decode(heads, k=30)
     for image in range(5):
-        alone = decode(Heads(*(head[image:image + 1] for head in heads)), k=30)
+        alone = decode(Heads(*(head[image : image + 1] for head in heads)), k=30)
         for part, pair, single in zip(whole, pairs, alone):
             assert torch.equal(part[image], single[0])
             assert torch.equal(pair[image], single[0])
@@ -137,11 +145,17 @@ def test_fewer_cells_than_boxes(classes, expected):
     # An image of one pixel at keep_res: 32 x 32 pixels of input, 8 x 8 cells.
     heads = random_heads(2, classes, 8, 8)
     raw = decode(heads, k=100)
-    assert raw.boxes.shape == (2, expected, 4) and raw.scores.shape == (2, expected) and raw.classes.shape == (2, expected)
+    assert (
+        raw.boxes.shape == (2, expected, 4)
+        and raw.scores.shape == (2, expected)
+        and raw.classes.shape == (2, expected)
+    )
     for image in range(2):
         best = slow_decode(torch.sigmoid(heads.hm[image]), heads.wh[image], heads.reg[image], 100)
-        assert_same(as_tuples(raw, image)[:len(best)], best)
-        assert raw.scores[image, len(best):].tolist() == [0] * (expected - len(best))  # cells that are no peaks
+        assert_same(as_tuples(raw, image)[: len(best)], best)
+        assert raw.scores[image, len(best) :].tolist() == [0] * (
+            expected - len(best)
+        )  # cells that are no peaks
 
 
 def test_heads_are_not_changed_and_no_graph_is_kept():

@@ -31,7 +31,9 @@ def test_values_are_normalised_per_channel_exactly():
     for channel in range(3):
         for row in range(64):
             for column in range(64):
-                value = (float(image[row, column, channel]) / 255 - float(MEAN[channel])) / float(STD[channel])
+                value = (float(image[row, column, channel]) / 255 - float(MEAN[channel])) / float(
+                    STD[channel]
+                )
                 expected[channel, row, column] = value
     assert planes.dtype == np.float32 and planes.flags['C_CONTIGUOUS']
     assert np.array_equal(planes, expected)
@@ -72,7 +74,7 @@ def test_keep_res_centres_the_image_without_resampling(pad, size):
     assert geometry.input_size == size and planes.shape == (3, size[1], size[0])
     left, top = size[0] // 2 - 101 // 2, size[1] // 2 - 90 // 2
     expected = np.zeros((size[1], size[0], 3))
-    expected[top:top + 90, left:left + 101] = image
+    expected[top : top + 90, left : left + 101] = image
     assert np.abs(denormalise(planes) - expected).max() < 1e-3
 
 
@@ -87,7 +89,7 @@ def test_keep_res_resizes_by_the_test_scale():
     width, height = 151, 135
     assert geometry.input_size == (160, 160) and geometry.centre == (75.0, 67.0)
     resized = cv2.resize(image, (width, height))
-    found = denormalise(planes)[80 - 67:80 - 67 + height, 80 - 75:80 - 75 + width]
+    found = denormalise(planes)[80 - 67 : 80 - 67 + height, 80 - 75 : 80 - 75 + width]
     assert np.abs(found - resized).max() < 1e-3
 
 
@@ -144,8 +146,15 @@ def test_an_image_too_long_to_warp_is_the_users_error(keep_res):
         preprocess(image, InputSpec(32, 32, keep_res), 2.0)
 
 
-@pytest.mark.parametrize('image', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32),
-                                   np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    'image',
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
 def test_only_colour_images_of_bytes(image):
     with pytest.raises(ValueError, match='uint8 image'):
         preprocess(image, InputSpec(32, 32))

@@ -33,7 +33,7 @@ def row_by_row(boxes, scores, sigma=0.5, threshold=0.001):
         while at < alive:
             overlap = iou(boxes[rows[place][0]], boxes[rows[at][0]])
             if overlap > 0:
-                rows[at][1] *= math.exp(-overlap ** 2 / sigma)
+                rows[at][1] *= math.exp(-(overlap**2) / sigma)
                 if rows[at][1] < threshold:
                     alive -= 1
                     rows[at] = list(rows[alive]) if at != alive else rows[at]
@@ -119,13 +119,18 @@ def test_inputs_are_not_changed():
 
 
 coordinates = st.integers(0, 60)
-rows = st.lists(st.tuples(coordinates, coordinates, st.integers(0, 40), st.integers(0, 40), st.integers(0, 1000)), max_size=30)
+rows = st.lists(
+    st.tuples(coordinates, coordinates, st.integers(0, 40), st.integers(0, 40), st.integers(0, 1000)),
+    max_size=30,
+)
 
 
 @settings(max_examples=100, deadline=None)
 @given(rows)
 def test_scores_never_rise_and_the_best_box_stays(drawn):
-    boxes = np.array([[x, y, x + width, y + height] for x, y, width, height, _ in drawn], dtype=np.float32).reshape(-1, 4)
+    boxes = np.array(
+        [[x, y, x + width, y + height] for x, y, width, height, _ in drawn], dtype=np.float32
+    ).reshape(-1, 4)
     scores = np.array([row[4] / 1000 for row in drawn], dtype=np.float32)
     index, decayed = soft_nms(boxes, scores)
     assert len(index) == len(boxes)
@@ -137,7 +142,9 @@ def test_scores_never_rise_and_the_best_box_stays(drawn):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 1000), max_size=20))
 def test_boxes_apart_are_only_sorted(drawn):
-    boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(len(drawn))], dtype=np.float32).reshape(-1, 4)
+    boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(len(drawn))], dtype=np.float32).reshape(
+        -1, 4
+    )
     scores = np.array(drawn, dtype=np.float32) / 1000
     index, decayed = soft_nms(boxes, scores)
     assert sorted(index.tolist()) == list(range(len(drawn)))

@@ -33,7 +33,12 @@ class PaintRunner:
         reg = np.zeros_like(hm)
         for index, image in enumerate(pixels):
             rows, columns = np.nonzero(image.max(axis=2) > 0.5)
-            left, right, top, bottom = columns.min() / 4, (columns.max() + 1) / 4, rows.min() / 4, (rows.max() + 1) / 4
+            left, right, top, bottom = (
+                columns.min() / 4,
+                (columns.max() + 1) / 4,
+                rows.min() / 4,
+                (rows.max() + 1) / 4,
+            )
             x, y = (left + right) / 2, (top + bottom) / 2
             colour = int(image[rows, columns, 1].mean() > 0.5)
             hm[index, colour, int(y), int(x)] = 3
@@ -52,7 +57,8 @@ class PaintRunner:
 
 
 def write_data(root, count=12, files=None):
-    """A data set of ``count`` painted pictures under ``root``; ``files``: only so many picture files, used again and again."""
+    """A data set of ``count`` painted pictures under ``root``; ``files``: only so many picture files, used
+    again and again."""
     (root / 'annotations').mkdir(parents=True)
     (root / 'val2017').mkdir()
     random = np.random.RandomState(7)
@@ -64,15 +70,32 @@ def write_data(root, count=12, files=None):
             picture = np.zeros((height, width, 3), np.uint8)
             x, y = random.randint(2, 12, 2).tolist()
             w, h = random.randint(18, 30, 2).tolist()
-            picture[y:y + h, x:x + w] = COLOURS[number % 2]
-            assert cv2.imwrite(str(root / 'val2017' / '{:03d}.png'.format(number)), picture)
+            picture[y : y + h, x : x + w] = COLOURS[number % 2]
+            assert cv2.imwrite(str(root / 'val2017' / f'{number:03d}.png'), picture)
             images.append((width, height, [x, y, w, h]))
         box = images[number][2]
-        annotations.append({'id': index + 1, 'image_id': 100 + 3 * index, 'category_id': (5, 9)[number % 2], 'bbox': box,
-                            'area': box[2] * box[3], 'iscrowd': 0})
-    document = {'images': [{'id': 100 + 3 * index, 'file_name': '{:03d}.png'.format(index % len(images)),
-                            'width': images[index % len(images)][0], 'height': images[index % len(images)][1]}
-                           for index in range(count)],
-                'annotations': annotations, 'categories': [{'id': 5, 'name': 'red'}, {'id': 9, 'name': 'green'}]}
+        annotations.append(
+            {
+                'id': index + 1,
+                'image_id': 100 + 3 * index,
+                'category_id': (5, 9)[number % 2],
+                'bbox': box,
+                'area': box[2] * box[3],
+                'iscrowd': 0,
+            }
+        )
+    document = {
+        'images': [
+            {
+                'id': 100 + 3 * index,
+                'file_name': f'{index % len(images):03d}.png',
+                'width': images[index % len(images)][0],
+                'height': images[index % len(images)][1],
+            }
+            for index in range(count)
+        ],
+        'annotations': annotations,
+        'categories': [{'id': 5, 'name': 'red'}, {'id': 9, 'name': 'green'}],
+    }
     (root / 'annotations' / 'instances_val2017.json').write_text(json.dumps(document))
     return root

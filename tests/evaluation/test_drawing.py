@@ -7,7 +7,12 @@ from centernet.errors import OutputError
 from centernet.evaluation import drawing
 from centernet.evaluation.drawing import ascii_name, class_colour, draw, save_png
 
-NAMES = ['person', 'traffic light', '猫', 'a class name that is far longer than any picture of it could be wide']
+NAMES = [
+    'person',
+    'traffic light',
+    '猫',
+    'a class name that is far longer than any picture of it could be wide',
+]
 NOTHING = GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
@@ -26,7 +31,7 @@ def halves(picture, wide=False):
     """The two panels, without the strip between them."""
     size = picture.shape[0 if wide else 1]
     side = (size - 6) // 2
-    return (picture[:side], picture[side + 6:]) if wide else (picture[:, :side], picture[:, side + 6:])
+    return (picture[:side], picture[side + 6 :]) if wide else (picture[:, :side], picture[:, side + 6 :])
 
 
 @pytest.fixture
@@ -56,23 +61,34 @@ def test_detections_left_and_ground_truth_right(texts):
     assert has(right, 1) > 500 and has(right, 0) == 0
     for x, y in ((100, 150), (300, 150), (200, 200)):  # the box's sides, below the title
         assert tuple(left[28 + y, x]) == class_colour(0)
-    assert (np.array_equal(image, before))
-    assert {text for text, _, _ in texts} == {'person 0.90', 'traffic light', 'detections: 1 (score >= 0.3)', 'ground truth: 1'}
+    assert np.array_equal(image, before)
+    assert {text for text, _, _ in texts} == {
+        'person 0.90',
+        'traffic light',
+        'detections: 1 (score >= 0.3)',
+        'ground truth: 1',
+    }
 
 
 def test_a_crowd_is_dashed_and_named(texts):
-    picture = draw(np.full((480, 640, 3), 60, np.uint8), np.zeros((0, 6)), truth([100, 100, 500, 300, 1, 1]), NAMES)
+    picture = draw(
+        np.full((480, 640, 3), 60, np.uint8), np.zeros((0, 6)), truth([100, 100, 500, 300, 1, 1]), NAMES
+    )
     side = halves(picture)[1][28 + 300, 100:500]
     coloured = (side == np.array(class_colour(1), np.uint8)).all(axis=1).mean()
     assert 0.4 < coloured < 0.8
     assert 'traffic light (crowd)' in [text for text, _, _ in texts]
 
 
-@pytest.mark.parametrize('height, width', [(1, 1), (20, 100), (100, 100), (480, 640), (50, 900), (900, 50), (2000, 3000)])
+@pytest.mark.parametrize(
+    'height, width', [(1, 1), (20, 100), (100, 100), (480, 640), (50, 900), (900, 50), (2000, 3000)]
+)
 def test_text_is_never_cut_off(texts, height, width):
     generator = np.random.RandomState(height + width)
     corners = (generator.rand(60, 4) * 1.4 - 0.2) * [width, height, width, height]  # some reach far outside
-    corners = np.concatenate([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], axis=1)
+    corners = np.concatenate(
+        [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], axis=1
+    )
     classes = generator.randint(0, len(NAMES), (60, 1))
     detections = np.concatenate([corners, generator.rand(60, 1), classes], axis=1)
     objects = truth(*np.concatenate([corners, classes, generator.rand(60, 1) < 0.3], axis=1)[:20])
@@ -96,7 +112,9 @@ def test_nothing_found_nothing_there(texts):
 
 
 def test_labels_of_neighbours_do_not_hide_each_other(texts):
-    detections = np.array([[100 + 4 * i, 100 + 3 * i, 300 + 4 * i, 250 + 3 * i, 0.9 - i / 10, i % 2] for i in range(5)])
+    detections = np.array(
+        [[100 + 4 * i, 100 + 3 * i, 300 + 4 * i, 250 + 3 * i, 0.9 - i / 10, i % 2] for i in range(5)]
+    )
     draw(np.full((480, 640, 3), 60, np.uint8), detections, NOTHING, NAMES)
     boxes = [box for text, box, _ in texts if '0.' in text and 'detections' not in text]
     assert len(boxes) == 5
@@ -112,9 +130,19 @@ def test_colours_are_stable_and_differ():
         assert np.abs(np.subtract(class_colour(index), class_colour(index + 1))).sum() > 100
 
 
-@pytest.mark.parametrize('name, expected', [
-    ('dining table', 'dining table'), ('Müller', 'Muller'), ('café\n', 'cafe'), ('猫', 'class 7'), ('', 'class 7'),
-    ('猫 A', '? A'), ('a\tb', 'a b'), ('ﬁsh', 'fish')])
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('dining table', 'dining table'),
+        ('Müller', 'Muller'),
+        ('café\n', 'cafe'),
+        ('猫', 'class 7'),
+        ('', 'class 7'),
+        ('猫 A', '? A'),
+        ('a\tb', 'a b'),
+        ('ﬁsh', 'fish'),
+    ],
+)
 def test_names_in_ascii(name, expected):
     assert ascii_name(name, 7) == expected
 

@@ -20,7 +20,9 @@ KEEP = InputSpec(keep_res=True)
 
 def run(data, folder, runner=None, resume=False, **options):
     options.setdefault('input', SPEC)
-    return evaluate(runner or PaintRunner(), data, EvalOptions(**options), str(folder), resume=resume, progress=False)
+    return evaluate(
+        runner or PaintRunner(), data, EvalOptions(**options), str(folder), resume=resume, progress=False
+    )
 
 
 def near(first, second):
@@ -30,9 +32,18 @@ def near(first, second):
     return names[0] == names[1] and np.abs(values[0] - values[1]).max() < 0.011
 
 
-@pytest.mark.parametrize('protocol', [
-    {}, {'input': KEEP}, {'nms': True}, {'test_scales': (0.5, 1.0)}, {'flip_test': True},
-    {'input': KEEP, 'flip_test': True, 'test_scales': (1.0, 2.0)}], ids=str)
+@pytest.mark.parametrize(
+    'protocol',
+    [
+        {},
+        {'input': KEEP},
+        {'nms': True},
+        {'test_scales': (0.5, 1.0)},
+        {'flip_test': True},
+        {'input': KEEP, 'flip_test': True, 'test_scales': (1.0, 2.0)},
+    ],
+    ids=str,
+)
 def test_what_is_painted_is_found(data, tmp_path, protocol):
     found = run(data, tmp_path / 'out', batch_size=4, **protocol)
     assert found.metrics.stats['AP50'] > 0.999
@@ -89,20 +100,37 @@ def test_the_files_say_what_was_done(data, tmp_path):
     assert document == json.loads(json.dumps(found.document))
     assert document['metrics'] == found.metrics.stats
     assert document['images'] == 12
-    assert document['protocol'] == {'keep_res': False, 'height': 128, 'width': 128, 'down_ratio': 4, 'flip_test': True,
-                                    'test_scales': [1.0], 'nms': False, 'max_per_image': 100}
+    assert document['protocol'] == {
+        'keep_res': False,
+        'height': 128,
+        'width': 128,
+        'down_ratio': 4,
+        'flip_test': True,
+        'test_scales': [1.0],
+        'nms': False,
+        'max_per_image': 100,
+    }
     assert document['network']['runner'] == 'paint'
     assert document['data']['annotations'] == data.annotations
     assert (document['batch_size'], document['workers']) == (5, 1)
     for name in ('centernet', 'python', 'torch', 'numpy', 'opencv', 'pycocotools'):
         assert document['versions'][name][0].isdigit()
     assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == found.results
-    assert sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir()) == ['100_000.png', '103_001.png']
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['images', 'journal.jsonl', 'metrics.json', 'results.json']
+    assert sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir()) == [
+        '100_000.png',
+        '103_001.png',
+    ]
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'images',
+        'journal.jsonl',
+        'metrics.json',
+        'results.json',
+    ]
 
 
 def test_figures_count_the_chosen_images_only(data, tmp_path):
-    # 127 is the tenth image; without a restriction to the two, the ten that are not evaluated would count as missed.
+    # 127 is the tenth image; without a restriction to the two, the ten that are not evaluated would count as
+    # missed.
     found = run(data, tmp_path / 'out', image_ids=(127, 103))
     assert found.document['images'] == 2
     assert found.metrics.stats['AP50'] > 0.999
@@ -116,8 +144,19 @@ def test_an_id_that_is_not_there_is_an_error(data, tmp_path):
         run(data, tmp_path / 'out', image_ids=(100, 101))
 
 
-@pytest.mark.parametrize('wrong', [{'batch_size': 0}, {'workers': -1}, {'limit': 0}, {'save_images': -1}, {'test_scales': ()},
-                                   {'test_scales': (1.0, -0.5)}, {'test_scales': (float('nan'),)}, {'on_bad_image': 'ignore'}])
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'batch_size': 0},
+        {'workers': -1},
+        {'limit': 0},
+        {'save_images': -1},
+        {'test_scales': ()},
+        {'test_scales': (1.0, -0.5)},
+        {'test_scales': (float('nan'),)},
+        {'on_bad_image': 'ignore'},
+    ],
+)
 def test_options_that_mean_nothing(data, tmp_path, wrong):
     with pytest.raises(OptionError):
         run(data, tmp_path / 'out', **wrong)
@@ -182,7 +221,9 @@ class Killer(PaintRunner):
 
 def test_a_loader_process_that_dies_ends_the_run_with_its_journal(tmp_path):
     data = CocoData.load(str(write_data(tmp_path / 'data', count=200, files=5)))
-    with pytest.raises(Interrupted, match=r'a loader process was killed by signal 9 .* of 200 images are finished.*--resume'):
+    with pytest.raises(
+        Interrupted, match=r'a loader process was killed by signal 9 .* of 200 images are finished.*--resume'
+    ):
         run(data, tmp_path / 'out', Killer(), batch_size=2, workers=1)
     found = run(data, tmp_path / 'out', resume=True, batch_size=8)
     assert found.document['images'] == 200

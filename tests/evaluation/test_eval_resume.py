@@ -54,7 +54,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(data, tmp_path, error, work
     assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1
     assert found.timings['images'] == 12
     whole = run(data, tmp_path / 'whole')
-    assert (tmp_path / 'out' / 'results.json').read_bytes() == (tmp_path / 'whole' / 'results.json').read_bytes()
+    assert (tmp_path / 'out' / 'results.json').read_bytes() == (
+        tmp_path / 'whole' / 'results.json'
+    ).read_bytes()
     assert found.metrics == whole.metrics
 
 
@@ -106,12 +108,16 @@ def test_a_journal_that_is_damaged_in_the_middle_is_an_error(data, tmp_path):
         run(data, tmp_path / 'out', resume=True)
 
 
-@pytest.mark.parametrize('change, words', [
-    ({'flip_test': True}, 'protocol.flip_test was false, is now true'),
-    ({'input': InputSpec(height=64, width=96)}, 'protocol.width was 64, is now 96'),
-    ({'test_scales': (0.5, 1.0)}, r'protocol.test_scales was \[1.0\], is now \[0.5, 1.0\]'),
-    ({'input': InputSpec(keep_res=True)}, 'protocol.keep_res was false, is now true'),
-], ids=str)
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ({'flip_test': True}, 'protocol.flip_test was false, is now true'),
+        ({'input': InputSpec(height=64, width=96)}, 'protocol.width was 64, is now 96'),
+        ({'test_scales': (0.5, 1.0)}, r'protocol.test_scales was \[1.0\], is now \[0.5, 1.0\]'),
+        ({'input': InputSpec(keep_res=True)}, 'protocol.keep_res was false, is now true'),
+    ],
+    ids=str,
+)
 def test_other_settings_are_refused(data, tmp_path, change, words):
     run(data, tmp_path / 'out')
     with pytest.raises(OptionError, match=words):
@@ -144,7 +150,7 @@ def test_two_runs_do_not_share_a_journal(tmp_path):
     assert os.WEXITSTATUS(status) == 3
 
 
-KILLED = textwrap.dedent('''
+KILLED = textwrap.dedent("""
     import sys
     sys.path.insert(0, {tests!r})
     from painted import PaintRunner
@@ -154,7 +160,7 @@ KILLED = textwrap.dedent('''
     data = CocoData.load({data!r})
     options = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2, workers={workers})
     evaluate(PaintRunner(seconds_per_batch=0.1), data, options, {out!r}, progress=False)
-''')
+""")
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -23,8 +23,14 @@ def spend(chooser, seconds, batches):
 
 
 def test_both_settings_are_tried_and_the_faster_one_stays():
-    assert spend(ThreadChooser(8), {8: 1.0, 1: 3.0}, 20) == [8, 1, 8, 1] + [8] * 4 + [1] + [8] * 8 + [1] + [8] * 2
-    assert spend(ThreadChooser(8), {8: 3.0, 1: 1.0}, 20) == [8, 1, 8, 1] + [1] * 4 + [8] + [1] * 8 + [8] + [1] * 2
+    assert (
+        spend(ThreadChooser(8), {8: 1.0, 1: 3.0}, 20)
+        == [8, 1, 8, 1] + [8] * 4 + [1] + [8] * 8 + [1] + [8] * 2
+    )
+    assert (
+        spend(ThreadChooser(8), {8: 3.0, 1: 1.0}, 20)
+        == [8, 1, 8, 1] + [1] * 4 + [8] + [1] * 8 + [8] + [1] * 2
+    )
 
 
 def test_the_first_batches_do_not_decide():

@@ -45,8 +45,13 @@ def test_the_table_says_what_was_left_out():
 
 
 def test_the_loop_measures_the_network(data, tmp_path):
-    found = evaluate(PaintRunner(seconds_per_batch=0.04), data, EvalOptions(input=InputSpec(64, 64), batch_size=4),
-                     str(tmp_path / 'out'), progress=False)
+    found = evaluate(
+        PaintRunner(seconds_per_batch=0.04),
+        data,
+        EvalOptions(input=InputSpec(64, 64), batch_size=4),
+        str(tmp_path / 'out'),
+        progress=False,
+    )
     stages = found.timings['stages_ms']
     assert 10 <= stages['net']['median'] < 100  # 40 ms for 4 images, and what the machine adds
     assert found.timings['warm_up_images'] == 4

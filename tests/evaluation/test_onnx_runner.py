@@ -35,11 +35,22 @@ def in_torch(batch, deformable, dg=1):
     x = F.relu(F.conv2d(torch.from_numpy(batch), values['stem.weight'], stride=4))
     if deformable:
         predicted = F.conv2d(x, values['predict.weight'], values['predict.bias'], padding=1)
-        x = deform_conv2d(x, predicted[:, :18 * dg].contiguous(), torch.sigmoid(predicted[:, 18 * dg:]), values['dcn.weight'],
-                          values['dcn.bias'], 1, 1, deformable_groups=dg)
+        x = deform_conv2d(
+            x,
+            predicted[:, : 18 * dg].contiguous(),
+            torch.sigmoid(predicted[:, 18 * dg :]),
+            values['dcn.weight'],
+            values['dcn.bias'],
+            1,
+            1,
+            deformable_groups=dg,
+        )
     else:
         x = F.conv2d(x, values['dcn.weight'], values['dcn.bias'], padding=1)
-    return [F.conv2d(x, values[name + '.weight'], values.get(name + '.bias')).numpy() for name in ('hm', 'wh', 'reg')]
+    return [
+        F.conv2d(x, values[name + '.weight'], values.get(name + '.bias')).numpy()
+        for name in ('hm', 'wh', 'reg')
+    ]
 
 
 def assert_heads(found, expected):
@@ -48,14 +59,18 @@ def assert_heads(found, expected):
         assert np.abs(ours.numpy() - theirs).max() < 2e-5, name
 
 
-@pytest.mark.parametrize('spelling, dg', [(None, 1)] + [(name, dg) for name in ('ascend', 'tensorrt', 'onnx') for dg in (1, 2)])
+@pytest.mark.parametrize(
+    'spelling, dg', [(None, 1)] + [(name, dg) for name in ('ascend', 'tensorrt', 'onnx') for dg in (1, 2)]
+)
 def test_every_spelling_gives_what_torch_gives(spelling, dg, tmp_path):
     runner = OnnxRunner(save(detector(spelling, dg=dg, size=SIZE), tmp_path), 'cpu', 1)
     assert runner.classes == 4
     assert_heads(runner(images()), in_torch(images(), spelling is not None, dg))
 
 
-@pytest.mark.parametrize('spelling, opset', [('ascend', 9), ('ascend', 11), ('ascend', 16), ('tensorrt', 9), ('tensorrt', 13)])
+@pytest.mark.parametrize(
+    'spelling, opset', [('ascend', 9), ('ascend', 11), ('ascend', 16), ('tensorrt', 9), ('tensorrt', 13)]
+)
 def test_custom_operators_are_translated_in_any_opset(spelling, opset, tmp_path):
     runner = OnnxRunner(save(detector(spelling, opset=opset, size=SIZE), tmp_path), 'cpu', 1)
     assert runner.translated == {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2'}[spelling]
@@ -70,19 +85,32 @@ def test_numbers_for_pairs_are_read_where_they_are_clear(spelling, tmp_path):
         value = helper.get_attribute_value(attribute)
         node.attribute.remove(attribute)
         if attribute.name not in ('groups', 'strides', 'stride'):  # 1 where they are missing
-            node.attribute.append(helper.make_attribute(attribute.name, value[0] if isinstance(value, list) or hasattr(value, '__len__')
-                                                        else [value, value] if attribute.name in ('padding', 'dilation') else value))
+            node.attribute.append(
+                helper.make_attribute(
+                    attribute.name,
+                    (
+                        value[0]
+                        if isinstance(value, list) or hasattr(value, '__len__')
+                        else [value, value]
+                        if attribute.name in ('padding', 'dilation')
+                        else value
+                    ),
+                )
+            )
     assert_heads(OnnxRunner(save(model, tmp_path), 'cpu', 1)(images()), in_torch(images(), True))
 
 
-@pytest.mark.parametrize('break_it, said', [
-    (lambda node: node.input.pop(), None),
-    (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
-    (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
-    (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
-    (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),
-    (lambda node: node.input.__setitem__(1, 'features'), 'no stored tensor'),
-])
+@pytest.mark.parametrize(
+    'break_it, said',
+    [
+        (lambda node: node.input.pop(), None),
+        (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
+        (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
+        (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
+        (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),
+        (lambda node: node.input.__setitem__(1, 'features'), 'no stored tensor'),
+    ],
+)
 def test_operators_that_cannot_be_read_are_named(break_it, said):
     model = detector('ascend', size=SIZE)
     node = next(node for node in model.graph.node if node.name == 'dcn')
@@ -96,7 +124,7 @@ def test_operators_that_cannot_be_read_are_named(break_it, said):
 
 def test_the_translation_leaves_nothing_but_onnx_operators():
     if onnx.defs.onnx_opset_version() < 19:
-        pytest.skip('onnx {} does not know opset 19'.format(onnx.__version__))
+        pytest.skip(f'onnx {onnx.__version__} does not know opset 19')
     model = detector('ascend', size=SIZE, opset=9)
     to_standard(model)
     model = raise_opset(model)
@@ -149,7 +177,9 @@ def test_outputs_are_found_by_name(spelling, tmp_path):
 def test_half_precision_comes_back_as_float32(tmp_path):
     model = detector(size=SIZE)
     for tensor in model.graph.initializer:
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+        tensor.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        )
     for value in list(model.graph.input) + list(model.graph.output):
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
     found = OnnxRunner(save(model, tmp_path), 'cpu', 1)(images())
@@ -185,7 +215,9 @@ def with_three_offsets(model):
 
 def with_another_stride(model):
     del model.graph.node[0].attribute[:]
-    model.graph.node[0].attribute.extend([helper.make_attribute('strides', [2, 2]), helper.make_attribute('pads', [1] * 4)])
+    model.graph.node[0].attribute.extend(
+        [helper.make_attribute('strides', [2, 2]), helper.make_attribute('pads', [1] * 4)]
+    )
     for output in model.graph.output:
         output.type.ClearField('value')
         output.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -195,14 +227,17 @@ def with_unknown_operator(model):
     model.graph.node[1].op_type = 'NoSuchOperator'
 
 
-@pytest.mark.parametrize('change, said', [
-    (without_output, 'no output reg.*has hm, wh'),
-    (with_two_inputs, 'has 2 inputs .image, size.'),
-    (with_flat_input, r'image is tensor.float. \[1, 10\]'),
-    (with_three_offsets, 'output reg is .*N, 2'),
-    (with_another_stride, r'output hm has the shape \[1, 4, 16, 24\], not \[1, 4, 8, 12\]'),
-    (with_unknown_operator, 'cannot run .*NoSuchOperator'),
-])
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (without_output, 'no output reg.*has hm, wh'),
+        (with_two_inputs, 'has 2 inputs .image, size.'),
+        (with_flat_input, r'image is tensor.float. \[1, 10\]'),
+        (with_three_offsets, 'output reg is .*N, 2'),
+        (with_another_stride, r'output hm has the shape \[1, 4, 16, 24\], not \[1, 4, 8, 12\]'),
+        (with_unknown_operator, 'cannot run .*NoSuchOperator'),
+    ],
+)
 def test_other_models_are_refused_with_the_reason(change, said, tmp_path):
     model = detector(batch=1, size=SIZE)
     change(model)
@@ -227,6 +262,7 @@ def test_unknown_devices_are_refused(name):
 
 def test_a_gpu_that_onnxruntime_cannot_use_is_refused():
     import onnxruntime
+
     if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
         pytest.skip('this onnxruntime has CUDA')
     with pytest.raises(DeviceError, match='built without CUDA'):
@@ -260,7 +296,12 @@ def test_the_flip_test_is_refused_where_the_file_decodes(data_folder, tmp_path):
     append_decode(graph)
     runner = OnnxRunner(graph.to_model(), 'cpu', 1)
     with pytest.raises(OptionError, match='decoder'):
-        evaluate(runner, CocoData.load(str(data_folder)), EvalOptions(input=InputSpec(64, 64), flip_test=True), str(tmp_path / 'out'))
+        evaluate(
+            runner,
+            CocoData.load(str(data_folder)),
+            EvalOptions(input=InputSpec(64, 64), flip_test=True),
+            str(tmp_path / 'out'),
+        )
 
 
 @pytest.mark.parametrize('spelling', [None, 'ascend'])
@@ -274,8 +315,14 @@ def test_the_evaluation_takes_it_as_any_runner(spelling, data_folder, tmp_path):
     found = []
     for number, (batch_size, flip) in enumerate([(1, False), (5, False), (5, True)]):
         options = EvalOptions(input=InputSpec(64, 64), batch_size=batch_size, flip_test=flip)
-        found.append(evaluate(OnnxRunner(path, 'cpu', 1), data, options, str(tmp_path / str(number)), progress=False))
+        found.append(
+            evaluate(OnnxRunner(path, 'cpu', 1), data, options, str(tmp_path / str(number)), progress=False)
+        )
     assert len(found[0].results) == 1200
     assert found[0].results == found[1].results != found[2].results
     network = found[0].document['network']
-    assert (network['runner'], network['metadata'], len(network['model_sha256'])) == ('onnxruntime', {'arch': 'small'}, 64)
+    assert (network['runner'], network['metadata'], len(network['model_sha256'])) == (
+        'onnxruntime',
+        {'arch': 'small'},
+        64,
+    )

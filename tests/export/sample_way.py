@@ -1,8 +1,9 @@
-"""An export in the manner of the sample that this project continues, to have a raw file that :mod:`centernet.export` did not make.
+"""An export in the manner of the sample that this project continues, to have a raw file that
+:mod:`centernet.export` did not make.
 
-The offsets are brought into Ascend's order by operators in the graph, the attributes are single numbers, and the tensors (hm, reg, wh)
-go out under the names hm, wh, reg. (The sample calls ``reshape``, which an unpatched torch 1.0.0 leaves as an operator of its own;
-``view`` traces to what the patched one writes.)
+The offsets are brought into Ascend's order by operators in the graph, the attributes are single numbers, and
+the tensors (hm, reg, wh) go out under the names hm, wh, reg. (The sample calls ``reshape``, which an
+unpatched torch 1.0.0 leaves as an operator of its own; ``view`` traces to what the patched one writes.)
 """
 
 import io
@@ -21,12 +22,24 @@ MODERN = not torch.__version__.startswith('1.0.')
 class SampleDCN(torch.autograd.Function):
     @staticmethod
     def symbolic(g, x, weight, offset, bias, module):
-        return g.op('sample::DeformableConv2D' if MODERN else 'DeformableConv2D', x, weight, offset, bias,
-                    deformable_groups_i=1, dilations_i=1, groups_i=1, pads_i=1, strides_i=1)
+        return g.op(
+            'sample::DeformableConv2D' if MODERN else 'DeformableConv2D',
+            x,
+            weight,
+            offset,
+            bias,
+            deformable_groups_i=1,
+            dilations_i=1,
+            groups_i=1,
+            pads_i=1,
+            strides_i=1,
+        )
 
     @staticmethod
     def forward(ctx, x, weight, offset, bias, module):
-        return x.new_zeros(()).expand(x.shape[0], module.bias.numel(), x.shape[2], x.shape[3])  # the sample's is not even set to 0
+        return x.new_zeros(()).expand(
+            x.shape[0], module.bias.numel(), x.shape[2], x.shape[3]
+        )  # the sample's is not even set to 0
 
 
 def forward(self, x):
@@ -61,8 +74,14 @@ def export(model, path, height, width):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # torch's, about the age of its exporter
-            torch.onnx.export(Swapped(model).eval(), torch.zeros(1, 3, height, width), file, input_names=['image'],
-                              output_names=OUTPUT_NAMES, **options)
+            torch.onnx.export(
+                Swapped(model).eval(),
+                torch.zeros(1, 3, height, width),
+                file,
+                input_names=['image'],
+                output_names=OUTPUT_NAMES,
+                **options,
+            )
     finally:
         for module in modules:
             del module.forward

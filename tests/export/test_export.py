@@ -28,7 +28,19 @@ HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
 SIZE = 64
 #: of the largest value of a head
 TOLERANCE = 1e-4
-FORBIDDEN = {'Shape', 'Gather', 'Slice', 'Unsqueeze', 'Constant', 'BatchNormalization', 'Identity', 'Cast', 'Reshape', 'Div', 'Mul'}
+FORBIDDEN = {
+    'Shape',
+    'Gather',
+    'Slice',
+    'Unsqueeze',
+    'Constant',
+    'BatchNormalization',
+    'Identity',
+    'Cast',
+    'Reshape',
+    'Div',
+    'Mul',
+}
 OPERATORS = {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2', 'onnx': 'DeformConv', 'portable': None}
 DEFORMABLE = {'dla_tiny': 16, 'dla_34': 16, 'resdcn_18': 3, 'res_18': 0, 'dlav0_34': 0}
 
@@ -40,7 +52,14 @@ def checkpoint(tmp_path_factory):
 
     def load(arch):
         if arch not in made:
-            path = save_checkpoint(tmp_path_factory.mktemp(arch) / 'net.pth', arch, HEADS, SIZE, seed=1, classes=['one', 'two', 'three'])
+            path = save_checkpoint(
+                tmp_path_factory.mktemp(arch) / 'net.pth',
+                arch,
+                HEADS,
+                SIZE,
+                seed=1,
+                classes=['one', 'two', 'three'],
+            )
             made[arch] = load_model(path)
         return made[arch]
 
@@ -49,7 +68,8 @@ def checkpoint(tmp_path_factory):
 
 
 def images(count=1, height=SIZE, width=SIZE):
-    """Pictures like those that the random networks' statistics are of: on noise, torch's own rounding is larger than TOLERANCE."""
+    """Pictures like those that the random networks' statistics are of: on noise, torch's own rounding is
+    larger than TOLERANCE."""
     return np.stack([preprocess(draw_scene([5, i]).image, InputSpec(height, width))[0] for i in range(count)])
 
 
@@ -73,7 +93,12 @@ def test_every_target_computes_what_the_network_computes(arch, checkpoint, tmp_p
     loaded = checkpoint(arch)
     files = export(loaded, str(tmp_path), 'net', list(TARGETS), SIZE, SIZE + 32)
     assert [os.path.basename(path) for path in files] == [
-        'net.onnx', 'net_atc.sh', 'net_tensorrt.onnx', 'net_onnx.onnx', 'net_portable.onnx']
+        'net.onnx',
+        'net_atc.sh',
+        'net_tensorrt.onnx',
+        'net_onnx.onnx',
+        'net_portable.onnx',
+    ]
     assert sorted(files) == sorted(glob.glob(str(tmp_path / '*')))
     for target, path in zip(TARGETS, files[:1] + files[2:]):
         found = graph.load(path)
@@ -88,7 +113,8 @@ def test_every_target_computes_what_the_network_computes(arch, checkpoint, tmp_p
 
 
 def test_hourglass_computes_what_the_network_computes(monkeypatch, tmp_path):
-    """All its layers with an eighth of their channels; the 190 million parameters of the whole one take minutes."""
+    """All its layers with an eighth of their channels; the 190 million parameters of the whole one take
+    minutes."""
     monkeypatch.setattr(hourglass, 'CHANNELS', tuple(channels // 8 for channels in hourglass.CHANNELS))
     monkeypatch.setattr(hourglass.Hourglass.__init__, '__defaults__', (hourglass.CHANNELS, hourglass.BLOCKS))
     loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'hourglass', HEADS, 128))
@@ -96,7 +122,10 @@ def test_hourglass_computes_what_the_network_computes(monkeypatch, tmp_path):
     for target, path in zip(TARGETS, files[:1] + files[2:]):
         found = graph.load(path)
         assert not FORBIDDEN.intersection(node.op_type for node in found.nodes)
-        assert len(found.find('Upsample' if target == 'tensorrt' else 'Resize')) == 10 and not rules.check(path).violations
+        assert (
+            len(found.find('Upsample' if target == 'tensorrt' else 'Resize')) == 10
+            and not rules.check(path).violations
+        )
         if runnable(target):
             assert_same(OnnxRunner(path, 'cpu', 1), loaded, images(1, 128, 256))
 
@@ -109,7 +138,10 @@ def test_dla_34_at_its_published_size(checkpoint, tmp_path):
     expected = network(loaded, images(1, 512, 512))
     for path in (ascend, portable):
         for name, value in OnnxRunner(path, 'cpu', 1)(images(1, 512, 512))._asdict().items():
-            assert (value - expected[name]).abs().max() <= TOLERANCE * expected[name].abs().max(), (path, name)
+            assert (value - expected[name]).abs().max() <= TOLERANCE * expected[name].abs().max(), (
+                path,
+                name,
+            )
 
 
 def test_the_offsets_order_is_in_the_weights(checkpoint, tmp_path):
@@ -135,7 +167,9 @@ def test_outputs_have_the_order_of_the_target(checkpoint, tmp_path):
 @pytest.mark.parametrize('batch', [2, None])
 def test_batches(batch, checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
-    for target, path in zip(('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch)):
+    for target, path in zip(
+        ('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch)
+    ):
         found = graph.load(path)
         assert {value.shape[0] for value in found.inputs + found.outputs} == {batch or 'batch'}
         if runnable(target):
@@ -146,10 +180,15 @@ def test_batches(batch, checkpoint, tmp_path):
 def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
     x = images(batch or 3)
-    for target, path in zip(('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch, decode=20)):
+    for target, path in zip(
+        ('onnx', 'portable'),
+        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch, decode=20),
+    ):
         if not runnable(target):
             continue
-        heads = OnnxRunner(export(loaded, str(tmp_path), 'heads', [target], SIZE, SIZE, batch)[0], 'cpu', 1)(x)
+        heads = OnnxRunner(export(loaded, str(tmp_path), 'heads', [target], SIZE, SIZE, batch)[0], 'cpu', 1)(
+            x
+        )
         expected = decode(heads, k=21)
         expected_scores = expected.scores.numpy()
         apart = expected_scores[:, :-1] - expected_scores[:, 1:] > 1e-5
@@ -163,23 +202,34 @@ def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoi
         boxes, scores, classes = session.run(None, {'image': x})
         assert np.abs(scores - expected_scores[:, :20]).max() < 1e-6
         assert np.abs(boxes - 4 * expected.boxes.numpy()[:, :20])[clear].max() < 1e-3
-        assert classes.dtype == np.int64 and np.array_equal(classes[clear], expected.classes.numpy()[:, :20][clear])
+        assert classes.dtype == np.int64 and np.array_equal(
+            classes[clear], expected.classes.numpy()[:, :20][clear]
+        )
         assert len(np.unique(classes)) > 1 and (scores[:, 1:] <= scores[:, :-1]).all()
 
 
 def test_the_decoder_gives_no_more_boxes_than_there_are_cells(checkpoint, tmp_path):
-    path, = export(checkpoint('res_18'), str(tmp_path), 'net', ['portable'], 32, 32, decode=1000)
+    (path,) = export(checkpoint('res_18'), str(tmp_path), 'net', ['portable'], 32, 32, decode=1000)
     assert [value.shape for value in graph.load(path).outputs] == [(1, 192, 4), (1, 192), (1, 192)]
 
 
 def test_the_file_says_what_it_is(checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
-    path, = export(loaded, str(tmp_path), 'net', ['portable'], SIZE, SIZE)
+    (path,) = export(loaded, str(tmp_path), 'net', ['portable'], SIZE, SIZE)
     said = graph.load(path).metadata
-    assert (said['arch'], said['weights_sha256'], said['epoch'], said['target']) == ('dla_tiny', loaded.checkpoint.sha256, '1', 'portable')
+    assert (said['arch'], said['weights_sha256'], said['epoch'], said['target']) == (
+        'dla_tiny',
+        loaded.checkpoint.sha256,
+        '1',
+        'portable',
+    )
     assert json.loads(said['classes']) == ['one', 'two', 'three'] and json.loads(said['heads']) == HEADS
     assert np.allclose(json.loads(said['mean']), [0.40789654, 0.44719302, 0.47026115])
-    assert (json.loads(said['input_size']), said['colour_order'], said['down_ratio']) == ([SIZE, SIZE], 'BGR', '4')
+    assert (json.loads(said['input_size']), said['colour_order'], said['down_ratio']) == (
+        [SIZE, SIZE],
+        'BGR',
+        '4',
+    )
     assert json.loads(said['versions'])['onnx'] == onnx.__version__
 
 
@@ -204,39 +254,54 @@ def test_the_network_is_left_as_it_was(checkpoint, tmp_path):
     before = {name: value.clone() for name, value in network(loaded, x).items()}
     export(loaded, str(tmp_path), 'net', ['onnx'], SIZE, SIZE)
     export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE)
-    assert not any('forward' in module.__dict__ for module in loaded.model.modules() if isinstance(module, DCN))
+    assert not any(
+        'forward' in module.__dict__ for module in loaded.model.modules() if isinstance(module, DCN)
+    )
     assert all(torch.equal(value, before[name]) for name, value in network(loaded, x).items())
 
 
 @pytest.mark.parametrize('batch', [1, 2])
 def test_a_raw_file_is_as_the_sample_makes_it_and_runs(batch, checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
-    path, = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE, batch=batch)
+    (path,) = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE, batch=batch)
     found = graph.load(path)
     kinds = {node.op_type for node in found.nodes}
     assert {'DeformableConv2D', 'BatchNormalization', 'Slice', 'Reshape', 'Shape', 'Constant'} <= kinds
     assert all(node.attributes['strides'] == 1 for node in found.find('DeformableConv2D'))
-    assert found.metadata['target'] == 'raw' and os.path.dirname(torch.__file__).encode() not in open(path, 'rb').read()
+    assert (
+        found.metadata['target'] == 'raw'
+        and os.path.dirname(torch.__file__).encode() not in open(path, 'rb').read()
+    )
     assert 'attributes' in {violation.rule for violation in rules.check(path, 'ascend').violations}
     dialects.rewrite(found, 'ascend')
     assert_same(OnnxRunner(found.to_model(), 'cpu', 1), loaded, images(batch))
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(names=['ascend', 'tpu']), "unknown target 'tpu'; known: ascend, tensorrt, onnx, portable"),
-    (dict(names=[]), 'no target'),
-    (dict(height=SIZE + 1), 'the input height must be a multiple of 32 for res_18, not 65'),
-    (dict(width=0), 'the input width must be'),
-    (dict(names=['tensorrt'], batch=2), 'batch 1 only'),
-    (dict(names=['onnx', 'ascend'], batch=None), 'fixed batch'),
-    (dict(batch=0), 'at least one image'),
-    (dict(names=['ascend'], decode=10), '--with-decode is for the targets onnx and portable'),
-    (dict(raw=True, decode=10), 'not for --raw'),
-    (dict(raw=True, batch=None), 'raw file has its batch'),
-])
-def test_what_cannot_be_exported_is_refused_before_anything_is_written(options, message, checkpoint, tmp_path):
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(names=['ascend', 'tpu']), "unknown target 'tpu'; known: ascend, tensorrt, onnx, portable"),
+        (dict(names=[]), 'no target'),
+        (dict(height=SIZE + 1), 'the input height must be a multiple of 32 for res_18, not 65'),
+        (dict(width=0), 'the input width must be'),
+        (dict(names=['tensorrt'], batch=2), 'batch 1 only'),
+        (dict(names=['onnx', 'ascend'], batch=None), 'fixed batch'),
+        (dict(batch=0), 'at least one image'),
+        (dict(names=['ascend'], decode=10), '--with-decode is for the targets onnx and portable'),
+        (dict(raw=True, decode=10), 'not for --raw'),
+        (dict(raw=True, batch=None), 'raw file has its batch'),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(
+    options, message, checkpoint, tmp_path
+):
     with pytest.raises(OptionError, match=message):
-        export(checkpoint('res_18'), str(tmp_path / 'out'), 'net', **dict(dict(height=SIZE, width=SIZE), **options))
+        export(
+            checkpoint('res_18'),
+            str(tmp_path / 'out'),
+            'net',
+            **dict(dict(height=SIZE, width=SIZE), **options),
+        )
     assert not (tmp_path / 'out').exists()
 
 
@@ -256,8 +321,15 @@ def atc(tmp_path):
 
     def run(script, *arguments):
         environment = dict(os.environ, PATH='{}:{}'.format(folder, os.environ['PATH']))
-        return subprocess.run(['sh', script] + list(arguments), cwd='/', env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True)
+        return subprocess.run(
+            ['sh', script] + list(arguments),
+            cwd='/',
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
+
     return run
 
 
@@ -266,8 +338,15 @@ def test_the_script_calls_atc(atc, checkpoint, tmp_path):
     _, script = export(checkpoint('res_18'), str(tmp_path), "it's a net", ['ascend'], SIZE, SIZE + 32, 4)
     done = atc(script)
     assert done.stdout.splitlines() == [
-        '--framework=5', "--model=it's a net.onnx", "--output=it's a net", '--input_format=NCHW', '--input_shape=image:4,3,64,96',
-        '--log=error', '--soc_version=Ascend310', '--precision_mode=force_fp16']
+        '--framework=5',
+        "--model=it's a net.onnx",
+        "--output=it's a net",
+        '--input_format=NCHW',
+        '--input_shape=image:4,3,64,96',
+        '--log=error',
+        '--soc_version=Ascend310',
+        '--precision_mode=force_fp16',
+    ]
     words = atc(script, 'Ascend310P3', 'must_keep_origin_dtype', '4').stdout.splitlines()
     assert words[-2:] == ['--soc_version=Ascend310P3', '--precision_mode=must_keep_origin_dtype']
     refused = atc(script, 'Ascend310', 'force_fp16', '8')

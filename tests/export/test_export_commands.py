@@ -28,12 +28,43 @@ def test_files_go_beside_the_checkpoint(weights, capsys):
     folder = os.path.dirname(weights)
     assert names(folder) == ['net.onnx', 'net.pth', 'net_atc.sh']
     assert os.path.join(folder, 'net_atc.sh') in capsys.readouterr().out
-    assert graph.load(os.path.join(folder, 'net.onnx')).inputs[0].shape == (1, 3, 64, 64)  # as the checkpoint says
+    assert graph.load(os.path.join(folder, 'net.onnx')).inputs[0].shape == (
+        1,
+        3,
+        64,
+        64,
+    )  # as the checkpoint says
 
 
 def test_every_flag_reaches_the_file(weights, tmp_path):
-    assert main(['export', '--weights', weights, '--arch', 'res_18', '--input-height', '96', '--input-width', '128', '--target', 'onnx',
-                 'portable', '--dynamic-batch', '--with-decode', '7', '--name', 'other', '--output', str(tmp_path), '--threads', '1']) == 0
+    assert (
+        main(
+            [
+                'export',
+                '--weights',
+                weights,
+                '--arch',
+                'res_18',
+                '--input-height',
+                '96',
+                '--input-width',
+                '128',
+                '--target',
+                'onnx',
+                'portable',
+                '--dynamic-batch',
+                '--with-decode',
+                '7',
+                '--name',
+                'other',
+                '--output',
+                str(tmp_path),
+                '--threads',
+                '1',
+            ]
+        )
+        == 0
+    )
     assert names(tmp_path) == ['other_onnx.onnx', 'other_portable.onnx']
     found = graph.load(str(tmp_path / 'other_onnx.onnx'))
     assert found.inputs[0].shape == ('batch', 3, 96, 128)
@@ -42,7 +73,13 @@ def test_every_flag_reaches_the_file(weights, tmp_path):
 
 def test_all_targets_at_once(weights, tmp_path):
     assert main(['export', '--weights', weights, '--target', 'all', '--output', str(tmp_path)]) == 0
-    assert names(tmp_path) == ['net.onnx', 'net_atc.sh', 'net_onnx.onnx', 'net_portable.onnx', 'net_tensorrt.onnx']
+    assert names(tmp_path) == [
+        'net.onnx',
+        'net_atc.sh',
+        'net_onnx.onnx',
+        'net_portable.onnx',
+        'net_tensorrt.onnx',
+    ]
 
 
 def test_both_steps_of_the_sample(weights, tmp_path, capsys):
@@ -51,26 +88,54 @@ def test_both_steps_of_the_sample(weights, tmp_path, capsys):
     assert names(tmp_path) == ['net.onnx', 'net_modify.onnx', 'net_modify_atc.sh']
     assert 'the outputs have the right names' in capsys.readouterr().out
     assert graph.load(str(tmp_path / 'net_modify.onnx')).inputs[0].shape == (2, 3, 64, 64)
-    assert main(['modify', str(tmp_path / 'net.onnx'), '--target', 'portable', '--weights', weights,
-                 '--output', str(tmp_path / 'p.onnx')]) == 0
+    assert (
+        main(
+            [
+                'modify',
+                str(tmp_path / 'net.onnx'),
+                '--target',
+                'portable',
+                '--weights',
+                weights,
+                '--output',
+                str(tmp_path / 'p.onnx'),
+            ]
+        )
+        == 0
+    )
     assert graph.load(str(tmp_path / 'p.onnx')).metadata['target'] == 'portable'
-    assert main(['modify', str(tmp_path / 'net.onnx'), '--outputs', 'hm,reg,wh', '--output', str(tmp_path / 'q.onnx')]) == 0
+    assert (
+        main(
+            [
+                'modify',
+                str(tmp_path / 'net.onnx'),
+                '--outputs',
+                'hm,reg,wh',
+                '--output',
+                str(tmp_path / 'q.onnx'),
+            ]
+        )
+        == 0
+    )
     assert 'as given' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('words, message', [
-    (['export', '--weights', 'no.pth'], 'no.pth'),
-    (['export', '--weights', 'WEIGHTS', '--target', 'tpu'], "unknown target 'tpu'"),
-    (['export', '--weights', 'WEIGHTS', '--batch', '2', '--dynamic-batch'], 'contradict'),
-    (['export', '--weights', 'WEIGHTS', '--target', 'tensorrt', '--batch', '2'], 'batch 1 only'),
-    (['export', '--weights', 'WEIGHTS', '--input-width', '100'], 'multiple of 32'),
-    (['export', '--weights', 'WEIGHTS', '--output', 'WEIGHTS'], 'cannot be written'),
-    (['export', '--weights', 'WEIGHTS', '--batch', '0'], 'whole number'),
-    (['modify', 'no.onnx'], 'there is no file no.onnx'),
-    (['modify', 'WEIGHTS'], 'is not an ONNX model'),
-    (['modify', 'no.onnx', '--target', 'tpu'], "unknown target 'tpu'"),
-    (['modify', 'no.onnx', '--arch', 'res_18'], '--weights'),
-])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['export', '--weights', 'no.pth'], 'no.pth'),
+        (['export', '--weights', 'WEIGHTS', '--target', 'tpu'], "unknown target 'tpu'"),
+        (['export', '--weights', 'WEIGHTS', '--batch', '2', '--dynamic-batch'], 'contradict'),
+        (['export', '--weights', 'WEIGHTS', '--target', 'tensorrt', '--batch', '2'], 'batch 1 only'),
+        (['export', '--weights', 'WEIGHTS', '--input-width', '100'], 'multiple of 32'),
+        (['export', '--weights', 'WEIGHTS', '--output', 'WEIGHTS'], 'cannot be written'),
+        (['export', '--weights', 'WEIGHTS', '--batch', '0'], 'whole number'),
+        (['modify', 'no.onnx'], 'there is no file no.onnx'),
+        (['modify', 'WEIGHTS'], 'is not an ONNX model'),
+        (['modify', 'no.onnx', '--target', 'tpu'], "unknown target 'tpu'"),
+        (['modify', 'no.onnx', '--arch', 'res_18'], '--weights'),
+    ],
+)
 def test_mistakes_are_said_in_one_line(words, message, weights, capsys):
     assert main([weights if word == 'WEIGHTS' else word for word in words]) == 2
     error = capsys.readouterr().err
@@ -81,9 +146,18 @@ def test_mistakes_are_said_in_one_line(words, message, weights, capsys):
 def test_the_scripts_have_the_sample_s_paths(script, words, tmp_path):
     (tmp_path / 'models').mkdir()
     environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
-    done = subprocess.run([sys.executable, os.path.join(ROOT, 'src', script)] + words, cwd=str(tmp_path), env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert done.returncode == 2 and 'models/ctdet_coco_dla_2x.' + ('pth' if 'export' in script else 'onnx') in done.stderr
+    done = subprocess.run(
+        [sys.executable, os.path.join(ROOT, 'src', script)] + words,
+        cwd=str(tmp_path),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert (
+        done.returncode == 2
+        and 'models/ctdet_coco_dla_2x.' + ('pth' if 'export' in script else 'onnx') in done.stderr
+    )
 
 
 def test_the_scripts_do_what_the_sample_did(weights, tmp_path):
@@ -93,8 +167,18 @@ def test_the_scripts_do_what_the_sample_did(weights, tmp_path):
     environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
     for script in ('export_onnx.py', 'modify_onnx.py'):
         words = [sys.executable, os.path.join(ROOT, 'src', script)] + ['--raw'] * (script == 'export_onnx.py')
-        done = subprocess.run(words, cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              universal_newlines=True)
+        done = subprocess.run(
+            words,
+            cwd=str(tmp_path),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
         assert done.returncode == 0, done.stdout
-    assert names(folder) == ['ctdet_coco_dla_2x.onnx', 'ctdet_coco_dla_2x.pth', 'ctdet_coco_dla_2x_modify.onnx',
-                             'ctdet_coco_dla_2x_modify_atc.sh']
+    assert names(folder) == [
+        'ctdet_coco_dla_2x.onnx',
+        'ctdet_coco_dla_2x.pth',
+        'ctdet_coco_dla_2x_modify.onnx',
+        'ctdet_coco_dla_2x_modify_atc.sh',
+    ]

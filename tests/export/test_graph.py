@@ -16,9 +16,18 @@ def small_graph():
     graph = Graph(11)
     graph.inputs = [Value('x', F32, ('n', 2, 4, 4))]
     graph.outputs = [Value('y', F32, ('n', 2, 4, 4))]
-    graph.initializers.update(w=np.arange(4, dtype=np.float32).reshape(2, 2, 1, 1), shape=np.array([0, 2, 4, 4]))
+    graph.initializers.update(
+        w=np.arange(4, dtype=np.float32).reshape(2, 2, 1, 1), shape=np.array([0, 2, 4, 4])
+    )
     graph.nodes = [
-        Node('Conv', ['x', 'w'], ['c'], [('kernel_shape', [1, 1]), ('auto_pad', 'NOTSET')], 'first', doc_string='a note'),
+        Node(
+            'Conv',
+            ['x', 'w'],
+            ['c'],
+            [('kernel_shape', [1, 1]), ('auto_pad', 'NOTSET')],
+            'first',
+            doc_string='a note',
+        ),
         Node('LeakyRelu', ['c'], ['r'], [('alpha', 0.5)]),
         Node('Constant', [], ['k'], [('value', np.array(3, np.float32))]),
         Node('Reshape', ['r', 'shape'], ['s']),
@@ -39,9 +48,16 @@ def test_a_file_holds_the_graph(tmp_path):
     assert [dict(node.attributes) for node in again.nodes] == [dict(node.attributes) for node in graph.nodes]
     assert again.nodes[0].doc_string == 'a note'
     assert (again.inputs, again.outputs, again.opset, again.metadata, again.producer) == (
-        graph.inputs, graph.outputs, 11, graph.metadata, graph.producer)
+        graph.inputs,
+        graph.outputs,
+        11,
+        graph.metadata,
+        graph.producer,
+    )
     for name, array in graph.initializers.items():
-        assert again.initializers[name].dtype == array.dtype and np.array_equal(again.initializers[name], array)
+        assert again.initializers[name].dtype == array.dtype and np.array_equal(
+            again.initializers[name], array
+        )
 
 
 def test_the_file_is_the_model_in_memory_and_always_the_same(tmp_path):
@@ -77,7 +93,15 @@ def test_nodes_are_ordered_as_the_outputs_need_them():
     graph = small_graph()
     expected = [node.op_type for node in graph.nodes]
     graph.nodes = graph.nodes[::-1] + [Node('Abs', ['x'], ['unused'])]
-    assert [node.op_type for node in graph.sorted_nodes()] == ['Conv', 'LeakyRelu', 'Reshape', 'Constant', 'Clip', 'Add', 'Abs']
+    assert [node.op_type for node in graph.sorted_nodes()] == [
+        'Conv',
+        'LeakyRelu',
+        'Reshape',
+        'Constant',
+        'Clip',
+        'Add',
+        'Abs',
+    ]
     graph.remove_dead()
     assert sorted(node.op_type for node in graph.nodes) == sorted(expected)
 
@@ -91,8 +115,12 @@ def test_a_cycle_is_refused():
 
 def test_what_only_a_subgraph_reads_is_kept():
     graph = small_graph()
-    inner = onnx.helper.make_graph([onnx.helper.make_node('Identity', ['w'], ['i'])], 'inner', [],
-                                   [onnx.helper.make_tensor_value_info('i', 1, None)])
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node('Identity', ['w'], ['i'])],
+        'inner',
+        [],
+        [onnx.helper.make_tensor_value_info('i', 1, None)],
+    )
     branch = onnx.helper.make_attribute('then_branch', inner)
     graph.initializers['yes'] = np.array(True)
     graph.nodes = [Node('If', ['yes'], ['y'], [('then_branch', branch), ('else_branch', branch)])]
@@ -106,7 +134,11 @@ def test_renaming_reaches_nodes_inputs_and_outputs():
     for old in ('x', 'y', 'w', 'c'):
         graph.rename_value(old, old + '_new')
     assert graph.nodes[0].inputs == ['x_new', 'w_new'] and graph.nodes[0].outputs == ['c_new']
-    assert graph.inputs[0].name == 'x_new' and graph.output_names() == ['y_new'] and 'w_new' in graph.initializers
+    assert (
+        graph.inputs[0].name == 'x_new'
+        and graph.output_names() == ['y_new']
+        and 'w_new' in graph.initializers
+    )
     onnx.checker.check_model(graph.to_model())
 
 

@@ -27,7 +27,9 @@ HOW = 'names' if sample_way.MODERN else 'numbers'
 
 @pytest.fixture(scope='module')
 def loaded(tmp_path_factory):
-    return load_model(save_checkpoint(tmp_path_factory.mktemp('weights') / 'net.pth', 'dla_tiny', HEADS, SIZE))
+    return load_model(
+        save_checkpoint(tmp_path_factory.mktemp('weights') / 'net.pth', 'dla_tiny', HEADS, SIZE)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -43,10 +45,11 @@ def numbered(raw, tmp_path):
     """The file with torch 1.0's names of weights, which are their places in the state dict."""
     found = graph.load(raw)
     if sample_way.MODERN:
-        # torch 2.x folds and sorts; only the heads' last weights matter, and those are in the state dict's order hm, wh, reg
+        # torch 2.x folds and sorts; only the heads' last weights matter, and those are in the state dict's
+        # order hm, wh, reg
         last = {head: 1000 + 4 * i for i, head in enumerate(HEADS)}
         for i, name in enumerate(list(found.initializers)):
-            head = next((head for head in HEADS if name == 'model.{}.2.weight'.format(head)), None)
+            head = next((head for head in HEADS if name == f'model.{head}.2.weight'), None)
             found.rename_value(name, str(last[head] if head else i))
     path = str(tmp_path / 'numbered.onnx')
     found.save(path)
@@ -64,7 +67,9 @@ def assert_same(path, loaded):
 def test_the_sample_s_file_is_wrong_as_the_issue_says(raw, loaded):
     found = graph.load(raw)
     assert found.output_names() == ['hm', 'wh', 'reg']
-    assert found.find('Reshape', 'Slice') and all(node.attributes['strides'] == 1 for node in found.find('DeformableConv2D'))
+    assert found.find('Reshape', 'Slice') and all(
+        node.attributes['strides'] == 1 for node in found.find('DeformableConv2D')
+    )
     assert not rules.check(raw, 'ascend')
     with pytest.raises(AssertionError):
         assert_same(raw, loaded)
@@ -74,7 +79,9 @@ def test_the_sample_s_file_is_wrong_as_the_issue_says(raw, loaded):
 def test_it_is_set_right_for_every_target(target, raw, loaded, tmp_path):
     found = modify(raw, str(tmp_path / 'out.onnx'), target)
     assert found.changes[0].startswith(SWAPPED) and HOW in found.changes[0]
-    assert found.files == [str(tmp_path / name) for name in ['out.onnx'] + ['out_atc.sh'] * (target == 'ascend')]
+    assert found.files == [
+        str(tmp_path / name) for name in ['out.onnx'] + ['out_atc.sh'] * (target == 'ascend')
+    ]
     assert not rules.check(found.files[0], target).violations
     made = graph.load(found.files[0])
     assert made.output_names() == list(TARGETS[target].outputs) and made.metadata['target'] == target
@@ -86,9 +93,28 @@ def test_it_is_set_right_for_every_target(target, raw, loaded, tmp_path):
 @pytest.mark.parametrize('target', ['ascend', 'portable'])
 def test_it_verifies_once_it_is_set_right(target, tmp_path, capsys):
     """The built-in network, exported in the sample's way, by the commands that a user gives."""
+
     def verify(name):
-        status = main(['verify', str(tmp_path / name), '--weights', SAMPLE_WEIGHTS, '--limit', '8', '--compare-images', '4',
-                       '--rules', target, '--output', str(tmp_path / 'verified'), '--device', 'cpu', '--threads', '1'])
+        status = main(
+            [
+                'verify',
+                str(tmp_path / name),
+                '--weights',
+                SAMPLE_WEIGHTS,
+                '--limit',
+                '8',
+                '--compare-images',
+                '4',
+                '--rules',
+                target,
+                '--output',
+                str(tmp_path / 'verified'),
+                '--device',
+                'cpu',
+                '--threads',
+                '1',
+            ]
+        )
         return status, capsys.readouterr().out
 
     network = load_model(SAMPLE_WEIGHTS)
@@ -113,7 +139,7 @@ def test_it_becomes_what_export_writes(raw, loaded, tmp_path):
 
 
 def test_our_own_raw_file_needs_no_renaming(loaded, tmp_path):
-    path, = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE)
+    (path,) = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE)
     found = modify(path, str(tmp_path / 'net_modify.onnx'))
     assert found.changes[0] == 'the outputs have the right names (by the names of the weights)'
     made = graph.load(found.files[0])
@@ -123,7 +149,9 @@ def test_our_own_raw_file_needs_no_renaming(loaded, tmp_path):
 
 def test_a_second_time_changes_nothing(raw, tmp_path):
     first = modify(raw, str(tmp_path / 'a.onnx')).files[0]
-    if not sample_way.MODERN:  # Conv_0, ... says nothing of heads: the file's own order of outputs has to be said
+    if (
+        not sample_way.MODERN
+    ):  # Conv_0, ... says nothing of heads: the file's own order of outputs has to be said
         with pytest.raises(ModelError, match='cannot be told'):
             modify(first, str(tmp_path / 'b.onnx'))
     second = modify(first, str(tmp_path / 'b.onnx'), said=['hm', 'wh', 'reg']).files[0]
@@ -143,7 +171,7 @@ def renamed(raw, tmp_path):
     """The file with names that say nothing."""
     found = graph.load(raw)
     for i, name in enumerate(list(found.initializers)):
-        found.rename_value(name, 'weight_{}'.format(i))
+        found.rename_value(name, f'weight_{i}')
     path = str(tmp_path / 'renamed.onnx')
     found.save(path)
     return path
@@ -174,22 +202,34 @@ def test_another_checkpoint_is_refused(raw, tmp_path):
         modify(raw, str(tmp_path / 'out.onnx'), loaded=other)
 
 
-@pytest.mark.parametrize('said, error, message', [
-    (['hm', 'wh'], OptionError, 'hm, wh and reg in some order'),
-    (['hm', 'wh', 'wh'], OptionError, 'hm, wh and reg in some order'),
-    (['wh', 'hm', 'reg'], ModelError, 'has 2 channels, and it has 3'),
-])
+@pytest.mark.parametrize(
+    'said, error, message',
+    [
+        (['hm', 'wh'], OptionError, 'hm, wh and reg in some order'),
+        (['hm', 'wh', 'wh'], OptionError, 'hm, wh and reg in some order'),
+        (['wh', 'hm', 'reg'], ModelError, 'has 2 channels, and it has 3'),
+    ],
+)
 def test_what_cannot_be_is_refused(said, error, message, raw, tmp_path):
     with pytest.raises(error, match=message):
         modify(raw, str(tmp_path / 'out.onnx'), said=said)
 
 
-@pytest.mark.parametrize('change, message', [
-    (lambda found: found.outputs.pop(), 'has 2 outputs'),
-    (lambda found: found.inputs.append(found.inputs[0]._replace(name='other')), 'needs one input'),
-    (lambda found: found.inputs.__setitem__(0, found.inputs[0]._replace(shape=(1, 3, 'h', 'w'))), 'needs one input'),
-    (lambda found: found.outputs.__setitem__(0, found.outputs[0]._replace(name='image')), 'not the result of a convolution'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda found: found.outputs.pop(), 'has 2 outputs'),
+        (lambda found: found.inputs.append(found.inputs[0]._replace(name='other')), 'needs one input'),
+        (
+            lambda found: found.inputs.__setitem__(0, found.inputs[0]._replace(shape=(1, 3, 'h', 'w'))),
+            'needs one input',
+        ),
+        (
+            lambda found: found.outputs.__setitem__(0, found.outputs[0]._replace(name='image')),
+            'not the result of a convolution',
+        ),
+    ],
+)
 def test_other_models_are_refused(change, message, raw, tmp_path):
     found = graph.load(raw)
     change(found)

@@ -42,20 +42,32 @@ def types(graph):
 
 
 def convolution_of(kind, groups, bias):
-    layer = {'Conv': nn.Conv2d(4, 6, 3, padding=1, groups=groups, bias=bias),
-             'ConvTranspose': nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=groups, bias=bias)}[kind]
+    layer = {
+        'Conv': nn.Conv2d(4, 6, 3, padding=1, groups=groups, bias=bias),
+        'ConvTranspose': nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=groups, bias=bias),
+    }[kind]
     norm = nn.BatchNorm2d(6).eval()
     norm.weight.data.uniform_(0.5, 2)
     norm.bias.data.normal_()
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.1, 2)
-    arrays = dict(zip(('s', 'h', 'm', 'v'), (norm.weight, norm.bias, norm.running_mean, norm.running_var)), **{'c.weight': layer.weight})
+    arrays = dict(
+        zip(('s', 'h', 'm', 'v'), (norm.weight, norm.bias, norm.running_mean, norm.running_var)),
+        **{'c.weight': layer.weight},
+    )
     if bias:
         arrays['c.bias'] = layer.bias
-    attributes = [('kernel_shape', list(layer.kernel_size)), ('pads', [1] * 4), ('strides', list(layer.stride)), ('group', groups)]
-    graph = chain(Node(kind, ['x', 'c.weight'] + ['c.bias'] * bias, ['c'], attributes),
-                  Node('BatchNormalization', ['c', 's', 'h', 'm', 'v'], ['y'], [('epsilon', norm.eps)]),
-                  **{name: array.detach().numpy() for name, array in arrays.items()})
+    attributes = [
+        ('kernel_shape', list(layer.kernel_size)),
+        ('pads', [1] * 4),
+        ('strides', list(layer.stride)),
+        ('group', groups),
+    ]
+    graph = chain(
+        Node(kind, ['x', 'c.weight'] + ['c.bias'] * bias, ['c'], attributes),
+        Node('BatchNormalization', ['c', 's', 'h', 'm', 'v'], ['y'], [('epsilon', norm.eps)]),
+        **{name: array.detach().numpy() for name, array in arrays.items()},
+    )
     return graph, nn.Sequential(layer, norm)
 
 
@@ -100,11 +112,17 @@ def test_batch_norm_stays_where_the_convolution_has_another_reader():
 
 def test_a_shared_weight_is_not_changed_for_its_other_reader():
     graph, _ = convolution_of('Conv', 1, False)
-    graph.nodes += [Node('Conv', ['x', 'c.weight'], ['d'], graph.nodes[0].attributes), Node('Add', ['y', 'd'], ['z'])]
+    graph.nodes += [
+        Node('Conv', ['x', 'c.weight'], ['d'], graph.nodes[0].attributes),
+        Node('Add', ['y', 'd'], ['z']),
+    ]
     graph.outputs = [Value('z', F32, None)]
     before, x = graph.copy(), draw(1, 4, 6, 8)
     passes.clean(graph)
-    assert types(graph) == ['Conv', 'Conv', 'Add'] and len({name for node in graph.nodes[:2] for name in node.inputs}) == 4
+    assert (
+        types(graph) == ['Conv', 'Conv', 'Add']
+        and len({name for node in graph.nodes[:2] for name in node.inputs}) == 4
+    )
     assert np.abs(run_first(graph, {'x': x}) - run_first(before, {'x': x})).max() < 1e-5
 
 
@@ -113,9 +131,15 @@ def test_a_shared_weight_is_not_changed_for_its_other_reader():
 
 def test_arithmetic_on_sizes_becomes_constant():
     graph = chain(
-        Node('Shape', ['x'], ['s']), Node('Gather', ['s', 'two'], ['h'], [('axis', 0)]), Node('Unsqueeze', ['h'], ['h1'], [('axes', [0])]),
-        Node('Constant', [], ['m'], [('value', np.array([-1]))]), Node('Concat', ['m', 'h1', 'four'], ['shape'], [('axis', 0)]),
-        Node('Reshape', ['x', 'shape'], ['y']), two=np.array(2), four=np.array([4]))
+        Node('Shape', ['x'], ['s']),
+        Node('Gather', ['s', 'two'], ['h'], [('axis', 0)]),
+        Node('Unsqueeze', ['h'], ['h1'], [('axes', [0])]),
+        Node('Constant', [], ['m'], [('value', np.array([-1]))]),
+        Node('Concat', ['m', 'h1', 'four'], ['shape'], [('axis', 0)]),
+        Node('Reshape', ['x', 'shape'], ['y']),
+        two=np.array(2),
+        four=np.array([4]),
+    )
     expected = run_first(graph, {'x': draw(1, 4, 6, 8)})
     passes.clean(graph)
     assert types(graph) == ['Reshape']
@@ -124,10 +148,18 @@ def test_arithmetic_on_sizes_becomes_constant():
 
 
 def test_identities_go_wherever_they_are():
-    graph = chain(Node('Identity', ['x'], ['a']), Node('Relu', ['a'], ['b']), Node('Dropout', ['b'], ['c'], [('ratio', 0.5)]),
-                  Node('Abs', ['c'], ['d']), Node('Identity', ['d'], ['y']))
+    graph = chain(
+        Node('Identity', ['x'], ['a']),
+        Node('Relu', ['a'], ['b']),
+        Node('Dropout', ['b'], ['c'], [('ratio', 0.5)]),
+        Node('Abs', ['c'], ['d']),
+        Node('Identity', ['d'], ['y']),
+    )
     passes.clean(graph)
-    assert [(node.op_type, node.inputs) for node in graph.nodes] == [('Relu', ['x']), ('Abs', [graph.nodes[0].outputs[0]])]
+    assert [(node.op_type, node.inputs) for node in graph.nodes] == [
+        ('Relu', ['x']),
+        ('Abs', [graph.nodes[0].outputs[0]]),
+    ]
     assert graph.nodes[1].outputs == ['y']
 
 
@@ -140,19 +172,35 @@ def test_an_input_may_go_out_again():
 def test_names_say_which_module_a_node_is_of():
     weight = draw(4, 4, 1, 1)
     graph = chain(
-        Node('Conv', ['x', 'base.0.weight'], ['1'], doc_string='/home/me/net.py(3)'), Node('Relu', ['1'], ['2']),
-        Node('Conv', ['2', 'base.2.weight'], ['3']), Node('Relu', ['3'], ['4']), Node('Add', ['4', '2'], ['5']), Node('Relu', ['5'], ['y']),
-        **{'base.0.weight': weight, 'base.2.weight': weight})
+        Node('Conv', ['x', 'base.0.weight'], ['1'], doc_string='/home/me/net.py(3)'),
+        Node('Relu', ['1'], ['2']),
+        Node('Conv', ['2', 'base.2.weight'], ['3']),
+        Node('Relu', ['3'], ['4']),
+        Node('Add', ['4', '2'], ['5']),
+        Node('Relu', ['5'], ['y']),
+        **{'base.0.weight': weight, 'base.2.weight': weight},
+    )
     passes.clean(graph)
-    assert [node.name for node in graph.nodes] == ['base.0', 'base.0/Relu', 'base.2', 'base.2/Relu', 'base.2/Add', 'base.2/Relu_2']
+    assert [node.name for node in graph.nodes] == [
+        'base.0',
+        'base.0/Relu',
+        'base.2',
+        'base.2/Relu',
+        'base.2/Add',
+        'base.2/Relu_2',
+    ]
     assert [node.outputs[0] for node in graph.nodes[:-1]] == [node.name for node in graph.nodes[:-1]]
     assert list(graph.initializers) == ['base.0.weight', 'base.2.weight']
     assert not any(node.doc_string for node in graph.nodes)
 
 
 def test_names_are_numbers_where_the_weights_names_are():
-    graph = chain(Node('Conv', ['x', '1'], ['7']), Node('Relu', ['7'], ['8']), Node('Conv', ['8', '2'], ['y']), **{
-        '1': draw(4, 4, 1, 1), '2': draw(4, 4, 1, 1)})
+    graph = chain(
+        Node('Conv', ['x', '1'], ['7']),
+        Node('Relu', ['7'], ['8']),
+        Node('Conv', ['8', '2'], ['y']),
+        **{'1': draw(4, 4, 1, 1), '2': draw(4, 4, 1, 1)},
+    )
     passes.clean(graph)
     assert [node.name for node in graph.nodes] == ['Conv_0', 'Relu_1', 'Conv_2']
     assert list(graph.initializers) == ['Conv_0.weight', 'Conv_2.weight']
@@ -162,12 +210,21 @@ def test_names_are_numbers_where_the_weights_names_are():
 
 
 def predicted(*nodes, predictor=27, opset=9, **initializers):
-    """x -> a convolution of ``predictor`` channels ``p`` -> nodes that make ``o`` and ``m`` (or ``packed``) -> DeformConv."""
-    weights = {'predict.weight': draw(predictor, 4, 3, 3), 'predict.bias': draw(predictor), 'w': draw(2, 4, 3, 3), 'b': draw(2)}
+    """x -> a convolution of ``predictor`` channels ``p`` -> nodes that make ``o`` and ``m`` (or ``packed``)
+    -> DeformConv."""
+    weights = {
+        'predict.weight': draw(predictor, 4, 3, 3),
+        'predict.bias': draw(predictor),
+        'w': draw(2, 4, 3, 3),
+        'b': draw(2),
+    }
     same = [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1])]
     packed = any('packed' in node.outputs for node in nodes)
-    last = Node('DeformableConv2D', ['x', 'w', 'packed', 'b'], ['y'], [('pads', 1)]) if packed else Node(
-        'DeformConv', ['x', 'w', 'o', 'b', 'm'], ['y'], same)
+    last = (
+        Node('DeformableConv2D', ['x', 'w', 'packed', 'b'], ['y'], [('pads', 1)])
+        if packed
+        else Node('DeformConv', ['x', 'w', 'o', 'b', 'm'], ['y'], same)
+    )
     first = Node('Conv', ['x', 'predict.weight', 'predict.bias'], ['p'], same)
     return chain(first, *nodes, last, opset=opset, **dict(weights, **initializers))
 
@@ -185,11 +242,15 @@ SIGMOID = Node('Sigmoid', ['l'], ['m'])
 def reordered(first, second, size=(1, -1, 2, 6, 8)):
     """The sample's nodes: offsets as pairs, ``first`` and ``second`` of each pair, mask, in one tensor."""
     return [
-        SPLIT.copy(), SIGMOID.copy(), Node('Reshape', ['o', 'pairs'], ['q']),
+        SPLIT.copy(),
+        SIGMOID.copy(),
+        Node('Reshape', ['o', 'pairs'], ['q']),
         Node('Slice', ['q'], ['q0'], [('axes', [2]), ('starts', [first]), ('ends', [first + 1])]),
         Node('Slice', ['q'], ['q1'], [('axes', [2]), ('starts', [second]), ('ends', [second + 1])]),
-        Node('Squeeze', ['q0'], ['s0'], [('axes', [2])]), Node('Squeeze', ['q1'], ['s1'], [('axes', [2])]),
-        Node('Concat', ['s0', 's1', 'm'], ['packed'], [('axis', 1)])], {'pairs': np.array(size)}
+        Node('Squeeze', ['q0'], ['s0'], [('axes', [2])]),
+        Node('Squeeze', ['q1'], ['s1'], [('axes', [2])]),
+        Node('Concat', ['s0', 's1', 'm'], ['packed'], [('axis', 1)]),
+    ], {'pairs': np.array(size)}
 
 
 @pytest.mark.parametrize('first, second', [(1, 0), (0, 1)])
@@ -208,8 +269,12 @@ def test_a_reordering_becomes_the_order_of_the_weights(first, second):
 
 def test_chunks_and_gathers_are_followed_too():
     graph = predicted(
-        Node('Split', ['p'], ['o1', 'o2', 'l'], [('axis', 1)]), Node('Concat', ['o2', 'o1'], ['oo'], [('axis', 1)]),
-        Node('Gather', ['oo', 'order'], ['o'], [('axis', 1)]), SIGMOID.copy(), order=np.arange(18)[::-1])
+        Node('Split', ['p'], ['o1', 'o2', 'l'], [('axis', 1)]),
+        Node('Concat', ['o2', 'o1'], ['oo'], [('axis', 1)]),
+        Node('Gather', ['oo', 'order'], ['o'], [('axis', 1)]),
+        SIGMOID.copy(),
+        order=np.arange(18)[::-1],
+    )
     before = lowered_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
@@ -218,8 +283,13 @@ def test_chunks_and_gathers_are_followed_too():
 
 def test_two_convolutions_become_one():
     graph = predicted(
-        Node('Conv', ['x', 'v', 'c'], ['l'], [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1])]), SIGMOID.copy(),
-        Node('Identity', ['p'], ['o']), predictor=18, v=draw(9, 4, 3, 3), c=draw(9))
+        Node('Conv', ['x', 'v', 'c'], ['l'], [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1])]),
+        SIGMOID.copy(),
+        Node('Identity', ['p'], ['o']),
+        predictor=18,
+        v=draw(9, 4, 3, 3),
+        c=draw(9),
+    )
     before = lowered_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
@@ -231,30 +301,57 @@ def test_the_split_has_the_form_of_the_opset():
     graph = predicted(SPLIT.copy(), SIGMOID.copy())
     raise_opset(graph, 19)
     passes.clean(graph)
-    assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv'] and not graph.find('Split')[0].attributes.get('split')
+    assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv'] and not graph.find('Split')[
+        0
+    ].attributes.get('split')
     lowered_values(graph)
 
 
-@pytest.mark.parametrize('nodes, message', [
-    ([Node('Split', ['p'], ['o', 'm'], [('axis', 1), ('split', [18, 9])])], 'mask does not go through a sigmoid'),
-    ([Node('Sigmoid', ['p'], ['q']), Node('Split', ['q'], ['o', 'm'], [('axis', 1), ('split', [18, 9])])], 'offsets go through a sigmoid'),
-])
+@pytest.mark.parametrize(
+    'nodes, message',
+    [
+        (
+            [Node('Split', ['p'], ['o', 'm'], [('axis', 1), ('split', [18, 9])])],
+            'mask does not go through a sigmoid',
+        ),
+        (
+            [
+                Node('Sigmoid', ['p'], ['q']),
+                Node('Split', ['q'], ['o', 'm'], [('axis', 1), ('split', [18, 9])]),
+            ],
+            'offsets go through a sigmoid',
+        ),
+    ],
+)
 def test_a_sigmoid_in_the_wrong_place_is_refused(nodes, message):
     with pytest.raises(ModelError, match=message):
         fold_offset_order(predicted(*nodes))
 
 
 def test_a_wrong_number_of_channels_is_refused():
-    graph = predicted(Node('Split', ['p'], ['o', 'l'], [('axis', 1), ('split', [16, 9])]), SIGMOID.copy(), predictor=25)
+    graph = predicted(
+        Node('Split', ['p'], ['o', 'l'], [('axis', 1), ('split', [16, 9])]), SIGMOID.copy(), predictor=25
+    )
     with pytest.raises(ModelError, match='25 channels of offsets and mask, and needs 27'):
         fold_offset_order(graph)
 
 
-@pytest.mark.parametrize('nodes', [
-    [Node('Relu', ['p'], ['q']), Node('Split', ['q'], ['o', 'l'], [('axis', 1), ('split', [18, 9])]), SIGMOID.copy()],
-    [Node('Split', ['p'], ['f', 'l'], SPLIT.attributes), SIGMOID.copy(),
-     Node('Transpose', ['f'], ['t'], [('perm', [0, 1, 3, 2])]), Node('Reshape', ['t', 'back'], ['o'])],
-])
+@pytest.mark.parametrize(
+    'nodes',
+    [
+        [
+            Node('Relu', ['p'], ['q']),
+            Node('Split', ['q'], ['o', 'l'], [('axis', 1), ('split', [18, 9])]),
+            SIGMOID.copy(),
+        ],
+        [
+            Node('Split', ['p'], ['f', 'l'], SPLIT.attributes),
+            SIGMOID.copy(),
+            Node('Transpose', ['f'], ['t'], [('perm', [0, 1, 3, 2])]),
+            Node('Reshape', ['t', 'back'], ['o']),
+        ],
+    ],
+)
 def test_offsets_that_are_computed_otherwise_stay(nodes):
     graph = predicted(*nodes, back=np.array([1, 18, 6, 8]))
     before, kinds = lowered_values(graph), types(graph)
@@ -268,20 +365,44 @@ def test_offsets_that_are_computed_otherwise_stay(nodes):
 
 def test_shapes_are_those_that_come_out():
     graph = chain(
-        Node('Conv', ['x', 'w'], ['a'], [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1]), ('strides', [2, 1]), ('dilations', [1, 1])]),
+        Node(
+            'Conv',
+            ['x', 'w'],
+            ['a'],
+            [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1]), ('strides', [2, 1]), ('dilations', [1, 1])],
+        ),
         Node('MaxPool', ['a'], ['b'], [('kernel_shape', [3, 2]), ('strides', [2, 2]), ('ceil_mode', 1)]),
-        Node('ConvTranspose', ['b', 't'], ['c'], [('kernel_shape', [4, 4]), ('strides', [2, 2]), ('pads', [1, 1, 1, 1]), ('group', 2)]),
-        Node('Upsample', ['c', 'scales'], ['d'], [('mode', 'nearest')]), Node('Concat', ['d', 'd'], ['e'], [('axis', 1)]),
-        Node('Add', ['e', 'bias'], ['f']), Node('Transpose', ['f'], ['g'], [('perm', [0, 2, 3, 1])]), Node('Relu', ['g'], ['y']),
-        opset=10, shape=(1, 4, 12, 10), w=draw(6, 4, 3, 3), t=draw(6, 2, 4, 4), scales=np.array([1, 1, 2, 3], np.float32),
-        bias=draw(8, 1, 1))
+        Node(
+            'ConvTranspose',
+            ['b', 't'],
+            ['c'],
+            [('kernel_shape', [4, 4]), ('strides', [2, 2]), ('pads', [1, 1, 1, 1]), ('group', 2)],
+        ),
+        Node('Upsample', ['c', 'scales'], ['d'], [('mode', 'nearest')]),
+        Node('Concat', ['d', 'd'], ['e'], [('axis', 1)]),
+        Node('Add', ['e', 'bias'], ['f']),
+        Node('Transpose', ['f'], ['g'], [('perm', [0, 2, 3, 1])]),
+        Node('Relu', ['g'], ['y']),
+        opset=10,
+        shape=(1, 4, 12, 10),
+        w=draw(6, 4, 3, 3),
+        t=draw(6, 2, 4, 4),
+        scales=np.array([1, 1, 2, 3], np.float32),
+        bias=draw(8, 1, 1),
+    )
     graph.nodes[3].op_type = 'Resize'
     assert infer_shapes(graph)['y'] == run_first(graph, {'x': draw(1, 4, 12, 10)}).shape
 
 
 def test_an_open_batch_stays_open_through_reshapes():
-    graph = chain(Node('Reshape', ['x', 'flat'], ['a']), Node('Concat', ['a', 'a'], ['b'], [('axis', 1)]), Node('Shape', ['b'], ['s']),
-                  Node('Transpose', ['b'], ['y'], [('perm', [1, 0])]), shape=('n', 4, 6, 8), flat=np.array([0, -1]))
+    graph = chain(
+        Node('Reshape', ['x', 'flat'], ['a']),
+        Node('Concat', ['a', 'a'], ['b'], [('axis', 1)]),
+        Node('Shape', ['b'], ['s']),
+        Node('Transpose', ['b'], ['y'], [('perm', [1, 0])]),
+        shape=('n', 4, 6, 8),
+        flat=np.array([0, -1]),
+    )
     facts = examine(graph)
     assert (facts.shapes['a'], facts.shapes['y'], 's' in facts.constants) == (('n', 192), (384, 'n'), False)
 
@@ -291,10 +412,16 @@ def test_operators_of_opset_9_mean_the_same_later(opset):
     graph = chain(
         Node('Upsample', ['x', 'scales'], ['a'], [('mode', 'nearest')]),
         Node('Slice', ['a'], ['b'], [('starts', [1]), ('ends', [9]), ('axes', [3])]),
-        Node('Pad', ['b'], ['c'], [('pads', [0, 0, 1, 0, 0, 0, 0, 2]), ('value', 0.5)]), Node('Clip', ['c'], ['d'], [('min', -0.5)]),
-        Node('Unsqueeze', ['d'], ['e'], [('axes', [1])]), Node('Squeeze', ['e'], ['f'], [('axes', [1])]),
-        Node('Split', ['f'], ['g', 'h'], [('axis', 1), ('split', [1, 3])]), Node('ReduceSum', ['h'], ['i'], [('axes', [1])]),
-        Node('Add', ['i', 'g'], ['j']), Node('Dropout', ['j'], ['y'], [('ratio', 0.5)]), scales=np.array([1, 1, 2, 2], np.float32))
+        Node('Pad', ['b'], ['c'], [('pads', [0, 0, 1, 0, 0, 0, 0, 2]), ('value', 0.5)]),
+        Node('Clip', ['c'], ['d'], [('min', -0.5)]),
+        Node('Unsqueeze', ['d'], ['e'], [('axes', [1])]),
+        Node('Squeeze', ['e'], ['f'], [('axes', [1])]),
+        Node('Split', ['f'], ['g', 'h'], [('axis', 1), ('split', [1, 3])]),
+        Node('ReduceSum', ['h'], ['i'], [('axes', [1])]),
+        Node('Add', ['i', 'g'], ['j']),
+        Node('Dropout', ['j'], ['y'], [('ratio', 0.5)]),
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
     expected = run_first(graph, {'x': draw(1, 4, 6, 8)})
     raise_opset(graph, opset)
     graph.outputs = [Value('y', F32, (1, 1, 13, 10))]

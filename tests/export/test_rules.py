@@ -65,8 +65,16 @@ def test_a_good_file_keeps_every_rule(target, tmp_path):
 
 
 @pytest.mark.parametrize('key', ['strides', 'pads', 'dilations'])
-@pytest.mark.parametrize('value, said', [(1, 'is the number 1: ATC skips it'), ([1] * 4, r'is \[1, 1, 1, 1\]; ATC takes a list of two'),
-                                         (None, 'is missing'), ([1], 'takes a list of two'), ([1.0, 1.0], 'whole numbers')])
+@pytest.mark.parametrize(
+    'value, said',
+    [
+        (1, 'is the number 1: ATC skips it'),
+        ([1] * 4, r'is \[1, 1, 1, 1\]; ATC takes a list of two'),
+        (None, 'is missing'),
+        ([1], 'takes a list of two'),
+        ([1.0, 1.0], 'whole numbers'),
+    ],
+)
 def test_ascend_takes_lists_of_two(key, value, said):
     model = good('ascend')
     set_attribute(model, key, value)
@@ -76,8 +84,19 @@ def test_ascend_takes_lists_of_two(key, value, said):
     assert re.search(said, violation.message)
 
 
-@pytest.mark.parametrize('key, value', [('groups', None), ('groups', 0), ('groups', 2), ('groups', [1]), ('deformable_groups', None),
-                                        ('deformable_groups', 0), ('deformable_group', 1), ('kernel_shape', [3, 3])])
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('groups', None),
+        ('groups', 0),
+        ('groups', 2),
+        ('groups', [1]),
+        ('deformable_groups', None),
+        ('deformable_groups', 0),
+        ('deformable_group', 1),
+        ('kernel_shape', [3, 3]),
+    ],
+)
 def test_ascend_takes_groups_as_they_are_written(key, value):
     model = good('ascend')
     set_attribute(model, key, value)
@@ -105,8 +124,12 @@ def test_offsets_have_a_channel_for_every_tap(target, channels):
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     found = [item for item in check(model).violations if item.rule == 'offsets']
     assert [item.node for item in found] == ['dcn']
-    assert '{} channels; 9 taps in 1 deformable groups need {}'.format(
-        (27 if target == 'ascend' else 18) + channels, 27 if target == 'ascend' else 18) in found[0].message
+    assert (
+        '{} channels; 9 taps in 1 deformable groups need {}'.format(
+            (27 if target == 'ascend' else 18) + channels, 27 if target == 'ascend' else 18
+        )
+        in found[0].message
+    )
 
 
 def test_offsets_have_the_size_of_the_output():
@@ -114,20 +137,34 @@ def test_offsets_have_the_size_of_the_output():
     for node in model.graph.node:
         if node.name in ('place', 'logit'):
             del node.attribute[:]
-            node.attribute.extend([helper.make_attribute('pads', [0] * 4), helper.make_attribute('kernel_shape', [3, 3])])
+            node.attribute.extend(
+                [helper.make_attribute('pads', [0] * 4), helper.make_attribute('kernel_shape', [3, 3])]
+            )
     (violation,) = check(model).violations
     assert (violation.rule, violation.message) == ('offsets', 'offsets is 6 x 10, the output 8 x 12')
 
 
-@pytest.mark.parametrize('target, batch, kept', [
-    ('ascend', 'N', False), ('ascend', 4, True), ('tensorrt', 'N', False), ('tensorrt', 2, False), ('onnx', 'N', True)])
+@pytest.mark.parametrize(
+    'target, batch, kept',
+    [
+        ('ascend', 'N', False),
+        ('ascend', 4, True),
+        ('tensorrt', 'N', False),
+        ('tensorrt', 2, False),
+        ('onnx', 'N', True),
+    ],
+)
 def test_batches(target, batch, kept):
     assert (('batch', '') not in broken(good(target, batch=batch))) == kept
 
 
-@pytest.mark.parametrize('outputs, kept', [(('hm', 'reg', 'wh'), True), (('hm', 'wh', 'reg'), False), (('reg', 'hm', 'wh'), False)])
+@pytest.mark.parametrize(
+    'outputs, kept', [(('hm', 'reg', 'wh'), True), (('hm', 'wh', 'reg'), False), (('reg', 'hm', 'wh'), False)]
+)
 def test_tensorrts_decoder_takes_the_outputs_in_its_order(outputs, kept):
-    assert broken(detector('tensorrt', batch=1, size=SIZE, outputs=outputs)) == ([] if kept else [('outputs', '')])
+    assert broken(detector('tensorrt', batch=1, size=SIZE, outputs=outputs)) == (
+        [] if kept else [('outputs', '')]
+    )
 
 
 @pytest.mark.parametrize('key', ['stride', 'padding', 'dilation', 'groups', 'deformable_group'])
@@ -150,7 +187,9 @@ def test_weights_are_stored_in_the_file(target):
     for tensor in list(model.graph.initializer):
         if tensor.name == 'dcn.weight':
             model.graph.initializer.remove(tensor)
-            model.graph.node.insert(0, helper.make_node('Constant', [], ['dcn.weight'], 'constant', value=tensor))
+            model.graph.node.insert(
+                0, helper.make_node('Constant', [], ['dcn.weight'], 'constant', value=tensor)
+            )
     assert ('inputs', 'dcn') in broken(model)
 
 
@@ -158,7 +197,9 @@ def test_weights_are_float32():
     model = good('tensorrt')
     for tensor in model.graph.initializer:
         if tensor.name == 'dcn.bias':
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+            )
     assert ('inputs', 'dcn') in broken(model)
 
 
@@ -195,8 +236,12 @@ def test_batch_normalization_behind_a_convolution_is_found(target, after):
     for name in ('scale', 'shift', 'mean', 'variance'):
         model.graph.initializer.append(numpy_helper.from_array(np.ones(width, np.float32), name))
     place = [list(node.output) for node in model.graph.node].index([after]) + 1
-    model.graph.node.insert(place, helper.make_node('BatchNormalization', [after, 'scale', 'shift', 'mean', 'variance'],
-                                                    ['normalised'], 'bn'))
+    model.graph.node.insert(
+        place,
+        helper.make_node(
+            'BatchNormalization', [after, 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'
+        ),
+    )
     assert ('folded', 'bn') in broken(model)
 
 
@@ -205,8 +250,12 @@ def test_batch_normalization_elsewhere_is_let_be():
     for name in ('scale', 'shift', 'mean', 'variance'):
         model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), name))
     model.graph.node[0].input[0] = 'normalised'
-    model.graph.node.insert(0, helper.make_node('BatchNormalization', ['image', 'scale', 'shift', 'mean', 'variance'], ['normalised'],
-                                                'bn'))
+    model.graph.node.insert(
+        0,
+        helper.make_node(
+            'BatchNormalization', ['image', 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'
+        ),
+    )
     assert broken(model) == []
 
 
@@ -215,7 +264,12 @@ def test_other_peoples_files_need_not_be_folded():
     for name in ('scale', 'shift', 'mean', 'variance'):
         model.graph.initializer.append(numpy_helper.from_array(np.ones(8, np.float32), name))
     model.graph.node[1].input[0] = 'normalised'
-    model.graph.node.insert(1, helper.make_node('BatchNormalization', ['stem', 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'))
+    model.graph.node.insert(
+        1,
+        helper.make_node(
+            'BatchNormalization', ['stem', 'scale', 'shift', 'mean', 'variance'], ['normalised'], 'bn'
+        ),
+    )
     assert check(model).target == 'onnx'
     assert broken(model) == []
 
@@ -239,7 +293,9 @@ def test_the_metadata_say_what_a_file_is_for():
 
 
 def test_an_unknown_target_is_an_error():
-    with pytest.raises(OptionError, match="unknown target 'openvino'; known: ascend, onnx, portable, tensorrt"):
+    with pytest.raises(
+        OptionError, match="unknown target 'openvino'; known: ascend, onnx, portable, tensorrt"
+    ):
         check(detector(None), 'openvino')
 
 

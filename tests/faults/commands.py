@@ -18,13 +18,20 @@ HANG_S = 300
 
 
 def start(*words, largest_file=None, **options):
-    """A ``centernet`` command as a process of its own; ``largest_file``: bytes after which writing to a file fails."""
+    """A ``centernet`` command as a process of its own; ``largest_file``: bytes after which writing to a file
+    fails."""
+
     def limit():
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     environment = dict(os.environ, PYTHONPATH=SOURCE, OMP_NUM_THREADS='1')
-    return subprocess.Popen([sys.executable, '-m', 'centernet'] + [str(word) for word in words], env=environment, preexec_fn=limit,
-                            **dict({'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}, **options))
+    return subprocess.Popen(
+        [sys.executable, '-m', 'centernet'] + [str(word) for word in words],
+        env=environment,
+        preexec_fn=limit,
+        **dict({'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}, **options),
+    )
 
 
 def finish(process):
@@ -59,8 +66,22 @@ def journal_ids(folder):
 
 
 def eval_pth(data, out, *words, **options):
-    return start('eval-pth', '--weights', SAMPLE_WEIGHTS, '--data', data, '--device', 'cpu', '--no-progress', '--batch-size', '2',
-                 '--output', out, *words, **options)
+    return start(
+        'eval-pth',
+        '--weights',
+        SAMPLE_WEIGHTS,
+        '--data',
+        data,
+        '--device',
+        'cpu',
+        '--no-progress',
+        '--batch-size',
+        '2',
+        '--output',
+        out,
+        *words,
+        **options,
+    )
 
 
 def leftovers(folder):

@@ -36,12 +36,15 @@ def full_disk(tmp_path):
     mounted = []
 
     def mount(kilobytes):
-        folder = tmp_path / 'disk{}'.format(len(mounted))
+        folder = tmp_path / f'disk{len(mounted)}'
         folder.mkdir()
-        run = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size={}k'.format(kilobytes), 'tmpfs', str(folder)],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        run = subprocess.run(
+            ['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs', str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         if run.returncode:
-            pytest.skip('no file system can be mounted here: {}'.format(run.stdout.decode().strip()))
+            pytest.skip(f'no file system can be mounted here: {run.stdout.decode().strip()}')
         mounted.append(folder)
         return folder
 

@@ -54,6 +54,7 @@ def noticed_flip():
 def _has_complaint(data):
     import os
     import tempfile
+
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -74,8 +75,13 @@ def test_in_a_run(tmp_path, noticed_flip, policy, status, workers):
     (pictures / '003.png').write_bytes(flipped(whole, len(whole) // 2))
     (pictures / '005.png').write_bytes(encoded('.jpg')[:-400])
     (pictures / '007.png').write_bytes(noticed_flip)
-    found = evaluate(PaintRunner(), CocoData.load(str(root)), OPTIONS._replace(on_bad_image=policy, workers=workers),
-                     str(tmp_path / 'out'), progress=False)
+    found = evaluate(
+        PaintRunner(),
+        CocoData.load(str(root)),
+        OPTIONS._replace(on_bad_image=policy, workers=workers),
+        str(tmp_path / 'out'),
+        progress=False,
+    )
     assert sorted(found.failed) == [109, 115]
     assert '003.png' in found.failed[109] and 'truncated' in found.failed[115]
     assert list(found.damaged) == [121]
@@ -84,8 +90,14 @@ def test_in_a_run(tmp_path, noticed_flip, policy, status, workers):
     document = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert (document['images'], list(document['damaged_images'])) == (10, ['121'])
     # it is remembered: a resumed run that evaluates nothing anew still says so
-    again = evaluate(PaintRunner(), CocoData.load(str(root)), OPTIONS._replace(on_bad_image=policy, workers=workers),
-                     str(tmp_path / 'out'), resume=True, progress=False)
+    again = evaluate(
+        PaintRunner(),
+        CocoData.load(str(root)),
+        OPTIONS._replace(on_bad_image=policy, workers=workers),
+        str(tmp_path / 'out'),
+        resume=True,
+        progress=False,
+    )
     assert again.damaged == found.damaged
     assert again.exit_status == status
 
@@ -117,7 +129,10 @@ def test_of_flipped_bits_in_a_jpeg_one_in_five_is_noticed(tmp_path):
     """A JPEG has no checksum; docs/faults.md says so, with this share."""
     data, draw = encoded('.jpg'), random.Random(3)
     scan = data.index(b'\xff\xda') + 14
-    found = sum(bool(complaint(tmp_path, flipped(data, draw.randrange(scan, len(data) - 2), draw.randrange(8)))) for _ in range(200))
+    found = sum(
+        bool(complaint(tmp_path, flipped(data, draw.randrange(scan, len(data) - 2), draw.randrange(8))))
+        for _ in range(200)
+    )
     assert 10 < found < 100
 
 
@@ -125,12 +140,14 @@ def test_other_texts_pass_on_to_stderr(tmp_path, capfd, noticed_flip):
     (tmp_path / 'a.jpg').write_bytes(noticed_flip)
     assert read_image_checked(str(tmp_path / 'a.jpg'))[1]
     import os
+
     os.write(2, b'something else\n')
     assert capfd.readouterr()[1] == 'something else\n'
 
 
 def test_a_pipe_and_a_device_are_no_pictures(tmp_path):
     import os
+
     os.mkfifo(str(tmp_path / 'pipe.jpg'))
     for path in (tmp_path / 'pipe.jpg', '/dev/zero'):
         with pytest.raises(DataError, match='it is no file'):

@@ -31,7 +31,7 @@ def test_the_journal_does_not_fit(data, whole, tmp_path, full_disk):
     out.mkdir()
     (out / 'journal.jsonl').write_bytes((disk / 'journal.jsonl').read_bytes())
     assert finish(eval_pth(data, out, '--resume'))[0] == 0
-    assert journal_ids(out)[:len(finished)] == finished
+    assert journal_ids(out)[: len(finished)] == finished
     assert (out / 'results.json').read_bytes() == (whole / 'results.json').read_bytes()
 
 
@@ -62,7 +62,9 @@ def test_export(full_disk, kilobytes):
 
 
 def test_export_under_a_limit_on_files(tmp_path):
-    line = error_of(finish(start('export', '--target', 'onnx', '--output', tmp_path, largest_file=100000)), TOO_LARGE)
+    line = error_of(
+        finish(start('export', '--target', 'onnx', '--output', tmp_path, largest_file=100000)), TOO_LARGE
+    )
     assert 'dla_tiny_onnx.onnx' in line
     assert os.listdir(str(tmp_path)) == []
 
@@ -86,10 +88,18 @@ def test_sample_under_a_limit_on_files(tmp_path):
     assert os.listdir(str(tmp_path)) == []
 
 
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='there is no /dev/full, which is a full disk for stdout')
+@pytest.mark.skipif(
+    not os.path.exists('/dev/full'), reason='there is no /dev/full, which is a full disk for stdout'
+)
 def test_what_is_printed_does_not_fit(data, tmp_path):
     with open('/dev/full', 'w') as full:
-        error_of(finish(eval_pth(data, tmp_path / 'out', '--limit', '4', '--json', stdout=full)), 'cannot print: ' + FULL)
+        error_of(
+            finish(eval_pth(data, tmp_path / 'out', '--limit', '4', '--json', stdout=full)),
+            'cannot print: ' + FULL,
+        )
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['images'] == 4
     with open('/dev/full', 'w') as full:  # so little that it waits in a buffer until the end
-        error_of(finish(start('sample', '--limit', '1', '--output', tmp_path, stdout=full)), 'cannot print: ' + FULL)
+        error_of(
+            finish(start('sample', '--limit', '1', '--output', tmp_path, stdout=full)),
+            'cannot print: ' + FULL,
+        )

@@ -49,7 +49,9 @@ def test_a_new_run_removes_the_figures_of_the_old_one(data, whole, tmp_path):
     process = eval_pth(data, out)
     assert wait_for(lambda: 4 < len(journal_ids(out)) < IMAGES, process)
     kill(process)
-    assert sorted(os.listdir(str(out))) == ['journal.jsonl'], 'figures of four images beside the journal of another run'
+    assert sorted(os.listdir(str(out))) == ['journal.jsonl'], (
+        'figures of four images beside the journal of another run'
+    )
     assert finish(eval_pth(data, out, '--resume'))[0] == 0
     assert metrics(out) == metrics(whole)
 
@@ -57,19 +59,19 @@ def test_a_new_run_removes_the_figures_of_the_old_one(data, whole, tmp_path):
 def test_the_loader_processes_end_with_a_killed_run(data, tmp_path):
     process = eval_pth(data, tmp_path / 'out', '--workers', '2')
     assert wait_for(lambda: len(journal_ids(tmp_path / 'out')) > 3, process)
-    with open('/proc/{0}/task/{0}/children'.format(process.pid)) as file:
+    with open(f'/proc/{process.pid}/task/{process.pid}/children') as file:
         children = file.read().split()
     assert len(children) >= 2
     kill(process)
     deadline = time.time() + 60
-    while any(os.path.exists('/proc/{}'.format(child)) and not _is_zombie(child) for child in children):
+    while any(os.path.exists(f'/proc/{child}') and not _is_zombie(child) for child in children):
         assert time.time() < deadline, 'a loader process outlives its run'
         time.sleep(0.05)
 
 
 def _is_zombie(pid):
     try:
-        with open('/proc/{}/stat'.format(pid)) as file:
+        with open(f'/proc/{pid}/stat') as file:
             return file.read().rsplit(')', 1)[1].split()[0] in 'ZX'
     except FileNotFoundError:
         return True

@@ -9,17 +9,18 @@ import pytest
 from commands import HANG_S, SOURCE
 
 IMAGES, OBJECTS = 200000, 7
-#: bytes of memory for a byte of the file; measured: 2 with Python 3.11, with little of the file being polygons it would be up to 10
+#: bytes of memory for a byte of the file; measured: 2 with Python 3.11, with little of the file being
+#: polygons it would be up to 10
 MULTIPLE = 10
 
-CHILD = '''
+CHILD = """
 import json, resource, sys, time
 from centernet.coco import CocoData
 start, before = time.time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 data = CocoData.load(annotations=sys.argv[1], images=sys.argv[2])
 print(json.dumps([len(data.image_ids), len(data.coco.anns), time.time() - start,
                   (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10]))
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -29,13 +30,24 @@ def annotations(tmp_path_factory):
     polygon = json.dumps([[round(17.37 * i % 640, 2) for i in range(40)]])
     with open(str(path), 'w') as file:
         file.write('{"images": [')
-        file.write(', '.join('{{"license": 4, "file_name": "{0:012d}.jpg", "height": 427, "width": 640, "date_captured": '
-                             '"2013-11-14 17:02:52", "id": {0}}}'.format(7 * i) for i in range(IMAGES)))
+        file.write(
+            ', '.join(
+                f'{{"license": 4, "file_name": "{7 * i:012d}.jpg", "height": 427, "width": 640,'
+                f' "date_captured": "2013-11-14 17:02:52", "id": {7 * i}}}'
+                for i in range(IMAGES)
+            )
+        )
         file.write('], "annotations": [')
         for i in range(IMAGES):
-            file.write((', ' if i else '') + ', '.join(
-                '{{"segmentation": {}, "area": 702.1, "iscrowd": 0, "image_id": {}, "bbox": [473.07, {}.87, 38.65, 28.67], '
-                '"category_id": {}, "id": {}}}'.format(polygon, 7 * i, k, 1 + (i + k) % 80, OBJECTS * i + k) for k in range(OBJECTS)))
+            file.write(
+                (', ' if i else '')
+                + ', '.join(
+                    f'{{"segmentation": {polygon}, "area": 702.1, "iscrowd": 0, "image_id": {7 * i}, "bbox":'
+                    f' [473.07, {k}.87, 38.65, 28.67], "category_id": {1 + (i + k) % 80}, "id":'
+                    f' {OBJECTS * i + k}}}'
+                    for k in range(OBJECTS)
+                )
+            )
         file.write('], "categories": [')
         file.write(', '.join('{{"id": {0}, "name": "class {0}"}}'.format(i + 1) for i in range(80)) + ']}')
     (path.parent / '000000000000.jpg').write_bytes(b'')
@@ -43,12 +55,18 @@ def annotations(tmp_path_factory):
 
 
 def test_it_is_read_within_a_multiple_of_its_size(annotations):
-    run = subprocess.run([sys.executable, '-c', CHILD, str(annotations), str(annotations.parent)], stdout=subprocess.PIPE,
-                         env=dict(os.environ, PYTHONPATH=SOURCE), timeout=3 * HANG_S)
+    run = subprocess.run(
+        [sys.executable, '-c', CHILD, str(annotations), str(annotations.parent)],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=SOURCE),
+        timeout=3 * HANG_S,
+    )
     assert run.returncode == 0
     images, objects, seconds, grown = json.loads(run.stdout.decode())
     size = annotations.stat().st_size
-    print('{:.0f} MB with {} images, {} objects: read in {:.1f} s, {:.0f} MB of memory, {:.1f} for a byte'.format(
-        size / 1e6, images, objects, seconds, grown / 1e6, grown / size))
+    print(
+        f'{size / 1e6:.0f} MB with {images} images, {objects} objects: read in {seconds:.1f} s,'
+        f' {grown / 1e6:.0f} MB of memory, {grown / size:.1f} for a byte'
+    )
     assert (images, objects) == (IMAGES, IMAGES * OBJECTS)
     assert grown < MULTIPLE * size

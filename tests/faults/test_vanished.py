@@ -33,7 +33,9 @@ def test_eval_pth_where_it_cannot_be_made_again(data, tmp_path):
     # what was moved away can still be gone on with
     status, _, err = finish(eval_pth(data, tmp_path / 'away' / 'out', '--resume'))
     assert status == 0, err
-    assert sorted(journal_ids(tmp_path / 'away' / 'out')) == sorted(set(journal_ids(tmp_path / 'away' / 'out')))
+    assert sorted(journal_ids(tmp_path / 'away' / 'out')) == sorted(
+        set(journal_ids(tmp_path / 'away' / 'out'))
+    )
 
 
 def test_another_run_in_its_place_is_not_touched(data, tmp_path):

@@ -15,7 +15,7 @@ from centernet.evaluation.processes import ProcessError, ordered_map
 
 def children(pid):
     try:
-        with open('/proc/{0}/task/{0}/children'.format(pid)) as file:
+        with open(f'/proc/{pid}/task/{pid}/children') as file:
             return [int(word) for word in file.read().split()]
     except FileNotFoundError:
         return []
@@ -31,11 +31,18 @@ def test_eval_pth_names_the_batch_and_goes_on(data, whole, tmp_path, attempt):
     status, _, err = finish(process)
     assert 'Traceback' not in err
     assert status == 1, err
-    found = re.search(r'a loader process was killed by signal 9 \(SIGKILL\) while it was at batch (\d+) of 60 \(images (\d+), (\d+)\)', err)
+    found = re.search(
+        r'a loader process was killed by signal 9 \(SIGKILL\) while it was at batch (\d+) of 60 \(images'
+        r' (\d+), (\d+)\)',
+        err,
+    )
     assert found, err
     number, first, second = map(int, found.groups())
-    ids = [image['id'] for image in json.loads((data / 'annotations' / 'instances_val2017.json').read_text())['images']]
-    assert ids[2 * number - 2:2 * number] == [first, second]
+    ids = [
+        image['id']
+        for image in json.loads((data / 'annotations' / 'instances_val2017.json').read_text())['images']
+    ]
+    assert ids[2 * number - 2 : 2 * number] == [first, second]
     assert first not in journal_ids(out)
     assert '--resume' in err
     status, _, err = finish(eval_pth(data, out, '--resume'))
@@ -90,4 +97,4 @@ def test_killed_at_any_moment_it_never_hangs(seed):
     with pytest.raises(ProcessError):
         list(results)
     assert time.time() - before < 60
-    assert not os.path.exists('/proc/{}'.format(victim))
+    assert not os.path.exists(f'/proc/{victim}')

@@ -26,11 +26,19 @@ def server():
 @pytest.fixture
 def served(server):
     """Put content on the server under these names, and return the Item that has them as its mirrors."""
+
     def make(content, *paths, group='weights', name='file.bin', unpack=None):
         for path in paths:
             server.files.setdefault('/' + path, content)
-        return Item(name, group, len(content), hashlib.sha256(content).hexdigest(), tuple(server.address + '/' + path for path in paths),
-                    unpack)
+        return Item(
+            name,
+            group,
+            len(content),
+            hashlib.sha256(content).hexdigest(),
+            tuple(server.address + '/' + path for path in paths),
+            unpack,
+        )
+
     return make
 
 

@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class FileServer(socketserver.ThreadingMixIn, HTTPServer):
-    """``files``: path -> content. ``faults``: path -> functions(handler, content), one for each next request; then all goes well.
-    ``requests``: (path, Range header or None, the request line's target). ``pause``: seconds after each 16 KiB.
+    """``files``: path -> content. ``faults``: path -> functions(handler, content), one for each next request;
+    then all goes well. ``requests``: (path, Range header or None, the request line's target). ``pause``:
+    seconds after each 16 KiB.
     """
 
     daemon_threads = True
@@ -30,7 +31,7 @@ class FileServer(socketserver.ThreadingMixIn, HTTPServer):
 
     @property
     def address(self):
-        return '{}://127.0.0.1:{}'.format(self.scheme, self.server_address[1])
+        return f'{self.scheme}://127.0.0.1:{self.server_address[1]}'
 
     def ranges(self, path):
         return [given for asked, given, _ in self.requests if asked == path]
@@ -57,19 +58,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(handler, content, ranges=True, send=None, **headers):
-    """Answer in the proper way, with ``send`` in place of the body, and headers (Content_Length=...) in place of the usual ones."""
+    """Answer in the proper way, with ``send`` in place of the body, and headers (Content_Length=...) in place
+    of the usual ones."""
     match = re.match(r'bytes=(\d+)-$', handler.headers.get('Range', '')) if ranges else None
     start = int(match.group(1)) if match else 0
     if match and start >= len(content):
         handler.send_response(416)
-        handler.send_header('Content-Range', 'bytes */{}'.format(len(content)))
+        handler.send_header('Content-Range', f'bytes */{len(content)}')
         handler.send_header('Content-Length', '0')
         handler.end_headers()
         return
     body = content[start:]
     usual = {'Content-Type': 'application/octet-stream', 'Content-Length': len(body)}
     if match:
-        usual['Content-Range'] = 'bytes {}-{}/{}'.format(start, len(content) - 1, len(content))
+        usual['Content-Range'] = f'bytes {start}-{len(content) - 1}/{len(content)}'
     usual.update((name.replace('_', '-'), value) for name, value in headers.items())
     handler.send_response(206 if match else 200)
     for name, value in usual.items():
@@ -82,26 +84,30 @@ def serve(handler, content, ranges=True, send=None, **headers):
 
 def send_all(handler, body):
     for begin in range(0, len(body), 1 << 14):
-        handler.wfile.write(body[begin:begin + (1 << 14)])
+        handler.wfile.write(body[begin : begin + (1 << 14)])
         if handler.server.pause:
             time.sleep(handler.server.pause)
 
 
 def drop(after):
     """Hang up after so many bytes of the body."""
+
     def drops(handler, content):
         serve(handler, content, send=lambda handler, body: handler.wfile.write(body[:after]))
+
     return drops
 
 
 def stall(after):
     """Send so many bytes and then nothing."""
+
     def send(handler, body):
         handler.wfile.write(body[:after])
         handler.server.closing.wait(60)
 
     def stalls(handler, content):
         serve(handler, content, send=send)
+
     return stalls
 
 
@@ -111,11 +117,13 @@ def stall_before_the_answer(handler, content):
 
 def drip(handler, content):
     """A byte now and then, so that the socket's own time limit never passes."""
+
     def send(handler, body):
         for index in range(200):
-            handler.wfile.write(body[index:index + 1])
+            handler.wfile.write(body[index : index + 1])
             if handler.server.closing.wait(0.05):
                 return
+
     serve(handler, content, send=send)
 
 
@@ -126,6 +134,7 @@ def without_ranges(handler, content):
 def with_headers(**headers):
     def says(handler, content):
         serve(handler, content, **headers)
+
     return says
 
 
@@ -135,7 +144,11 @@ def gzipped(handler, content):
 
 
 def gzipped_if_allowed(handler, content):
-    gzipped(handler, content) if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip') else serve(handler, content)
+    (
+        gzipped(handler, content)
+        if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip')
+        else serve(handler, content)
+    )
 
 
 def chunked(handler, content):
@@ -143,9 +156,10 @@ def chunked(handler, content):
 
     def send(handler, body):
         for begin in range(0, len(body), 5000):
-            part = body[begin:begin + 5000]
+            part = body[begin : begin + 5000]
             handler.wfile.write(b'%x\r\n%s\r\n' % (len(part), part))
         handler.wfile.write(b'0\r\n\r\n')
+
     serve(handler, content, ranges=False, Content_Length=None, Transfer_Encoding='chunked', send=send)
 
 
@@ -153,10 +167,13 @@ def status(code, text='', content_type='text/plain', **headers):
     def answers(handler, _):
         body = text.encode()
         handler.send_response(code)
-        for name, value in dict({'Content_Type': content_type, 'Content_Length': len(body)}, **headers).items():
+        for name, value in dict(
+            {'Content_Type': content_type, 'Content_Length': len(body)}, **headers
+        ).items():
             handler.send_header(name.replace('_', '-'), str(value))
         handler.end_headers()
         handler.wfile.write(body)
+
     return answers
 
 

@@ -1,9 +1,12 @@
-"""Run ``centernet fetch`` again and again, and kill -9 it each time after a random while. Prints a JSON list of what was found wrong.
+"""Run ``centernet fetch`` again and again, and kill -9 it each time after a random while. Prints a JSON list
+of what was found wrong.
 
-    kill_often.py <times> <seed> <longest life in seconds> <JSON: path -> SHA-256> <word of centernet fetch>...
+    kill_often.py <times> <seed> <longest life in seconds> <JSON: path -> SHA-256> <word of centernet
+    fetch>...
 
-Each run is a fork of this process, so that none spends its life importing modules. A file may be missing after a kill; if it is
-there, it has to be whole. When all is there, a part of it is removed, so that every run has something to do.
+Each run is a fork of this process, so that none spends its life importing modules. A file may be missing
+after a kill; if it is there, it has to be whole. When all is there, a part of it is removed, so that every
+run has something to do.
 """
 
 import hashlib
@@ -32,8 +35,12 @@ def wrong(expected):
 
 def doing(expected):
     """What the process that was killed had been at."""
-    left = [name for folder in {os.path.dirname(os.path.dirname(path)) for path in expected}
-            for _, folders, names in os.walk(folder) for name in folders + names]
+    left = [
+        name
+        for folder in {os.path.dirname(os.path.dirname(path)) for path in expected}
+        for _, folders, names in os.walk(folder)
+        for name in folders + names
+    ]
     if any(name.endswith(('.pth.part', '.zip.part')) for name in left):
         return 'downloading'
     return 'unpacking' if any(name.endswith(('.zip', '.part')) for name in left) else 'something else'
@@ -62,7 +69,7 @@ def main(times, seed, longest, expected, words):
             folder = points.choice(sorted({os.path.dirname(path) for path in expected}))
             shutil.rmtree(folder)
         else:
-            problems.append('exit status {}'.format(os.WEXITSTATUS(status)))
+            problems.append(f'exit status {os.WEXITSTATUS(status)}')
     print(json.dumps({'wrong': problems, 'killed': killed, 'whole': whole}))
 
 

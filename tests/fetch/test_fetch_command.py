@@ -20,10 +20,19 @@ from centernet.coco import CocoData
 
 SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src')
 MODEL = random.Random(1).getrandbits(8 * 200000).to_bytes(200000, 'big')
-PICTURES = {'{:012d}.jpg'.format(index): random.Random(index).getrandbits(8 * 3000).to_bytes(3000, 'big') for index in range(1, 61)}
-ANNOTATIONS = json.dumps({
-    'images': [{'id': int(name[:-4]), 'file_name': name, 'width': 9, 'height': 9} for name in sorted(PICTURES)],
-    'annotations': [], 'categories': [{'id': 1, 'name': 'thing'}]}).encode()
+PICTURES = {
+    f'{index:012d}.jpg': random.Random(index).getrandbits(8 * 3000).to_bytes(3000, 'big')
+    for index in range(1, 61)
+}
+ANNOTATIONS = json.dumps(
+    {
+        'images': [
+            {'id': int(name[:-4]), 'file_name': name, 'width': 9, 'height': 9} for name in sorted(PICTURES)
+        ],
+        'annotations': [],
+        'categories': [{'id': 1, 'name': 'thing'}],
+    }
+).encode()
 
 
 def sha256(data):
@@ -41,17 +50,50 @@ def zipped(content):
 @pytest.fixture
 def mirror(server, tmp_path):
     """The server with all that the manifest names; returns the words that make ``centernet fetch`` use it."""
-    files = {'net.pth': MODEL, 'val.zip': zipped({'val/' + name: data for name, data in PICTURES.items()}),
-             'annotations.zip': zipped({'annotations/instances_val.json': ANNOTATIONS, 'annotations/captions.json': b'{}'})}
+    files = {
+        'net.pth': MODEL,
+        'val.zip': zipped({'val/' + name: data for name, data in PICTURES.items()}),
+        'annotations.zip': zipped(
+            {'annotations/instances_val.json': ANNOTATIONS, 'annotations/captions.json': b'{}'}
+        ),
+    }
     server.files.update(('/' + name, data) for name, data in files.items())
-    unpack = {'val.zip': [{'folder': 'val', 'suffix': '.jpg', 'files': 60, 'bytes_at_most': 200000}],
-              'annotations.zip': [{'file': 'annotations/instances_val.json', 'bytes': len(ANNOTATIONS), 'sha256': sha256(ANNOTATIONS)}]}
-    entries = [dict({'name': name, 'group': 'weights' if name == 'net.pth' else 'coco', 'bytes': len(data), 'sha256': sha256(data),
-                     'mirrors': [server.address + '/' + name]}, **({'unpack': unpack[name]} if name in unpack else {}))
-               for name, data in files.items()]
+    unpack = {
+        'val.zip': [{'folder': 'val', 'suffix': '.jpg', 'files': 60, 'bytes_at_most': 200000}],
+        'annotations.zip': [
+            {
+                'file': 'annotations/instances_val.json',
+                'bytes': len(ANNOTATIONS),
+                'sha256': sha256(ANNOTATIONS),
+            }
+        ],
+    }
+    entries = [
+        dict(
+            {
+                'name': name,
+                'group': 'weights' if name == 'net.pth' else 'coco',
+                'bytes': len(data),
+                'sha256': sha256(data),
+                'mirrors': [server.address + '/' + name],
+            },
+            **({'unpack': unpack[name]} if name in unpack else {}),
+        )
+        for name, data in files.items()
+    ]
     (tmp_path / 'manifest.json').write_text(json.dumps({'files': entries}))
-    return ['--manifest', str(tmp_path / 'manifest.json'), '--models', str(tmp_path / 'models'), '--data', str(tmp_path / 'coco'),
-            '--attempts', '2', '--timeout', '5']
+    return [
+        '--manifest',
+        str(tmp_path / 'manifest.json'),
+        '--models',
+        str(tmp_path / 'models'),
+        '--data',
+        str(tmp_path / 'coco'),
+        '--attempts',
+        '2',
+        '--timeout',
+        '5',
+    ]
 
 
 @pytest.fixture
@@ -63,6 +105,7 @@ def fetch(mirror, capsys):
         out, err = capsys.readouterr()
         assert 'Traceback' not in err
         return (status, out, err)
+
     return run
 
 
@@ -87,9 +130,14 @@ def is_whole(tmp_path):
 def test_all_of_it_and_not_twice(fetch, server, tmp_path):
     status, out, _ = fetch()
     assert status == 0 and is_whole(tmp_path)
-    assert out.splitlines() == ['fetched  {}  from {}/{}'.format(path, server.address, name) for path, name in (
-        (tmp_path / 'models' / 'net.pth', 'net.pth'), (tmp_path / 'coco' / 'val', 'val.zip'),
-        (tmp_path / 'coco' / 'annotations' / 'instances_val.json', 'annotations.zip'))]
+    assert out.splitlines() == [
+        f'fetched  {path}  from {server.address}/{name}'
+        for path, name in (
+            (tmp_path / 'models' / 'net.pth', 'net.pth'),
+            (tmp_path / 'coco' / 'val', 'val.zip'),
+            (tmp_path / 'coco' / 'annotations' / 'instances_val.json', 'annotations.zip'),
+        )
+    ]
     data = CocoData.load(str(tmp_path / 'coco'))  # eval-pth's --data takes it
     assert len(data.image_ids) == 60 and os.path.isfile(data.file(60))
     server.requests.clear()
@@ -102,8 +150,16 @@ def test_all_of_it_and_not_twice(fetch, server, tmp_path):
 def test_a_group_a_name_and_json(fetch, server, tmp_path):
     status, out, _ = fetch('weights', '--json')
     assert status == 0
-    assert json.loads(out) == [{'name': 'net.pth', 'group': 'weights', 'state': 'fetched', 'paths': [str(tmp_path / 'models' / 'net.pth')],
-                                'why': '', 'source': server.address + '/net.pth'}]
+    assert json.loads(out) == [
+        {
+            'name': 'net.pth',
+            'group': 'weights',
+            'state': 'fetched',
+            'paths': [str(tmp_path / 'models' / 'net.pth')],
+            'why': '',
+            'source': server.address + '/net.pth',
+        }
+    ]
     assert fetch('annotations.zip')[0] == 0
     assert sorted(os.listdir(str(tmp_path / 'coco'))) == ['.fetch', 'annotations']
     assert [path for path, _, _ in server.requests] == ['/net.pth', '/annotations.zip']
@@ -117,7 +173,7 @@ def test_verify_only_reads_all_and_changes_nothing(fetch, server, tmp_path):
     fetch()
     server.requests.clear()
     assert fetch('--verify-only')[0] == 0
-    picture = tmp_path / 'coco' / 'val' / '{:012d}.jpg'.format(7)
+    picture = tmp_path / 'coco' / 'val' / f'{7:012d}.jpg'
     picture.write_bytes(b'x' * 3000)
     status, out, _ = fetch('--verify-only')
     assert status == 1
@@ -130,7 +186,7 @@ def test_verify_only_reads_all_and_changes_nothing(fetch, server, tmp_path):
 def test_what_is_missing_is_brought_back(fetch, server, tmp_path):
     fetch()
     server.requests.clear()
-    (tmp_path / 'coco' / 'val' / '{:012d}.jpg'.format(7)).unlink()
+    (tmp_path / 'coco' / 'val' / f'{7:012d}.jpg').unlink()
     assert fetch()[0] == 0 and is_whole(tmp_path)
     assert [path for path, _, _ in server.requests] == ['/val.zip']
 
@@ -187,7 +243,11 @@ def test_one_that_fails_keeps_no_other(fetch, server, tmp_path):
     server.files['/val.zip'] = server.files['/val.zip'][:-1] + b'?'
     status, out, _ = fetch()
     assert status == 1
-    assert [line.split()[0] for line in out.splitlines() if not line.startswith(' ')] == ['failed', 'failed', 'fetched']
+    assert [line.split()[0] for line in out.splitlines() if not line.startswith(' ')] == [
+        'failed',
+        'failed',
+        'fetched',
+    ]
     assert 'quota of downloads' in out and 'not the right content' in out
     assert '{} it is checked'.format(str(tmp_path / 'coco' / 'val.zip:')) in out
     assert not (tmp_path / 'models' / 'net.pth').exists() and not (tmp_path / 'coco' / 'val').exists()
@@ -196,13 +256,21 @@ def test_one_that_fails_keeps_no_other(fetch, server, tmp_path):
 def test_a_mirror_of_one_s_own_comes_first(fetch, server):
     server.files['/ours/net.pth'] = MODEL
     status, out, _ = fetch('weights', '--mirror', server.address + '/ours')
-    assert status == 0 and out.strip().endswith('from {}/ours/net.pth'.format(server.address))
+    assert status == 0 and out.strip().endswith(f'from {server.address}/ours/net.pth')
 
 
-@pytest.mark.parametrize('words, message', [
-    (['music'], "nothing is called 'music'"), (['--mirror', '/srv/files'], 'a mirror is an address'), (['--timeout', '0'], '--timeout'),
-    (['--timeout', 'nan'], '--timeout'), (['--attempts', '0'], '--attempts'), (['--manifest', '/nowhere.json'], '/nowhere.json'),
-    (['--models', '/proc/models'], 'cannot be written')])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['music'], "nothing is called 'music'"),
+        (['--mirror', '/srv/files'], 'a mirror is an address'),
+        (['--timeout', '0'], '--timeout'),
+        (['--timeout', 'nan'], '--timeout'),
+        (['--attempts', '0'], '--attempts'),
+        (['--manifest', '/nowhere.json'], '/nowhere.json'),
+        (['--models', '/proc/models'], 'cannot be written'),
+    ],
+)
 def test_mistakes_are_said_in_one_line(fetch, words, message):
     status, _, err = fetch(*words)
     assert status == 2
@@ -210,7 +278,9 @@ def test_mistakes_are_said_in_one_line(fetch, words, message):
 
 
 def test_a_disk_that_is_too_small_is_said_before(fetch, server, monkeypatch):
-    monkeypatch.setattr('centernet.fetch.fetching.shutil.disk_usage', lambda path: type('Usage', (), {'free': 100000}))
+    monkeypatch.setattr(
+        'centernet.fetch.fetching.shutil.disk_usage', lambda path: type('Usage', (), {'free': 100000})
+    )
     status, _, err = fetch('coco')
     assert status == 2 and 'GB free' in err
     assert server.requests == []
@@ -218,11 +288,17 @@ def test_a_disk_that_is_too_small_is_said_before(fetch, server, monkeypatch):
 
 def start(mirror, *words, **environment):
     environment = dict(os.environ, PYTHONPATH=SOURCE, **environment)
-    return subprocess.Popen([sys.executable, '-m', 'centernet', 'fetch'] + mirror + list(words), env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, '-m', 'centernet', 'fetch'] + mirror + list(words),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
-@pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    'number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_a_signal_and_then_again(fetch, mirror, server, tmp_path, number, status):
     server.pause = 0.2
     run = start(mirror, 'weights')
@@ -241,21 +317,37 @@ def test_a_signal_and_then_again(fetch, mirror, server, tmp_path, number, status
     size = part.stat().st_size
     server.pause = 0
     assert fetch()[0] == 0 and is_whole(tmp_path)
-    assert server.ranges('/net.pth') == [None, 'bytes={}-'.format(size)]
+    assert server.ranges('/net.pth') == [None, f'bytes={size}-']
 
 
 def test_killed_fifty_times(mirror, server, tmp_path, fetch):
     server.pause = 0.006
     seed = random.randrange(1 << 30)
     digests = {path: sha256(data) for path, data in expected(tmp_path).items()}
-    run = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), 'kill_often.py'), '50', str(seed), '0.25',
-                          json.dumps(digests)] + mirror, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE, timeout=300)
+    run = subprocess.run(
+        [
+            sys.executable,
+            os.path.join(os.path.dirname(__file__), 'kill_often.py'),
+            '50',
+            str(seed),
+            '0.25',
+            json.dumps(digests),
+        ]
+        + mirror,
+        env=dict(os.environ, PYTHONPATH=SOURCE),
+        stdout=subprocess.PIPE,
+        timeout=300,
+    )
     found = json.loads(run.stdout.decode())
     assert found['wrong'] == [] and len(found['killed']) == 50, (seed, found)
     server.pause = 0
     assert fetch()[0] == 0 and is_whole(tmp_path)
     assert sum(given is not None for _, given, _ in server.requests) >= 5  # that many went on half-way
-    print('killed while {}; {} whole runs between, seed {}'.format(Counter(found['killed']), found['whole'], seed))
+    print(
+        'killed while {}; {} whole runs between, seed {}'.format(
+            Counter(found['killed']), found['whole'], seed
+        )
+    )
 
 
 def test_progress_is_shown(mirror, server):

@@ -9,10 +9,10 @@ import pytest
 from downloads import CONTENT, QUOTA_PAGE, get, refused
 from file_server import drip, drop, page, running, stall, status
 
-DRIVE_PAGE = '''<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
+DRIVE_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
 <form id="download-form" action="{}" method="get"><input type="submit" value="Download anyway"/>
 <input type="hidden" name="id" value="18Q3"><input type="hidden" name="export" value="download">
-<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a-b&amp;c"></form></body></html>'''
+<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a-b&amp;c"></form></body></html>"""
 
 
 @pytest.fixture
@@ -21,11 +21,31 @@ def certificate(tmp_path_factory):
     if not shutil.which('openssl'):
         pytest.skip('openssl is not installed, and makes the certificate')
     folder = tmp_path_factory.mktemp('certificate')
-    (folder / 'settings').write_text('[req]\ndistinguished_name=name\nx509_extensions=more\n[name]\n[more]\n'
-                                     'subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:true\n')
-    subprocess.check_call(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=test', '-config',
-                           str(folder / 'settings'), '-keyout', str(folder / 'key'), '-out', str(folder / 'certificate')],
-                          stderr=subprocess.DEVNULL)
+    (folder / 'settings').write_text(
+        '[req]\ndistinguished_name=name\nx509_extensions=more\n[name]\n[more]\n'
+        'subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:true\n'
+    )
+    subprocess.check_call(
+        [
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            'rsa:2048',
+            '-nodes',
+            '-days',
+            '2',
+            '-subj',
+            '/CN=test',
+            '-config',
+            str(folder / 'settings'),
+            '-keyout',
+            str(folder / 'key'),
+            '-out',
+            str(folder / 'certificate'),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
     (folder / 'both').write_text((folder / 'key').read_text() + (folder / 'certificate').read_text())
     return folder
 
@@ -56,13 +76,19 @@ def test_google_asks_whether_one_is_sure(server, served, path):
 def test_the_link_of_google_s_older_page(server, served, path):
     item = served(CONTENT, 'uc')
     server.files['/uc2'] = CONTENT
-    server.faults['/uc'] = [page('<html><a href="/help">?</a>'
-                                 '<a id="uc-download-link" href="/uc2?export=download&amp;confirm=4kZ&amp;id=1">')]
+    server.faults['/uc'] = [
+        page(
+            '<html><a href="/help">?</a>'
+            '<a id="uc-download-link" href="/uc2?export=download&amp;confirm=4kZ&amp;id=1">'
+        )
+    ]
     get(item, path)
     assert server.requests[-1][2] == '/uc2?export=download&confirm=4kZ&id=1'
 
 
-@pytest.mark.parametrize('second', [page(QUOTA_PAGE), page(DRIVE_PAGE.format('/uc'))], ids=['quota', 'the same again'])
+@pytest.mark.parametrize(
+    'second', [page(QUOTA_PAGE), page(DRIVE_PAGE.format('/uc'))], ids=['quota', 'the same again']
+)
 def test_a_second_page_is_not_followed(server, served, path, second):
     item = served(CONTENT, 'uc')
     server.faults['/uc'] = [page(DRIVE_PAGE.format('/uc')), second, status(500)]
@@ -72,7 +98,7 @@ def test_a_second_page_is_not_followed(server, served, path, second):
 
 def test_a_form_that_leads_to_another_site_is_not_followed(server, served, path):
     item = served(CONTENT, 'uc')
-    server.faults['/uc'] = [page(DRIVE_PAGE.format('http://localhost:{}/download'.format(server.server_address[1])))]
+    server.faults['/uc'] = [page(DRIVE_PAGE.format(f'http://localhost:{server.server_address[1]}/download'))]
     assert 'Virus scan warning' in refused(item, path)
 
 

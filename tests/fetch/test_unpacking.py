@@ -18,13 +18,16 @@ from centernet.fetch import Item, unpacking
 from centernet.fetch.manifest import Folder, Member
 from centernet.fetch.unpacking import WORK, look, working_folder
 
-PICTURES = {'val/{:03d}.jpg'.format(index): bytes([index]) * (100 + index) for index in range(7)}
+PICTURES = {f'val/{index:03d}.jpg': bytes([index]) * (100 + index) for index in range(7)}
 #: how many damaged zips are tried
 TIMES = 300
 ANNOTATIONS = b'{"images": []}' * 50
 FOLDER = Folder('val', '.jpg', 7, 1000)
 MEMBER = Member('annotations/instances.json', len(ANNOTATIONS), hashlib.sha256(ANNOTATIONS).hexdigest())
-USUAL = dict(PICTURES, **{'val/': b'', MEMBER.path: ANNOTATIONS, 'annotations/captions.json': b'{}', '../outside.txt': b'?'})
+USUAL = dict(
+    PICTURES,
+    **{'val/': b'', MEMBER.path: ANNOTATIONS, 'annotations/captions.json': b'{}', '../outside.txt': b'?'},
+)
 
 
 def unpack(path, item, root, replace=False):
@@ -43,6 +46,7 @@ def symlink(name, target):
 @pytest.fixture
 def make(tmp_path):
     """Write a zip of a dict (or pairs of a name or ZipInfo and content) and return (its path, the Item)."""
+
     def write(content, *parts, how=zipfile.ZIP_DEFLATED, change=lambda data: data):
         path = str(tmp_path / 'data.zip')
         with warnings.catch_warnings(), zipfile.ZipFile(path, 'w', how) as file:
@@ -53,13 +57,19 @@ def make(tmp_path):
             data = change(file.read())
         with open(path, 'wb') as file:
             file.write(data)
-        return path, Item('data.zip', 'coco', len(data), hashlib.sha256(data).hexdigest(), (), parts or (FOLDER, MEMBER))
+        return path, Item(
+            'data.zip', 'coco', len(data), hashlib.sha256(data).hexdigest(), (), parts or (FOLDER, MEMBER)
+        )
+
     return write
 
 
 def tree(root):
-    return {os.path.relpath(os.path.join(folder, name), str(root)): open(os.path.join(folder, name), 'rb').read()
-            for folder, _, names in os.walk(str(root)) for name in names}
+    return {
+        os.path.relpath(os.path.join(folder, name), str(root)): open(os.path.join(folder, name), 'rb').read()
+        for folder, _, names in os.walk(str(root))
+        for name in names
+    }
 
 
 def without_record(found):
@@ -79,9 +89,20 @@ def test_what_is_wanted_comes_out(make, tmp_path):
     assert [look(part, item, str(root), True)[0] for part in item.unpack] == ['right', 'right']
 
 
-@pytest.mark.parametrize('more', [
-    {'val/../../outside.jpg': b'x'}, {'val//etc.jpg': b'x'}, {'val/sub/a.jpg': b'x'}, {'val/..': b'x'}, {'val/.hidden.jpg': b'x'},
-    {'val/a\\b.jpg': b'x'}, {'val/a.exe': b'x'}, {'val/a\nb.jpg': b'x'}], ids=str)
+@pytest.mark.parametrize(
+    'more',
+    [
+        {'val/../../outside.jpg': b'x'},
+        {'val//etc.jpg': b'x'},
+        {'val/sub/a.jpg': b'x'},
+        {'val/..': b'x'},
+        {'val/.hidden.jpg': b'x'},
+        {'val/a\\b.jpg': b'x'},
+        {'val/a.exe': b'x'},
+        {'val/a\nb.jpg': b'x'},
+    ],
+    ids=str,
+)
 def test_names_that_lead_elsewhere(make, tmp_path, more):
     path, item = make(dict(USUAL, **more))
     with pytest.raises(FetchError) as caught:
@@ -107,15 +128,18 @@ def test_links(make, tmp_path, part, name):
     assert 'link' in str(caught.value)
 
 
-@pytest.mark.parametrize('content, part, message', [
-    (list(USUAL.items()) + [('val/001.jpg', b'again')], FOLDER, 'twice'),
-    (dict(USUAL, **{'val/more.jpg': b'x'}), FOLDER, 'holds 8 files of val, not 7'),
-    ({}, FOLDER, 'holds 0 files of val, not 7'),
-    ({}, MEMBER, 'holds no annotations/instances.json'),
-    (dict(USUAL, **{'val/000.jpg': b'x' * 2000}), FOLDER, 'at most are expected'),
-    (dict(USUAL, **{MEMBER.path: ANNOTATIONS + b' '}), MEMBER, 'bytes, not'),
-    (dict(USUAL, **{MEMBER.path: ANNOTATIONS[::-1]}), MEMBER, 'another file'),
-])
+@pytest.mark.parametrize(
+    'content, part, message',
+    [
+        (list(USUAL.items()) + [('val/001.jpg', b'again')], FOLDER, 'twice'),
+        (dict(USUAL, **{'val/more.jpg': b'x'}), FOLDER, 'holds 8 files of val, not 7'),
+        ({}, FOLDER, 'holds 0 files of val, not 7'),
+        ({}, MEMBER, 'holds no annotations/instances.json'),
+        (dict(USUAL, **{'val/000.jpg': b'x' * 2000}), FOLDER, 'at most are expected'),
+        (dict(USUAL, **{MEMBER.path: ANNOTATIONS + b' '}), MEMBER, 'bytes, not'),
+        (dict(USUAL, **{MEMBER.path: ANNOTATIONS[::-1]}), MEMBER, 'another file'),
+    ],
+)
 def test_what_the_manifest_does_not_say(make, tmp_path, content, part, message):
     path, item = make(content, part)
     with pytest.raises(FetchError) as caught:
@@ -125,22 +149,28 @@ def test_what_the_manifest_does_not_say(make, tmp_path, content, part, message):
 
 
 def claim_size(name, size):
-    """A change of a zip's bytes: both of its directories say that a member has another size than it unpacks to."""
+    """A change of a zip's bytes: both of its directories say that a member has another size than it unpacks
+    to."""
+
     def change(data):
         data = bytearray(data)
         for mark, size_at, name_at in ((b'PK\x03\x04', 22, 30), (b'PK\x01\x02', 24, 46)):
             at = data.find(mark)
-            while bytes(data[at + name_at:at + name_at + len(name)]) != name.encode():
+            while bytes(data[at + name_at : at + name_at + len(name)]) != name.encode():
                 at = data.index(mark, at + 4)
             struct.pack_into('<I', data, at + size_at, size)
         return bytes(data)
+
     return change
 
 
 @pytest.mark.parametrize('real, said', [(50 << 20, 100), (100, 1000)])
 def test_a_member_that_lies_about_its_size(make, tmp_path, real, said):
-    path, item = make(dict(USUAL, **{'val/000.jpg': b'\0' * real}), FOLDER._replace(bytes_at_most=10000),
-                      change=claim_size('val/000.jpg', said))
+    path, item = make(
+        dict(USUAL, **{'val/000.jpg': b'\0' * real}),
+        FOLDER._replace(bytes_at_most=10000),
+        change=claim_size('val/000.jpg', said),
+    )
     with pytest.raises(FetchError):
         unpack(path, item, str(tmp_path / 'root'))
     found = tree(tmp_path / 'root')
@@ -166,9 +196,17 @@ def encrypt(data):
     return bytes(data)
 
 
-@pytest.mark.parametrize('change', [lambda data: data[:-30], lambda data: data[:300], lambda data: b'', encrypt,
-                                    lambda data: data[:60] + b'\xff' * 40 + data[100:]],
-                         ids=['end cut', 'most cut', 'empty', 'encrypted', 'bits flipped'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda data: data[:-30],
+        lambda data: data[:300],
+        lambda data: b'',
+        encrypt,
+        lambda data: data[:60] + b'\xff' * 40 + data[100:],
+    ],
+    ids=['end cut', 'most cut', 'empty', 'encrypted', 'bits flipped'],
+)
 def test_damaged_zips(make, tmp_path, change):
     path, item = make(USUAL, change=change)
     with pytest.raises(FetchError):
@@ -184,7 +222,9 @@ def test_zips_with_random_damage(make, tmp_path):
         data = bytearray(data)
         for _ in range(dice.choice((1, 2, 5))):
             at = dice.randrange(len(data))
-            data[at:at + dice.choice((0, 1, 1, 4))] = bytes(dice.randrange(256) for _ in range(dice.choice((0, 1, 1, 4))))
+            data[at : at + dice.choice((0, 1, 1, 4))] = bytes(
+                dice.randrange(256) for _ in range(dice.choice((0, 1, 1, 4)))
+            )
         return bytes(data)
 
     for _ in range(TIMES):
@@ -231,7 +271,7 @@ def test_a_folder_of_somebody_else(make, tmp_path):
     (root / 'val' / 'own.jpg').write_bytes(b'mine')
     assert look(FOLDER, item, str(root)) == ('foreign', '{} has 1 .jpg files, not 7'.format(root / 'val'))
     for index in range(6):
-        (root / 'val' / '{}.jpg'.format(index)).write_bytes(b'mine')
+        (root / 'val' / f'{index}.jpg').write_bytes(b'mine')
     assert look(FOLDER, item, str(root))[0] == 'unknown'
     unpack(path, item, str(root))
     assert (root / 'val' / 'own.jpg').read_bytes() == b'mine'
@@ -250,7 +290,8 @@ def test_a_folder_stays_as_it_was_when_its_zip_is_damaged(make, tmp_path):
 
 
 def killed_at(step, function, *words):
-    """Call a function in a process that is killed -9 before its step-th change of the disk; whether it was."""
+    """Call a function in a process that is killed -9 before its step-th change of the disk; whether it
+    was."""
     child = os.fork()
     if child == 0:
         left = [step]
@@ -261,6 +302,7 @@ def killed_at(step, function, *words):
                 if not left[0]:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return change(*given, **named)
+
             return call
 
         try:

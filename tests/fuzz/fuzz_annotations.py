@@ -1,4 +1,5 @@
-"""Annotations files: values that are wrong, huge or contradictory, mutated bytes, and what is known to hurt JSON readers."""
+"""Annotations files: values that are wrong, huge or contradictory, mutated bytes, and what is known to hurt
+JSON readers."""
 
 import copy
 import json
@@ -16,9 +17,46 @@ NAME = 'annotations'
 #: bytes of memory for a byte of the file; '{},' becomes a dictionary of up to 240 bytes
 MULTIPLE = 150
 _VALUES = (
-    None, True, False, 0, -1, 1, 5, 9, 100, 103, 1.5, -0.0, 1e308, 10 ** 18, -10 ** 18, 10 ** 400, float('nan'), float('inf'), '', 'red',
-    '000.png', '../000.png', '/dev/zero', '/dev/stdin', '.', '/', 'a\0b', '\ud800', 'x' * 5000, [], {}, [[]], [0, 0, 1, 1],
-    [0, 0, 1e308, 1e308], [10 ** 400] * 4, [0, 0, -1, 1], ['a'] * 4, [None] * 4, {'counts': [1, 2], 'size': [3, 4]})
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    5,
+    9,
+    100,
+    103,
+    1.5,
+    -0.0,
+    1e308,
+    10**18,
+    -(10**18),
+    10**400,
+    float('nan'),
+    float('inf'),
+    '',
+    'red',
+    '000.png',
+    '../000.png',
+    '/dev/zero',
+    '/dev/stdin',
+    '.',
+    '/',
+    'a\0b',
+    '\ud800',
+    'x' * 5000,
+    [],
+    {},
+    [[]],
+    [0, 0, 1, 1],
+    [0, 0, 1e308, 1e308],
+    [10**400] * 4,
+    [0, 0, -1, 1],
+    ['a'] * 4,
+    [None] * 4,
+    {'counts': [1, 2], 'size': [3, 4]},
+)
 
 
 def prepare(folder):
@@ -29,11 +67,25 @@ def prepare(folder):
 
 def _document():
     return {
-        'info': {'year': 2017}, 'licenses': [{'id': 1}],
-        'images': [{'id': 100 + 3 * i, 'file_name': '00{}.png'.format(i % 2), 'width': 8, 'height': 8} for i in range(4)],
-        'annotations': [{'id': i, 'image_id': 100 + 3 * (i % 4), 'category_id': (5, 9)[i % 2], 'bbox': [0, 1.5, 3, 4], 'area': 12.0,
-                         'iscrowd': i % 2, 'segmentation': [[0, 0, 3, 0, 3, 3]]} for i in range(6)],
-        'categories': [{'id': 5, 'name': 'red', 'supercategory': 'colour'}, {'id': 9, 'name': 'green'}]}
+        'info': {'year': 2017},
+        'licenses': [{'id': 1}],
+        'images': [
+            {'id': 100 + 3 * i, 'file_name': f'00{i % 2}.png', 'width': 8, 'height': 8} for i in range(4)
+        ],
+        'annotations': [
+            {
+                'id': i,
+                'image_id': 100 + 3 * (i % 4),
+                'category_id': (5, 9)[i % 2],
+                'bbox': [0, 1.5, 3, 4],
+                'area': 12.0,
+                'iscrowd': i % 2,
+                'segmentation': [[0, 0, 3, 0, 3, 3]],
+            }
+            for i in range(6)
+        ],
+        'categories': [{'id': 5, 'name': 'red', 'supercategory': 'colour'}, {'id': 9, 'name': 'green'}],
+    }
 
 
 def make(draw, folder, canary):
@@ -47,7 +99,11 @@ def make(draw, folder, canary):
             _change(draw, document)
         data = json.dumps(document).encode(draw.choice(('utf-8', 'utf-8', 'utf-8', 'utf-8-sig', 'utf-16')))
         if kind == 'bytes':
-            data = mutated(draw, data, (b'NaN', b'Infinity', b'-Infinity', b'1e999', b'\\ud800', b'"id":1,"id":2', b'[[[['))
+            data = mutated(
+                draw,
+                data,
+                (b'NaN', b'Infinity', b'-Infinity', b'1e999', b'\\ud800', b'"id":1,"id":2', b'[[[['),
+            )
     with open(path, 'wb') as file:
         file.write(data)
     return path
@@ -57,7 +113,11 @@ def _change(draw, document):
     """Replace, remove, repeat or move one value anywhere in it."""
     place = document
     for _ in range(draw.randrange(4)):
-        inner = [value for value in (place.values() if isinstance(place, dict) else place) if isinstance(value, (dict, list)) and value]
+        inner = [
+            value
+            for value in (place.values() if isinstance(place, dict) else place)
+            if isinstance(value, (dict, list)) and value
+        ]
         if not inner:
             break
         place = draw.choice(inner)
@@ -70,7 +130,9 @@ def _change(draw, document):
     elif change == 1 and isinstance(place, list):
         place.append(copy.deepcopy(place[key]))
     elif change == 2 and isinstance(place, dict):
-        place[draw.choice(('id', 'bbox', 'images', 'file_name', 'area', 'iscrowd', 'width'))] = copy.deepcopy(draw.choice(_VALUES))
+        place[draw.choice(('id', 'bbox', 'images', 'file_name', 'area', 'iscrowd', 'width'))] = copy.deepcopy(
+            draw.choice(_VALUES)
+        )
     else:
         place[key] = copy.deepcopy(draw.choice(_VALUES))
 
@@ -85,7 +147,11 @@ def _bomb(draw):
     if kind == 2:
         return b'{"images":[' + b'{},' * many + b'{}],"annotations":[],"categories":[]}'
     if kind == 3:
-        return json.dumps(dict(_document(), info=0)).encode().replace(b'"info": 0', b'"info": ' + b'7' * many * 4)
+        return (
+            json.dumps(dict(_document(), info=0))
+            .encode()
+            .replace(b'"info": 0', b'"info": ' + b'7' * many * 4)
+        )
     if kind == 4:  # many categories of one name
         document = dict(_document(), categories=[{'id': i, 'name': 'same'} for i in range(min(many, 20000))])
         return json.dumps(document).encode()
@@ -93,7 +159,9 @@ def _bomb(draw):
         return b'[' + b'[],' * many + b'[]]'
     if kind == 6:
         document = _document()
-        document['annotations'] = [dict(document['annotations'][0], image_id=100 + i % 4) for i in range(min(many, 3000))]
+        document['annotations'] = [
+            dict(document['annotations'][0], image_id=100 + i % 4) for i in range(min(many, 3000))
+        ]
         return json.dumps(document).encode()
     return b'"' + b'\\u00e4' * many + b'"'
 
@@ -110,8 +178,13 @@ def run(path):
         except DataError:
             pass
     if len(data.categories) < 10:
-        results = [item for image_id in data.image_ids[:8] for item in to_results(
-            image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.categories)]
+        results = [
+            item
+            for image_id in data.image_ids[:8]
+            for item in to_results(
+                image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.categories
+            )
+        ]
         json.dumps(evaluate(data, results, data.image_ids[:8]).stats, allow_nan=False)
 
 

@@ -1,4 +1,5 @@
-"""Checkpoints: mutated files of both formats and tars, pickles of random opcodes, and what is known to hurt unpicklers."""
+"""Checkpoints: mutated files of both formats and tars, pickles of random opcodes, and what is known to hurt
+unpicklers."""
 
 import io
 import os
@@ -19,22 +20,52 @@ NAME = 'checkpoint'
 #: bytes of memory for a byte of the file; a pickle's byte may be an empty set, which is 220
 MULTIPLE = 300
 _BASE = {}
-_NAMES = (b'collections\nOrderedDict', b'collections\nCounter', b'torch._utils\n_rebuild_tensor_v2', b'torch._utils\n_rebuild_parameter',
-          b'torch\nFloatStorage', b'torch\nBFloat16Storage', b'torch\nSize', b'_codecs\nencode', b'numpy\ndtype',
-          b'numpy.core.multiarray\nscalar', b'builtins\nset', b'builtins\nlist', b'__builtin__\ntuple', b'__builtin__\ndict',
-          b'builtins\nfrozenset', b'posix\nmkdir', b'os\nsystem', b'builtins\neval', b'builtins\ngetattr')
+_NAMES = (
+    b'collections\nOrderedDict',
+    b'collections\nCounter',
+    b'torch._utils\n_rebuild_tensor_v2',
+    b'torch._utils\n_rebuild_parameter',
+    b'torch\nFloatStorage',
+    b'torch\nBFloat16Storage',
+    b'torch\nSize',
+    b'_codecs\nencode',
+    b'numpy\ndtype',
+    b'numpy.core.multiarray\nscalar',
+    b'builtins\nset',
+    b'builtins\nlist',
+    b'__builtin__\ntuple',
+    b'__builtin__\ndict',
+    b'builtins\nfrozenset',
+    b'posix\nmkdir',
+    b'os\nsystem',
+    b'builtins\neval',
+    b'builtins\ngetattr',
+)
 
 
 def prepare(folder):
     path = os.path.join(folder, 'base.pth')
-    saved = {'epoch': 3, 'arch': 'dla_tiny', 'optimizer': {'state': {0: {'step': 1, 'exp': torch.ones(3)}}},
-             'state_dict': OrderedDict([('hm.2.weight', torch.ones(2, 4, 1, 1)), ('hm.2.bias', torch.zeros(2)), ('n', torch.tensor(7)),
-                                        ('half', torch.ones(5).half()), ('view', torch.arange(12.).reshape(3, 4).t())])}
+    saved = {
+        'epoch': 3,
+        'arch': 'dla_tiny',
+        'optimizer': {'state': {0: {'step': 1, 'exp': torch.ones(3)}}},
+        'state_dict': OrderedDict(
+            [
+                ('hm.2.weight', torch.ones(2, 4, 1, 1)),
+                ('hm.2.bias', torch.zeros(2)),
+                ('n', torch.tensor(7)),
+                ('half', torch.ones(5).half()),
+                ('view', torch.arange(12.0).reshape(3, 4).t()),
+            ]
+        ),
+    }
     for form in ('zip', 'legacy'):
         save(path, saved, form)
         with open(path, 'rb') as file:
             _BASE[form] = file.read()
-    _BASE['pickle'] = claim({'w': ('FloatStorage', '0', 4, 0, (2, 2), (2, 1)), 'v': ('HalfStorage', '1', 4, 1, (3,), (1,))})
+    _BASE['pickle'] = claim(
+        {'w': ('FloatStorage', '0', 4, 0, (2, 2), (2, 1)), 'v': ('HalfStorage', '1', 4, 1, (3,), (1,))}
+    )
     with open(SAMPLE_WEIGHTS, 'rb') as file:
         _BASE['sample'] = file.read()
 
@@ -50,8 +81,13 @@ def make(draw, folder, canary):
     elif kind == 'tar':
         _write(path, _tar(draw))
     else:
-        data = mutated(draw, _BASE['pickle'], (_attack(canary),)) if kind == 'pickle' else \
-            _opcodes(draw, canary) if kind == 'opcodes' else _bomb(draw)
+        data = (
+            mutated(draw, _BASE['pickle'], (_attack(canary),))
+            if kind == 'pickle'
+            else _opcodes(draw, canary)
+            if kind == 'opcodes'
+            else _bomb(draw)
+        )
         storages = {'0': (4, bytes(16)), '1': (4, bytes(8))}
         part = draw.choice(('zip', 'legacy', 'legacy', 'keys', 'version', 'alone'))
         if part == 'zip':
@@ -61,7 +97,9 @@ def make(draw, folder, canary):
         elif part == 'legacy':
             write_legacy(path, data, storages)
         else:
-            write_legacy(path, claim({'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}), storages, **{part: data})
+            write_legacy(
+                path, claim({'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}), storages, **{part: data}
+            )
     return path
 
 
@@ -93,7 +131,12 @@ def _tar(draw):
     buffer = io.BytesIO()
     form = draw.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
     with tarfile.open(fileobj=buffer, mode='w', format=form) as archive:
-        for name in ('pickle', 'storages', 'tensors', 'long' * draw.randrange(1, 20 if form == tarfile.USTAR_FORMAT else 80)):
+        for name in (
+            'pickle',
+            'storages',
+            'tensors',
+            'long' * draw.randrange(1, 20 if form == tarfile.USTAR_FORMAT else 80),
+        ):
             header = tarfile.TarInfo(name)
             header.size = 40
             header.pax_headers = {'comment': '1' * draw.randrange(2000)} if form == tarfile.PAX_FORMAT else {}
@@ -102,15 +145,37 @@ def _tar(draw):
 
 
 def _opcodes(draw, canary):
-    """A pickle of random opcodes with arguments of the right form, which refer to each other often enough to go far."""
+    """A pickle of random opcodes with arguments of the right form, which refer to each other often enough to
+    go far."""
     parts = [b'\x80\x02']
     for _ in range(draw.choice((3, 10, 40))):
         opcode = draw.choice(pickletools.opcodes)
         if opcode.name in ('STOP', 'POP', 'POP_MARK') and draw.random() < 0.8:
             continue
         if draw.random() < 0.3:
-            parts.append(draw.choice((b'(', b')', b'}', b']', b'N', b'\x85', b'\x86', b'R', b'0', b'2', b's', b'u', b'Q', b'h\x00',
-                                      b'q\x00', b'(lp0\n', _BASE['pickle'][2:-1])))
+            parts.append(
+                draw.choice(
+                    (
+                        b'(',
+                        b')',
+                        b'}',
+                        b']',
+                        b'N',
+                        b'\x85',
+                        b'\x86',
+                        b'R',
+                        b'0',
+                        b'2',
+                        b's',
+                        b'u',
+                        b'Q',
+                        b'h\x00',
+                        b'q\x00',
+                        b'(lp0\n',
+                        _BASE['pickle'][2:-1],
+                    )
+                )
+            )
         parts.append(opcode.code.encode('latin1') + _argument(draw, opcode, canary))
     return b''.join(parts) + b'.'
 
@@ -122,7 +187,16 @@ def _argument(draw, opcode, canary):
     if opcode.name in ('GLOBAL', 'INST'):
         return draw.choice(_NAMES) + b'\n'
     length = draw.randrange(20)
-    raw = draw.choice((bytes(draw.getrandbits(8) for _ in range(length)), b'storage', b'FloatStorage', canary.encode(), b'0', b'w'))
+    raw = draw.choice(
+        (
+            bytes(draw.getrandbits(8) for _ in range(length)),
+            b'storage',
+            b'FloatStorage',
+            canary.encode(),
+            b'0',
+            b'w',
+        )
+    )
     value = draw.choice(NUMBERS) if draw.random() < 0.2 else draw.randrange(6)
     if name in ('uint1', 'uint2', 'int4', 'uint4', 'uint8'):
         size = int(name[-1])
@@ -154,8 +228,16 @@ def _bomb(draw):
     if kind == 3:
         return b'\x80\x02' + b']' * many + b'a' * (many - 1) + b'.'
     if kind == 4:  # copies of one text
-        return b'\x80\x02' + text('x' * 20000) + b'q\x000(' + b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R' + \
-            (b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R') * many + b't.'
+        return (
+            b'\x80\x02'
+            + text('x' * 20000)
+            + b'q\x000('
+            + b'c_codecs\nencode\nh\x00'
+            + text('latin1')
+            + b'\x86R'
+            + (b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R') * many
+            + b't.'
+        )
     if kind == 5:  # copies of one list
         return b'\x80\x02](' + b'N' * 20000 + b'eq\x000(' + b'c__builtin__\nlist\nh\x00\x85R' * many + b't.'
     if kind == 6:  # as what is printed
@@ -165,12 +247,21 @@ def _bomb(draw):
     if kind == 8:
         return b'\x80\x02(' + text('storage') + b'ctorch\nFloatStorage\n' + nested + b'NK\x01tQ.'
     if kind == 9:  # keys of one hash
-        keys = b''.join(b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(many * 4))
+        keys = b''.join(
+            b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(many * 4)
+        )
         return b'\x80\x02}(' + keys + b'u.'
     if kind == 10:  # long numbers
         digits = struct.pack('<i', 200 * many) + b'\x7f' * (200 * many)
-        return b'\x80\x02}(' + text('epoch') + b'\x8b' + digits + text('state_dict') + claim(
-            {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))})[2:-1] + b'u.'
+        return (
+            b'\x80\x02}('
+            + text('epoch')
+            + b'\x8b'
+            + digits
+            + text('state_dict')
+            + claim({'w': ('FloatStorage', '0', 4, 0, (4,), (1,))})[2:-1]
+            + b'u.'
+        )
     if kind == 11:
         return b'\x80\x04' + b'\x8f\x94' * many * 10 + b'.'
     if kind == 12:  # many tensors of one storage
@@ -178,5 +269,15 @@ def _bomb(draw):
         return claim(one)
     sizes = tuple(draw.choice(NUMBERS) for _ in range(draw.randrange(4)))
     storage = text('storage') + b'ctorch\nFloatStorage\n' + text('0') + text('cpu')
-    return b'\x80\x02}(' + text('w') + b'ctorch._utils\n_rebuild_tensor_v2\n((' + storage + number(4) + b'NtQ' + \
-        number(draw.choice(NUMBERS)) + numbers(sizes) + numbers(sizes) + b'\x89)tRu.'
+    return (
+        b'\x80\x02}('
+        + text('w')
+        + b'ctorch._utils\n_rebuild_tensor_v2\n(('
+        + storage
+        + number(4)
+        + b'NtQ'
+        + number(draw.choice(NUMBERS))
+        + numbers(sizes)
+        + numbers(sizes)
+        + b'\x89)tRu.'
+    )

@@ -1,4 +1,5 @@
-"""ONNX files: mutated graphs and bytes, files beside the model, sizes that grow; through modify, the rules and onnxruntime."""
+"""ONNX files: mutated graphs and bytes, files beside the model, sizes that grow; through modify, the rules
+and onnxruntime."""
 
 import os
 
@@ -17,14 +18,34 @@ from centernet.export.modify import modify
 NAME = 'onnx'
 _TARGETS = ('ascend', 'tensorrt', 'onnx', 'portable')
 _BASE = []
-_LOCATIONS = ('weights.bin', 'sub/weights.bin', '../canary', '/dev/zero', '/etc/passwd', '/dev/stdin', 'link.bin', 'folder', 'none.bin', '',
-              '.', '..', 'a\0b', 'sub/../weights.bin', './weights.bin', 'file:weights.bin', 'x' * 5000, 'sub\\..\\..\\x')
+_LOCATIONS = (
+    'weights.bin',
+    'sub/weights.bin',
+    '../canary',
+    '/dev/zero',
+    '/etc/passwd',
+    '/dev/stdin',
+    'link.bin',
+    'folder',
+    'none.bin',
+    '',
+    '.',
+    '..',
+    'a\0b',
+    'sub/../weights.bin',
+    './weights.bin',
+    'file:weights.bin',
+    'x' * 5000,
+    'sub\\..\\..\\x',
+)
 
 
 def prepare(folder):
     for spelling in (None, 'ascend', 'tensorrt', 'onnx'):
         for fixed in (True, False):
-            _BASE.append(detector(spelling, batch=1 if fixed else 'N', size=(32, 32) if fixed else ('H', 'W')))
+            _BASE.append(
+                detector(spelling, batch=1 if fixed else 'N', size=(32, 32) if fixed else ('H', 'W'))
+            )
     with open(os.path.join(folder, 'weights.bin'), 'wb') as file:
         file.write(np.arange(4096, dtype=np.float32).tobytes())
     os.mkdir(os.path.join(folder, 'folder'))
@@ -36,7 +57,9 @@ def make(draw, folder, canary):
     path = os.path.join(folder, 'case.onnx')
     model = onnx.ModelProto()
     model.CopyFrom(draw.choice(_BASE))
-    kind = draw.choice(('graph', 'graph', 'graph', 'graph', 'external', 'growth', 'growth', 'nested', 'bytes'))
+    kind = draw.choice(
+        ('graph', 'graph', 'graph', 'graph', 'external', 'growth', 'growth', 'nested', 'bytes')
+    )
     if kind == 'external':
         _keep_outside(draw, model)
     elif kind == 'growth':
@@ -64,7 +87,13 @@ def _change(draw, model):
     graph = model.graph
     change = draw.randrange(17)
     node = draw.choice(graph.node) if graph.node else None
-    names = [name for other in graph.node for name in list(other.input) + list(other.output)] + ['hm', 'wh', 'image', '', 'nowhere']
+    names = [name for other in graph.node for name in list(other.input) + list(other.output)] + [
+        'hm',
+        'wh',
+        'image',
+        '',
+        'nowhere',
+    ]
     if node is None:
         return
     if change == 0 and node.input:
@@ -72,14 +101,43 @@ def _change(draw, model):
     elif change == 1 and node.output:
         node.output[draw.randrange(len(node.output))] = draw.choice(names)
     elif change == 2:
-        del node.input[draw.randrange(len(node.input) + 1):]
+        del node.input[draw.randrange(len(node.input) + 1) :]
     elif change == 3:
         node.input.extend(draw.choice(names) for _ in range(draw.choice((1, 9, 3000))))
     elif change == 4:
-        node.op_type = draw.choice((
-            'Conv', 'ConvTranspose', 'DeformConv', 'DeformableConv2D', 'DCNv2', 'Reshape', 'Concat', 'Split', 'Slice', 'Gather', 'Shape',
-            'BatchNormalization', 'Upsample', 'Resize', 'Dropout', 'Identity', 'MaxPool', 'If', 'Loop', 'Scan', 'TopK', 'Cast', 'Unsqueeze',
-            'Softmax', 'Pad', 'Clip', 'GridSample', 'NoSuchOperator', ''))
+        node.op_type = draw.choice(
+            (
+                'Conv',
+                'ConvTranspose',
+                'DeformConv',
+                'DeformableConv2D',
+                'DCNv2',
+                'Reshape',
+                'Concat',
+                'Split',
+                'Slice',
+                'Gather',
+                'Shape',
+                'BatchNormalization',
+                'Upsample',
+                'Resize',
+                'Dropout',
+                'Identity',
+                'MaxPool',
+                'If',
+                'Loop',
+                'Scan',
+                'TopK',
+                'Cast',
+                'Unsqueeze',
+                'Softmax',
+                'Pad',
+                'Clip',
+                'GridSample',
+                'NoSuchOperator',
+                '',
+            )
+        )
     elif change == 5:
         del graph.node[draw.randrange(len(graph.node))]
     elif change == 6:
@@ -87,9 +145,29 @@ def _change(draw, model):
     elif change == 7 and node.attribute:
         _change_attribute(draw, node.attribute[draw.randrange(len(node.attribute))])
     elif change == 8:
-        node.attribute.extend([helper.make_attribute(draw.choice((
-            'axis', 'perm', 'strides', 'pads', 'dilations', 'kernel_shape', 'group', 'auto_pad', 'to', 'epsilon', 'scales', 'mode')),
-            draw.choice((-1, 7, 1 << 62, 1.5, 'text', [1, 1], [0, 0, 0, 0], [-1] * 4, [1 << 40] * 2)))])
+        node.attribute.extend(
+            [
+                helper.make_attribute(
+                    draw.choice(
+                        (
+                            'axis',
+                            'perm',
+                            'strides',
+                            'pads',
+                            'dilations',
+                            'kernel_shape',
+                            'group',
+                            'auto_pad',
+                            'to',
+                            'epsilon',
+                            'scales',
+                            'mode',
+                        )
+                    ),
+                    draw.choice((-1, 7, 1 << 62, 1.5, 'text', [1, 1], [0, 0, 0, 0], [-1] * 4, [1 << 40] * 2)),
+                )
+            ]
+        )
     elif change == 9 and graph.initializer:
         _change_tensor(draw, draw.choice(graph.initializer))
     elif change == 10 and graph.initializer:
@@ -111,8 +189,10 @@ def _change(draw, model):
     elif change == 15:
         node.domain = draw.choice(('com.example', 'ai.onnx', 'com.microsoft', 'centernet.aside'))
     else:
-        model.metadata_props.add(key=draw.choice(('target', 'heads', 'arch', 'classes')),
-                                 value=draw.choice(('ascend', '', '-1', 'x' * 999)))
+        model.metadata_props.add(
+            key=draw.choice(('target', 'heads', 'arch', 'classes')),
+            value=draw.choice(('ascend', '', '-1', 'x' * 999)),
+        )
 
 
 def _change_attribute(draw, attribute):
@@ -124,7 +204,7 @@ def _change_attribute(draw, attribute):
     elif change == 2:
         attribute.ints.extend([draw.choice((0, -1, 1, 1 << 40))] * draw.choice((1, 4, 500)))
     elif change == 3:
-        del attribute.ints[:draw.randrange(5)]
+        del attribute.ints[: draw.randrange(5)]
     else:
         attribute.name = draw.choice(('', 'axis', 'pads', 'strides'))
 
@@ -134,9 +214,11 @@ def _change_tensor(draw, tensor):
     if change == 0:
         tensor.data_type = draw.choice((0, 2, 6, 7, 8, 9, 10, 11, 14, 16, 17, 22, 99))
     elif change == 1 and tensor.dims:
-        tensor.dims[draw.randrange(len(tensor.dims))] = draw.choice((0, 1, 2, 5, -1, 1 << 31, 1 << 40, (1 << 63) - 1))
+        tensor.dims[draw.randrange(len(tensor.dims))] = draw.choice(
+            (0, 1, 2, 5, -1, 1 << 31, 1 << 40, (1 << 63) - 1)
+        )
     elif change == 2:
-        tensor.raw_data = tensor.raw_data[:draw.randrange(len(tensor.raw_data) + 1)]
+        tensor.raw_data = tensor.raw_data[: draw.randrange(len(tensor.raw_data) + 1)]
     elif change == 3:
         del tensor.dims[:]
         tensor.dims.extend(draw.choice(((), (1 << 20, 1 << 20), (0, 1 << 62), (1,) * 40, (0,))))
@@ -152,7 +234,9 @@ def _change_value(draw, value):
     if change == 0:
         value.type.tensor_type.elem_type = draw.choice((0, 2, 6, 7, 8, 9, 10, 11, 99))
     elif change == 1 and shape.dim:
-        shape.dim[draw.randrange(len(shape.dim))].dim_value = draw.choice((0, -1, 1, 31, 64, 1 << 20, 1 << 40, (1 << 63) - 1))
+        shape.dim[draw.randrange(len(shape.dim))].dim_value = draw.choice(
+            (0, -1, 1, 31, 64, 1 << 20, 1 << 40, (1 << 63) - 1)
+        )
     elif change == 2:
         shape.dim.add().dim_value = 1
     elif shape.dim:
@@ -161,14 +245,19 @@ def _change_value(draw, value):
 
 def _keep_outside(draw, model):
     """Let tensors be in other files."""
-    for tensor in draw.sample(list(model.graph.initializer), draw.choice((1, 1, len(model.graph.initializer)))):
+    for tensor in draw.sample(
+        list(model.graph.initializer), draw.choice((1, 1, len(model.graph.initializer)))
+    ):
         size = len(tensor.raw_data)
         if draw.random() < 0.8:
             tensor.ClearField('raw_data')
         tensor.data_location = TensorProto.EXTERNAL
         location = draw.choice(_LOCATIONS) if draw.random() < 0.6 else 'weights.bin'
-        for key, value in (('location', location), ('offset', draw.choice(('0', '16', '-1', '99999999999', 'x', '1' * 30))),
-                           ('length', draw.choice((str(size), str(size), '0', '-1', '99999999999', '')))):
+        for key, value in (
+            ('location', location),
+            ('offset', draw.choice(('0', '16', '-1', '99999999999', 'x', '1' * 30))),
+            ('length', draw.choice((str(size), str(size), '0', '-1', '99999999999', ''))),
+        ):
             if draw.random() < 0.8:
                 tensor.external_data.add(key=key, value=value)
 
@@ -177,7 +266,10 @@ def _grow(draw, model):
     """Nodes whose result is far larger than they are, in the way of the features or beside them."""
     nodes, start = [], 'const'
     base = numpy_helper.from_array(np.ones(draw.choice((1, 64, 4096)), np.float32), 'const')
-    huge = numpy_helper.from_array(np.array(draw.choice(([1 << 30], [1 << 40], [1 << 20, 1 << 20], [-1], [1 << 16] * 4)), np.int64), 'huge')
+    huge = numpy_helper.from_array(
+        np.array(draw.choice(([1 << 30], [1 << 40], [1 << 20, 1 << 20], [-1], [1 << 16] * 4)), np.int64),
+        'huge',
+    )
     index = numpy_helper.from_array(np.zeros((1000, draw.choice((1, 4))), np.int64), 'index')
     model.graph.initializer.extend([base, huge, index])
     kind = draw.randrange(6)
@@ -187,17 +279,25 @@ def _grow(draw, model):
         nodes.append(helper.make_node('Expand', ['const', 'huge'], ['grown']))
     elif kind in (2, 3):
         for level in range(draw.choice((3, 12, 40))):
-            nodes.append(helper.make_node('Concat', [start, start], ['grown{}'.format(level)], axis=0) if kind == 2 else
-                         helper.make_node('Gather', [start, 'index'], ['grown{}'.format(level)], axis=0))
+            nodes.append(
+                helper.make_node('Concat', [start, start], [f'grown{level}'], axis=0)
+                if kind == 2
+                else helper.make_node('Gather', [start, 'index'], [f'grown{level}'], axis=0)
+            )
             start = nodes[-1].output[0]
     elif kind == 4:
         values = (('from', 0), ('to', 1 << draw.choice((20, 40, 62))), ('step', draw.choice((0, 1))))
-        model.graph.initializer.extend([numpy_helper.from_array(np.array(value, np.int64), name) for name, value in values])
+        model.graph.initializer.extend(
+            [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in values]
+        )
         nodes.append(helper.make_node('Range', ['from', 'to', 'step'], ['grown']))
     else:
         model.graph.initializer.extend([numpy_helper.from_array(np.ones((200000, 1), np.float32), 'column')])
-        nodes += [helper.make_node('Unsqueeze', ['const'], ['row'], axes=[0]), helper.make_node('Transpose', ['column'], ['long']),
-                  helper.make_node('Add', ['column', 'long'], ['grown'])]
+        nodes += [
+            helper.make_node('Unsqueeze', ['const'], ['row'], axes=[0]),
+            helper.make_node('Transpose', ['column'], ['long']),
+            helper.make_node('Add', ['column', 'long'], ['grown']),
+        ]
     grown = nodes[-1].output[0]
     if draw.random() < 0.5:  # an output depends on it
         nodes.append(helper.make_node('Shape', [grown], ['grown.shape']))
@@ -211,16 +311,31 @@ def _grow(draw, model):
 
 def _nest(draw, model):
     """Graphs inside of graphs, also through each other's names."""
-    inner = helper.make_graph([helper.make_node('Identity', [draw.choice(('features', 'hm', 'x'))], ['x'])], 'inner', [],
-                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)])
+    inner = helper.make_graph(
+        [helper.make_node('Identity', [draw.choice(('features', 'hm', 'x'))], ['x'])],
+        'inner',
+        [],
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)],
+    )
     for level in range(draw.choice((1, 5, 20, 28))):
         node = helper.make_node('If', ['condition'], ['x'], then_branch=inner, else_branch=inner)
         if level >= 3:
             del node.attribute[1:]
-        inner = helper.make_graph([node], 'inner', [], [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)])
+        inner = helper.make_graph(
+            [node], 'inner', [], [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)]
+        )
     model.graph.initializer.extend([numpy_helper.from_array(np.array(True), 'condition')])
-    model.graph.node.extend([helper.make_node('If', ['condition'], [draw.choice(('y', 'features', 'hm'))], then_branch=inner,
-                                              else_branch=inner)])
+    model.graph.node.extend(
+        [
+            helper.make_node(
+                'If',
+                ['condition'],
+                [draw.choice(('y', 'features', 'hm'))],
+                then_branch=inner,
+                else_branch=inner,
+            )
+        ]
+    )
 
 
 def run(path):
@@ -228,8 +343,11 @@ def run(path):
     with open(path + '.way') as file:
         target = file.read()
     refusals = []
-    for step in (lambda: modify(path, path + '.out', target, ['hm', 'wh', 'reg']), lambda: rules.check(path, target),
-                 lambda: _evaluate(path)):
+    for step in (
+        lambda: modify(path, path + '.out', target, ['hm', 'wh', 'reg']),
+        lambda: rules.check(path, target),
+        lambda: _evaluate(path),
+    ):
         try:
             step()
         except ModelError as error:

@@ -1,8 +1,9 @@
 """Runs a fuzz target in a process of its own, under limits, and watches it: see ``python tests/fuzz --help``.
 
-A case is made from (target, seed, number) alone, so a finding is repeated by its number. A case is fine when the code under test
-returns or raises a UserError, within its time and memory. A finding is anything else: another exception, a process that dies, hangs
-or takes more memory than the target allows, or a file that only code from the input can have made.
+A case is made from (target, seed, number) alone, so a finding is repeated by its number. A case is fine when
+the code under test returns or raises a UserError, within its time and memory. A finding is anything else:
+another exception, a process that dies, hangs or takes more memory than the target allows, or a file that only
+code from the input can have made.
 """
 
 import os
@@ -36,7 +37,10 @@ class Finding(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        return '{} (repeat it: python tests/fuzz --target {} --seed {} --only {})'.format(self.what, self.target, self.seed, self.number)
+        return (
+            f'{self.what} (repeat it: python tests/fuzz --target {self.target} --seed {self.seed} --only'
+            f' {self.number})'
+        )
 
 
 class Outcome(NamedTuple):
@@ -47,7 +51,14 @@ class Outcome(NamedTuple):
     findings: List[Finding]
 
 
-def fuzz(target: str, seed: int, seconds: float, first: int = 0, most: Optional[int] = None, findings_at_most: int = 20) -> Outcome:
+def fuzz(
+    target: str,
+    seed: int,
+    seconds: float,
+    first: int = 0,
+    most: Optional[int] = None,
+    findings_at_most: int = 20,
+) -> Outcome:
     """Run cases of a target until the time is over."""
     end, number, refused, findings = time.time() + seconds, first, 0, []
     while time.time() < end and len(findings) < findings_at_most and (most is None or number < first + most):
@@ -83,9 +94,24 @@ class _Child:
     def __init__(self, target, seed, number, count):
         self.starting, self.ended_well, self._hung = True, False, False
         self._process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', HERE, '--target', target, '--seed', str(seed), '--child', str(number), str(count)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            env=dict(os.environ, PYTHONPATH=SOURCE, OMP_NUM_THREADS='1', PYTHONFAULTHANDLER='1'))
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                HERE,
+                '--target',
+                target,
+                '--seed',
+                str(seed),
+                '--child',
+                str(number),
+                str(count),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=dict(os.environ, PYTHONPATH=SOURCE, OMP_NUM_THREADS='1', PYTHONFAULTHANDLER='1'),
+        )
         self._lines, self._errors = queue.Queue(), []
         for stream, take in ((self._process.stdout, self._lines.put), (self._process.stderr, self._keep)):
             threading.Thread(target=_forward, args=(stream, take), daemon=True).start()
@@ -109,13 +135,15 @@ class _Child:
         """Why it ended before its time, in words."""
         if self._hung:
             self._process.kill()
-            return 'hangs: no answer in {} s'.format(CASE_SECONDS)
+            return f'hangs: no answer in {CASE_SECONDS} s'
         status = self._process.wait()
         if self.starting:
             raise RuntimeError('the target does not start:\n' + '\n'.join(self._errors))
         fatal = [line for line in self._errors if 'atal' in line or 'what()' in line or '  File' in line]
         fatal = [] if any(line.startswith('Traceback') for line in self._errors) else fatal
-        return 'the process ended with status {}: {}'.format(status, ' | '.join(fatal[:8] or self._errors[-4:])[:900])
+        return 'the process ended with status {}: {}'.format(
+            status, ' | '.join(fatal[:8] or self._errors[-4:])[:900]
+        )
 
     def close(self):
         self._process.kill()
@@ -133,11 +161,11 @@ def run_cases(target, seed: int, number: int, count: int, folder: str) -> None:
     """In the child: run cases and say so; never returns where ``count`` is negative."""
     target.prepare(folder)
     for warm_up in range(4):
-        _run(target, random.Random('warm-up {}'.format(warm_up)), folder, None)
+        _run(target, random.Random(f'warm-up {warm_up}'), folder, None)
     target.limit_memory = True
     while count:
         print('case', number, flush=True)
-        text = _run(target, random.Random('{} {} {}'.format(target.NAME, seed, number)), folder, target)
+        text = _run(target, random.Random(f'{target.NAME} {seed} {number}'), folder, target)
         if text:
             print(text, flush=True)
         print('done', flush=True)
@@ -158,20 +186,20 @@ def _run(target, draw, folder, limits):
     except UserError as error:
         text = 'refused'
         if _is_about_memory(error):
-            text = 'found it takes more memory than allowed: {}'.format(_short(error))
+            text = f'found it takes more memory than allowed: {_short(error)}'
         elif len(str(error)) > 5000:
-            text = 'found a message that is not short: {!r}'.format(str(error)[:300])
+            text = f'found a message that is not short: {str(error)[:300]!r}'
     except MemoryError as error:
-        text = 'found it takes more memory than allowed: {}'.format(_short(error))
+        text = f'found it takes more memory than allowed: {_short(error)}'
     except BaseException as error:
-        text = 'found {}'.format(_short(error))
+        text = f'found {_short(error)}'
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     if os.path.exists(canary):
         os.rmdir(canary)
         text = 'found that code from the input ran'
     if time.process_time() - start > CASE_CPU_SECONDS:
-        text = 'found that it takes {:.0f} s'.format(time.process_time() - start)
+        text = f'found that it takes {time.process_time() - start:.0f} s'
     return text
 
 
@@ -184,8 +212,13 @@ def _is_about_memory(error):
 
 
 def _short(error):
-    places = ['{}:{}'.format(os.path.basename(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    return '{}: {} at {}'.format(type(error).__name__, ' '.join(str(error).split())[:300], ' '.join(places[-5:]))
+    places = [
+        f'{os.path.basename(frame.filename)}:{frame.lineno}'
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return '{}: {} at {}'.format(
+        type(error).__name__, ' '.join(str(error).split())[:300], ' '.join(places[-5:])
+    )
 
 
 def _address_space():

@@ -1,4 +1,5 @@
-"""What fuzzing and reading the code found, one by one: each hung, crashed, took gigabytes or showed a traceback before."""
+"""What fuzzing and reading the code found, one by one: each hung, crashed, took gigabytes or showed a
+traceback before."""
 
 import json
 import os
@@ -37,13 +38,22 @@ def refused(path, said=''):
 # checkpoints
 
 
-@pytest.mark.parametrize('data', [
-    b'\x80\x02}' + NESTED + b'Ns.', b'\x80\x02(' + NESTED + b'Nd.', b'\x80\x04\x8f(' + NESTED + b'\x90.', b'\x80\x04(' + NESTED + b'\x91.',
-    b'\x80\x02c__builtin__\nset\n(' + NESTED + b'l\x85R.', b'\x80\x02}(' + NESTED + b'Nu.',
-    b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(' + NESTED + b'N)))NtR.', b'\x80\x02(' + NESTED + b'ctorch\nFloatStorage\nNNK\x01tQ.',
-    b'\x80\x02(' + text('storage') + b'ctorch\nFloatStorage\n' + NESTED + b'NK\x01tQ.',
-    b'\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n' + NESTED + b'\x85RN\x86R.'],
-    ids=['key', 'dict', 'set', 'frozenset', 'call', 'keys', 'size', 'kind', 'storage', 'dtype'])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'\x80\x02}' + NESTED + b'Ns.',
+        b'\x80\x02(' + NESTED + b'Nd.',
+        b'\x80\x04\x8f(' + NESTED + b'\x90.',
+        b'\x80\x04(' + NESTED + b'\x91.',
+        b'\x80\x02c__builtin__\nset\n(' + NESTED + b'l\x85R.',
+        b'\x80\x02}(' + NESTED + b'Nu.',
+        b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(' + NESTED + b'N)))NtR.',
+        b'\x80\x02(' + NESTED + b'ctorch\nFloatStorage\nNNK\x01tQ.',
+        b'\x80\x02(' + text('storage') + b'ctorch\nFloatStorage\n' + NESTED + b'NK\x01tQ.',
+        b'\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n' + NESTED + b'\x85RN\x86R.',
+    ],
+    ids=['key', 'dict', 'set', 'frozenset', 'call', 'keys', 'size', 'kind', 'storage', 'dtype'],
+)
 @pytest.mark.parametrize('form', ['zip', 'legacy'])
 def test_tuples_that_are_never_done_with_hashing_or_printing(tmp_path, data, form):
     if form == 'zip':
@@ -65,17 +75,26 @@ def test_a_deep_tuple_as_a_key_does_not_overflow_the_stack(tmp_path):
 
 
 def test_keys_of_one_hash(tmp_path):
-    keys = b''.join(b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(1, 60000))
+    keys = b''.join(
+        b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(1, 60000)
+    )
     write_legacy(tmp_path / 'a.pth', b'\x80\x02}(' + keys + b'u.', STORAGES)
     refused(tmp_path / 'a.pth', 'a key that is')
 
 
-@pytest.mark.parametrize('large, copy', [
-    (text('x' * 100000), b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R'),
-    (b'](' + b'N' * 100000 + b'e', b'c__builtin__\ntuple\nh\x00\x85R'),
-    (b'](' + b'N' * 100000 + b'e', b'c__builtin__\nlist\nh\x00\x85\x81')], ids=['bytes', 'tuple', 'new'])
+@pytest.mark.parametrize(
+    'large, copy',
+    [
+        (text('x' * 100000), b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R'),
+        (b'](' + b'N' * 100000 + b'e', b'c__builtin__\ntuple\nh\x00\x85R'),
+        (b'](' + b'N' * 100000 + b'e', b'c__builtin__\nlist\nh\x00\x85\x81'),
+    ],
+    ids=['bytes', 'tuple', 'new'],
+)
 def test_copies_do_not_add_up(tmp_path, large, copy):
-    write_legacy(tmp_path / 'a.pth', b'\x80\x02' + large + b'q\x00(' + copy * 20000 + b't.', STORAGES)  # 2 GB and more
+    write_legacy(
+        tmp_path / 'a.pth', b'\x80\x02' + large + b'q\x00(' + copy * 20000 + b't.', STORAGES
+    )  # 2 GB and more
     refused(tmp_path / 'a.pth', 'copies more than it holds')
 
 
@@ -85,18 +104,23 @@ def test_a_pickle_of_many_megabytes(tmp_path):
 
 
 def test_a_number_of_a_million_bytes(tmp_path):
-    digits = b'\x8b' + (10 ** 6).to_bytes(4, 'little') + b'\x7f' * 10 ** 6
+    digits = b'\x8b' + (10**6).to_bytes(4, 'little') + b'\x7f' * 10**6
     tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(' + digits + b'K\x00))tR'
     for data in (b'\x80\x02}(' + text('w') + tensor + b'u.', b'\x80\x02}' + digits + b'Ns.'):
         write_legacy(tmp_path / 'a.pth', data, STORAGES)
         refused(tmp_path / 'a.pth')
-    write_legacy(tmp_path / 'a.pth', b'\x80\x02}(' + text('epoch') + digits + text('state_dict') + claim(ONE)[2:-1] + b'u.', STORAGES)
+    write_legacy(
+        tmp_path / 'a.pth',
+        b'\x80\x02}(' + text('epoch') + digits + text('state_dict') + claim(ONE)[2:-1] + b'u.',
+        STORAGES,
+    )
     assert read_checkpoint(str(tmp_path / 'a.pth')).epoch is None
 
 
 @pytest.mark.parametrize('form', ['zip', 'legacy'])
 def test_many_tensors_of_one_storage_do_not_read_it_again_and_again(tmp_path, form, monkeypatch):
     import centernet.checkpoint.reader as reader
+
     monkeypatch.setattr(reader, 'HAS_WEIGHTS_ONLY', False)
     count = 1 << 22
     data = claim({str(i): ('FloatStorage', '0', count, 0, (1,), (1,)) for i in range(5000)})
@@ -111,10 +135,13 @@ def test_many_tensors_of_one_storage_do_not_read_it_again_and_again(tmp_path, fo
 
 def test_a_part_of_a_zip_with_two_sizes(tmp_path):
     import resource
+
     write_zip(tmp_path / 'a.pth', claim(ONE).replace(b'NtQ', b'tQ'), {'0': bytes(16)})
     data = (tmp_path / 'a.pth').read_bytes()
-    at = data.index(b'PK\x01\x02', data.index(b'PK\x01\x02') + 1)  # the storage's entry in the directory: compressed size at 20
-    (tmp_path / 'a.pth').write_bytes(data[:at + 20] + (1 << 31).to_bytes(4, 'little') + data[at + 24:])
+    at = data.index(
+        b'PK\x01\x02', data.index(b'PK\x01\x02') + 1
+    )  # the storage's entry in the directory: compressed size at 20
+    (tmp_path / 'a.pth').write_bytes(data[: at + 20] + (1 << 31).to_bytes(4, 'little') + data[at + 24 :])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(tmp_path / 'a.pth', 'its parts are larger than the file')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100000  # kB
@@ -122,7 +149,12 @@ def test_a_part_of_a_zip_with_two_sizes(tmp_path):
 
 def test_heads_that_claim_more_than_the_file_has(tmp_path):
     import torch
-    save(tmp_path / 'a.pth', {'hm.2.bias': torch.zeros(1 << 20), 'wh.2.weight': torch.zeros(2, 1 << 14, 1, 1)}, 'legacy')
+
+    save(
+        tmp_path / 'a.pth',
+        {'hm.2.bias': torch.zeros(1 << 20), 'wh.2.weight': torch.zeros(2, 1 << 14, 1, 1)},
+        'legacy',
+    )
     with pytest.raises(CheckpointError, match='has not the weights that its heads claim'):
         load_model(str(tmp_path / 'a.pth'), 'dla_tiny')
 
@@ -131,32 +163,47 @@ def test_heads_that_claim_more_than_the_file_has(tmp_path):
 
 
 def annotations(tmp_path, **changes):
-    document = dict({'images': [{'id': 1, 'file_name': 'a.png'}], 'annotations': [], 'categories': [{'id': 1, 'name': 'a'}]}, **changes)
+    document = dict(
+        {
+            'images': [{'id': 1, 'file_name': 'a.png'}],
+            'annotations': [],
+            'categories': [{'id': 1, 'name': 'a'}],
+        },
+        **changes,
+    )
     (tmp_path / 'a.json').write_text(json.dumps(document))
     (tmp_path / 'a.png').write_bytes(b'')
     return CocoData.load(annotations=str(tmp_path / 'a.json'), images=str(tmp_path))
 
 
-@pytest.mark.parametrize('changes, said', [
-    ({'images': [{'id': 1, 'file_name': 'a\0b'}]}, 'cannot be the name of a file'),
-    ({'images': [{'id': 1, 'file_name': '\ud800'}]}, 'cannot be the name of a file'),
-    ({'images': [{'id': 1 << 70, 'file_name': 'a.png'}]}, 'more than 63 bits'),
-    ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 10 ** 400, 1]}]}, 'bbox'),
-    ({'info': 10 ** 2000}, 'a number of 1000 digits')], ids=['null', 'surrogate', 'id', 'bbox', 'digits'])
+@pytest.mark.parametrize(
+    'changes, said',
+    [
+        ({'images': [{'id': 1, 'file_name': 'a\0b'}]}, 'cannot be the name of a file'),
+        ({'images': [{'id': 1, 'file_name': '\ud800'}]}, 'cannot be the name of a file'),
+        ({'images': [{'id': 1 << 70, 'file_name': 'a.png'}]}, 'more than 63 bits'),
+        ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 10**400, 1]}]}, 'bbox'),
+        ({'info': 10**2000}, 'a number of 1000 digits'),
+    ],
+    ids=['null', 'surrogate', 'id', 'bbox', 'digits'],
+)
 def test_annotations_that_were_a_traceback(tmp_path, changes, said):
     with pytest.raises(DataError, match=said):
         annotations(tmp_path, **changes)
 
 
 def test_a_number_of_a_million_digits_in_annotations(tmp_path):
-    (tmp_path / 'a.json').write_text('{"info": ' + '7' * 10 ** 6 + '}')
+    (tmp_path / 'a.json').write_text('{"info": ' + '7' * 10**6 + '}')
     with pytest.raises(DataError, match='1000 digits'):
         CocoData.load(annotations=str(tmp_path / 'a.json'), images=str(tmp_path))
 
 
 def test_many_categories_of_one_name(tmp_path):
     start = time.process_time()
-    assert len(annotations(tmp_path, categories=[{'id': i, 'name': 'same'} for i in range(30000)]).class_names) == 30000
+    assert (
+        len(annotations(tmp_path, categories=[{'id': i, 'name': 'same'} for i in range(30000)]).class_names)
+        == 30000
+    )
     assert time.process_time() - start < 20
 
 
@@ -169,7 +216,11 @@ def write(tmp_path, model, name='a.onnx'):
 
 
 def everything_refuses(path, said):
-    for step in (lambda: load(path), lambda: OnnxRunner(path, 'cpu', 1), lambda: modify(path, path + '.out', 'onnx', HEADS)):
+    for step in (
+        lambda: load(path),
+        lambda: OnnxRunner(path, 'cpu', 1),
+        lambda: modify(path, path + '.out', 'onnx', HEADS),
+    ):
         with pytest.raises(ModelError, match=said):
             step()
 
@@ -181,17 +232,26 @@ def kept_outside(location, offset=0, length=None):
     data = tensor.raw_data
     tensor.ClearField('raw_data')
     tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (('location', location), ('offset', str(offset)), ('length', str(len(data) if length is None else length))):
+    for key, value in (
+        ('location', location),
+        ('offset', str(offset)),
+        ('length', str(len(data) if length is None else length)),
+    ):
         tensor.external_data.add(key=key, value=value)
     return model, data
 
 
-@pytest.mark.parametrize('location', ['/etc/passwd', '/dev/zero', '../outside.bin', 'sub/../../outside.bin', '', '.', 'a\0b'])
+@pytest.mark.parametrize(
+    'location', ['/etc/passwd', '/dev/zero', '../outside.bin', 'sub/../../outside.bin', '', '.', 'a\0b']
+)
 def test_a_tensor_in_a_file_elsewhere(tmp_path, location):
     (tmp_path / 'sub').mkdir()
     (tmp_path / 'outside.bin').write_bytes(bytes(1 << 16))
     (tmp_path / 'in').mkdir()
-    everything_refuses(write(tmp_path / 'in', kept_outside(location)[0]), 'only files in its own folder are read|there is no file')
+    everything_refuses(
+        write(tmp_path / 'in', kept_outside(location)[0]),
+        'only files in its own folder are read|there is no file',
+    )
 
 
 def test_a_tensor_behind_a_link(tmp_path):
@@ -231,25 +291,46 @@ def test_tensors_that_share_a_file_do_not_add_up(tmp_path):
 
 def grown(nodes, *tensors):
     model = detector(batch=1, size=(32, 32))
-    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in tensors)
-    nodes = nodes + [helper.make_node('Shape', [nodes[-1].output[0]], ['grown.shape']),
-                     helper.make_node('Reshape', ['features', 'grown.shape'], ['unused'])]
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in tensors
+    )
+    nodes = nodes + [
+        helper.make_node('Shape', [nodes[-1].output[0]], ['grown.shape']),
+        helper.make_node('Reshape', ['features', 'grown.shape'], ['unused']),
+    ]
     old = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(old[:2] + nodes + old[2:])
     return model
 
 
-@pytest.mark.parametrize('nodes, tensors', [
-    ([helper.make_node('ConstantOfShape', ['n'], ['y'])], [('n', np.array([1 << 40]))]),
-    ([helper.make_node('Expand', ['x', 'n'], ['y'])], [('x', np.ones(1, np.float32)), ('n', np.array([1 << 20, 1 << 20]))]),
-    ([helper.make_node('Range', ['a', 'n', 'b'], ['y'])], [('a', np.array(0)), ('n', np.array(1 << 40)), ('b', np.array(1))]),
-    ([helper.make_node('Concat', ['y{}'.format(i)] * 2, ['y{}'.format(i + 1)], axis=0) for i in range(60)],
-     [('y0', np.ones(9, np.float32))]),
-    ([helper.make_node('Gather', ['y{}'.format(i), 'n'], ['y{}'.format(i + 1)], axis=0) for i in range(20)],
-     [('y0', np.ones(9, np.float32)), ('n', np.zeros((1000, 4), np.int64))]),
-    ([helper.make_node('Add', ['a', 'b'], ['y'])], [('a', np.ones((100000, 1), np.float32)), ('b', np.ones((1, 100000), np.float32))]),
-], ids=['ConstantOfShape', 'Expand', 'Range', 'Concat', 'Gather', 'Add'])
+@pytest.mark.parametrize(
+    'nodes, tensors',
+    [
+        ([helper.make_node('ConstantOfShape', ['n'], ['y'])], [('n', np.array([1 << 40]))]),
+        (
+            [helper.make_node('Expand', ['x', 'n'], ['y'])],
+            [('x', np.ones(1, np.float32)), ('n', np.array([1 << 20, 1 << 20]))],
+        ),
+        (
+            [helper.make_node('Range', ['a', 'n', 'b'], ['y'])],
+            [('a', np.array(0)), ('n', np.array(1 << 40)), ('b', np.array(1))],
+        ),
+        (
+            [helper.make_node('Concat', [f'y{i}'] * 2, [f'y{i + 1}'], axis=0) for i in range(60)],
+            [('y0', np.ones(9, np.float32))],
+        ),
+        (
+            [helper.make_node('Gather', [f'y{i}', 'n'], [f'y{i + 1}'], axis=0) for i in range(20)],
+            [('y0', np.ones(9, np.float32)), ('n', np.zeros((1000, 4), np.int64))],
+        ),
+        (
+            [helper.make_node('Add', ['a', 'b'], ['y'])],
+            [('a', np.ones((100000, 1), np.float32)), ('b', np.ones((1, 100000), np.float32))],
+        ),
+    ],
+    ids=['ConstantOfShape', 'Expand', 'Range', 'Concat', 'Gather', 'Add'],
+)
 def test_constants_that_grow(tmp_path, nodes, tensors):
     path = write(tmp_path, grown(nodes, *tensors))
     start = time.process_time()
@@ -261,11 +342,17 @@ def test_constants_that_grow(tmp_path, nodes, tensors):
 
 def test_graphs_inside_of_graphs(tmp_path):
     """onnxruntime 1.32 took minutes for 28 levels."""
-    inner = helper.make_graph([helper.make_node('Identity', ['features'], ['x'])], 'g', [],
-                              [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)])
+    inner = helper.make_graph(
+        [helper.make_node('Identity', ['features'], ['x'])],
+        'g',
+        [],
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)],
+    )
     for _ in range(20):
         node = helper.make_node('If', ['c'], ['x'], then_branch=inner)
-        inner = helper.make_graph([node], 'g', [], [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)])
+        inner = helper.make_graph(
+            [node], 'g', [], [helper.make_tensor_value_info('x', TensorProto.FLOAT, None)]
+        )
     model = detector(batch=1, size=(32, 32))
     model.graph.node.extend([helper.make_node('If', ['c'], ['y'], then_branch=inner, else_branch=inner)])
     everything_refuses(write(tmp_path, model), 'graphs inside of graphs')
@@ -281,7 +368,9 @@ def test_an_input_larger_than_any_image(tmp_path, size):
 
 def test_a_node_without_an_attribute_that_it_needs(tmp_path):
     model = grown([helper.make_node('Concat', ['x', 'x'], ['y'])], ('x', np.ones(4, np.float32)))
-    with pytest.raises(ModelError, match=r"is damaged, or has a form that is not known here \(KeyError: 'axis'\)"):
+    with pytest.raises(
+        ModelError, match=r"is damaged, or has a form that is not known here \(KeyError: 'axis'\)"
+    ):
         modify(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'onnx', HEADS)
 
 

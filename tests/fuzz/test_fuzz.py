@@ -1,4 +1,5 @@
-"""A short pass of every fuzz target; ``make fuzz`` goes on for longer. And that the harness finds what it is for."""
+"""A short pass of every fuzz target; ``make fuzz`` goes on for longer. And that the harness finds what it is
+for."""
 
 import os
 import subprocess
@@ -23,7 +24,7 @@ def test_the_same_cases_come_again():
     assert first.cases == 30
 
 
-BROKEN = '''
+BROKEN = """
 import os, sys
 NAME = 'broken'
 prepare = lambda folder: None
@@ -32,16 +33,24 @@ allowance = lambda case: 1 << 26
 def run(case):
     if sys._getframe(1).f_locals['limits'] is not None:
         {}
-'''
+"""
 
 
-@pytest.mark.parametrize('wrong, said', [
-    ('raise KeyError("axis")', 'KeyError'), ('os.kill(os.getpid(), 11)', 'ended with status -11'), ('bytes(1 << 28)', 'more memory'),
-    ('os.mkdir(case)', 'code from the input ran'), ('import time; time.sleep(1000)', 'hangs')])
+@pytest.mark.parametrize(
+    'wrong, said',
+    [
+        ('raise KeyError("axis")', 'KeyError'),
+        ('os.kill(os.getpid(), 11)', 'ended with status -11'),
+        ('bytes(1 << 28)', 'more memory'),
+        ('os.mkdir(case)', 'code from the input ran'),
+        ('import time; time.sleep(1000)', 'hangs'),
+    ],
+)
 def test_what_is_wrong_is_found(tmp_path, monkeypatch, wrong, said):
     import fuzzing
+
     (tmp_path / 'fuzz_broken.py').write_text(BROKEN.format(wrong))
-    (tmp_path / 'sitecustomize.py').write_text('import sys; sys.path.append({!r})'.format(str(tmp_path)))
+    (tmp_path / 'sitecustomize.py').write_text(f'import sys; sys.path.append({str(tmp_path)!r})')
     monkeypatch.setattr(fuzzing, 'CASE_SECONDS', 3)
     monkeypatch.setattr(fuzzing, 'SOURCE', os.pathsep.join([fuzzing.SOURCE, str(tmp_path)]))
     outcome = fuzz('broken', seed=0, seconds=200, most=1)
@@ -50,7 +59,10 @@ def test_what_is_wrong_is_found(tmp_path, monkeypatch, wrong, said):
 
 
 def test_the_command_says_what_it_did():
-    run = subprocess.run([sys.executable, os.path.dirname(__file__), '--target', 'annotations', '--seconds', '8'], stdout=subprocess.PIPE,
-                         timeout=300)
+    run = subprocess.run(
+        [sys.executable, os.path.dirname(__file__), '--target', 'annotations', '--seconds', '8'],
+        stdout=subprocess.PIPE,
+        timeout=300,
+    )
     assert run.returncode == 0
     assert b' cases, ' in run.stdout

@@ -1,4 +1,5 @@
-"""What the networks compute: output names, shapes, independence of the batch, and the aggregation's arithmetic."""
+"""What the networks compute: output names, shapes, independence of the batch, and the aggregation's
+arithmetic."""
 
 import pytest
 import torch
@@ -35,9 +36,9 @@ def test_an_image_gives_the_same_alone_and_in_a_batch(arch):
     model, images = build(arch), torch.randn(2, 3, 64, 64)
     together = model(images)
     for i in range(2):
-        alone = model(images[i:i + 1])
+        alone = model(images[i : i + 1])
         for name in HEADS:
-            assert (alone[name] - together[name][i:i + 1]).abs().max().item() < 1e-5
+            assert (alone[name] - together[name][i : i + 1]).abs().max().item() < 1e-5
 
 
 def test_heads_keep_the_order_and_the_names_they_are_given():
@@ -50,15 +51,16 @@ def test_hourglass_gives_a_quarter_of_the_size_and_the_last_stack_only():
     x = torch.randn(1, 3, 128, 256)
     before = model(x)
     assert before['hm'].shape == (1, 2, 32, 64) and before['wh'].shape == (1, 1, 32, 64)
-    model.hm[0][1].bias.fill_(5.)
-    model.wh[1][1].bias.add_(1.)
+    model.hm[0][1].bias.fill_(5.0)
+    model.wh[1][1].bias.add_(1.0)
     after = model(x)
     assert torch.equal(after['hm'], before['hm'])
     assert (after['wh'] - before['wh'] - 1).abs().max().item() < 1e-5
 
 
 def test_dlav0_joins_each_level_with_the_finer_one():
-    """The way up, written out from its state dict's names: three aggregations, each brings the coarser levels up by two."""
+    """The way up, written out from its state dict's names: three aggregations, each brings the coarser levels
+    up by two."""
     model = build('dlav0_34')
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -69,15 +71,22 @@ def test_dlav0_joins_each_level_with_the_finer_one():
 
     def unit(name, y):
         y = F.conv2d(y, weights[name + '.0.weight'], padding=weights[name + '.0.weight'].shape[-1] // 2)
-        return F.relu(F.batch_norm(y, weights[name + '.1.running_mean'], weights[name + '.1.running_var'],
-                                   weights[name + '.1.weight'], weights[name + '.1.bias']))
+        return F.relu(
+            F.batch_norm(
+                y,
+                weights[name + '.1.running_mean'],
+                weights[name + '.1.running_var'],
+                weights[name + '.1.weight'],
+                weights[name + '.1.bias'],
+            )
+        )
 
     def raise_to(ida, i, y):
-        up = weights['dla_up.{}.up_{}.weight'.format(ida, i)]
-        return F.conv_transpose2d(unit('dla_up.{}.proj_{}'.format(ida, i), y), up, stride=2, padding=1, groups=len(up))
+        up = weights[f'dla_up.{ida}.up_{i}.weight']
+        return F.conv_transpose2d(unit(f'dla_up.{ida}.proj_{i}', y), up, stride=2, padding=1, groups=len(up))
 
     def join(ida, i, fine, coarse):
-        return unit('dla_up.{}.node_{}'.format(ida, i), torch.cat([fine, raise_to(ida, i, coarse)], 1))
+        return unit(f'dla_up.{ida}.node_{i}', torch.cat([fine, raise_to(ida, i, coarse)], 1))
 
     stride4, stride8, stride16, stride32 = model.base(x)[2:]
     a1 = join('ida_0', 1, stride16, stride32)
@@ -86,7 +95,10 @@ def test_dlav0_joins_each_level_with_the_finer_one():
     c1 = join('ida_2', 1, stride4, stride8)
     c2 = join('ida_2', 2, c1, b1)
     c3 = join('ida_2', 3, c2, b2)
-    expected = F.conv2d(F.relu(F.conv2d(c3, weights['wh.0.weight'], weights['wh.0.bias'], padding=1)),
-                        weights['wh.2.weight'], weights['wh.2.bias'])
+    expected = F.conv2d(
+        F.relu(F.conv2d(c3, weights['wh.0.weight'], weights['wh.0.bias'], padding=1)),
+        weights['wh.2.weight'],
+        weights['wh.2.bias'],
+    )
     assert (model(x)['wh'] - expected).abs().max().item() < 1e-5
     assert expected.abs().max().item() > 1e-4

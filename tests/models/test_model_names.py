@@ -1,4 +1,5 @@
-"""State dicts have the names and shapes of the published checkpoints (tests/data/reference, one file per network)."""
+"""State dicts have the names and shapes of the published checkpoints (tests/data/reference, one file per
+network)."""
 
 import json
 import os
@@ -10,11 +11,13 @@ from centernet.models.registry import TABLE
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, 'data', 'reference')
-WITH_REFERENCE = sorted(name[:-len('.json')] for name in os.listdir(REFERENCE))
+WITH_REFERENCE = sorted(name[: -len('.json')] for name in os.listdir(REFERENCE))
 
 
 def shapes(arch, head_conv=None):
-    return {name: list(value.shape) for name, value in create_model(arch, HEADS, head_conv).state_dict().items()}
+    return {
+        name: list(value.shape) for name, value in create_model(arch, HEADS, head_conv).state_dict().items()
+    }
 
 
 def reference(arch):
@@ -23,7 +26,16 @@ def reference(arch):
 
 
 def test_every_family_has_a_reference():
-    assert WITH_REFERENCE == ['dla_34', 'dlav0_34', 'hourglass', 'res_101', 'res_18', 'res_50', 'resdcn_101', 'resdcn_18']
+    assert WITH_REFERENCE == [
+        'dla_34',
+        'dlav0_34',
+        'hourglass',
+        'res_101',
+        'res_18',
+        'res_50',
+        'resdcn_101',
+        'resdcn_18',
+    ]
 
 
 @pytest.mark.parametrize('arch', WITH_REFERENCE)
@@ -32,27 +44,42 @@ def test_names_and_shapes_are_the_published_ones(arch):
 
 
 def test_a_landmark_tells_the_family():
-    # 'conv1.weight' is in the checkpoints of both residual families, every other landmark in one family's alone
-    found = {arch: {TABLE[name].landmark for name in TABLE if TABLE[name].landmark in reference(arch)} for arch in WITH_REFERENCE}
+    # 'conv1.weight' is in the checkpoints of both residual families, every other landmark in one family's
+    # alone
+    found = {
+        arch: {TABLE[name].landmark for name in TABLE if TABLE[name].landmark in reference(arch)}
+        for arch in WITH_REFERENCE
+    }
     assert all(TABLE[arch].landmark in found[arch] for arch in found)
     assert {arch for arch, landmarks in found.items() if len(landmarks) > 1} == {'resdcn_18', 'resdcn_101'}
 
 
 def bare(names):
     """The names of a residual network without the number of the block: what does not depend on the depth."""
-    return {'.'.join(part for i, part in enumerate(name.split('.')) if not (i == 1 and name.startswith('layer')))
-            for name in names}
+    return {
+        '.'.join(part for i, part in enumerate(name.split('.')) if not (i == 1 and name.startswith('layer')))
+        for name in names
+    }
 
 
 def blocks(names):
     """How many blocks each stage has."""
-    return [len({name.split('.')[1] for name in names if name.startswith('layer{}.'.format(stage))})
-            for stage in (1, 2, 3, 4)]
+    return [
+        len({name.split('.')[1] for name in names if name.startswith(f'layer{stage}.')})
+        for stage in (1, 2, 3, 4)
+    ]
 
 
-@pytest.mark.parametrize('arch, like, counts', [
-    ('res_34', 'res_18', [3, 4, 6, 3]), ('resdcn_34', 'resdcn_18', [3, 4, 6, 3]), ('resdcn_50', 'resdcn_101', [3, 4, 6, 3]),
-    ('res_152', 'res_101', [3, 8, 36, 3]), ('resdcn_152', 'resdcn_101', [3, 8, 36, 3])])
+@pytest.mark.parametrize(
+    'arch, like, counts',
+    [
+        ('res_34', 'res_18', [3, 4, 6, 3]),
+        ('resdcn_34', 'resdcn_18', [3, 4, 6, 3]),
+        ('resdcn_50', 'resdcn_101', [3, 4, 6, 3]),
+        ('res_152', 'res_101', [3, 8, 36, 3]),
+        ('resdcn_152', 'resdcn_101', [3, 8, 36, 3]),
+    ],
+)
 def test_depths_without_a_reference_differ_in_the_number_of_blocks_alone(arch, like, counts):
     ours, theirs = shapes(arch), reference(like)
     assert blocks(ours) == counts != blocks(theirs)
@@ -67,5 +94,7 @@ def test_dla_tiny_is_dla_34_node_for_node():
     for name, shape in tiny.items():
         assert len(shape) == len(full[name]) and shape[2:] == full[name][2:], name
         if not name.startswith(tuple(HEADS)) and 'conv_offset_mask' not in name:
-            assert all(big == small or big in (4 * small, 8 * small) for small, big in zip(shape, full[name])), name
+            assert all(
+                big == small or big in (4 * small, 8 * small) for small, big in zip(shape, full[name])
+            ), name
     assert default_head_conv('dla_tiny') == 64

@@ -12,23 +12,34 @@ from centernet.models import ARCHITECTURES, create_model, default_head_conv, div
 from centernet.models.heads import HEATMAP_BIAS, bilinear_upsampling
 
 DEPTHS = (18, 34, 50, 101, 152)
-DEFORMABLE = ['dla_34', 'dla_tiny'] + ['resdcn_{}'.format(depth) for depth in DEPTHS]
+DEFORMABLE = ['dla_34', 'dla_tiny'] + [f'resdcn_{depth}' for depth in DEPTHS]
 
 
 def test_the_architectures_are_these():
-    residual = ['{}_{}'.format(family, depth) for family in ('res', 'resdcn') for depth in DEPTHS]
+    residual = [f'{family}_{depth}' for family in ('res', 'resdcn') for depth in DEPTHS]
     assert ARCHITECTURES == tuple(sorted(['dla_34', 'dla_tiny', 'dlav0_34', 'hourglass'] + residual))
 
 
-@pytest.mark.parametrize('given, meant', [
-    ('res18', 'res_18'), ('resnet18', 'res_18'), ('resnet_101', 'res_101'), ('dla34', 'dla_34'), ('DLA-34', 'dla_34'),
-    ('resdcn18', 'resdcn_18'), ('resnetdcn_50', 'resdcn_50'), ('dlav0', 'dlav0_34'), ('hourglas', 'hourglass'),
-    ('large_hourglass', 'hourglass')])
+@pytest.mark.parametrize(
+    'given, meant',
+    [
+        ('res18', 'res_18'),
+        ('resnet18', 'res_18'),
+        ('resnet_101', 'res_101'),
+        ('dla34', 'dla_34'),
+        ('DLA-34', 'dla_34'),
+        ('resdcn18', 'resdcn_18'),
+        ('resnetdcn_50', 'resdcn_50'),
+        ('dlav0', 'dlav0_34'),
+        ('hourglas', 'hourglass'),
+        ('large_hourglass', 'hourglass'),
+    ],
+)
 def test_an_unknown_architecture_gets_a_suggestion(given, meant):
     with pytest.raises(ArchitectureError) as caught:
         create_model(given, {'hm': 3})
     message = str(caught.value)
-    assert 'did you mean {}?'.format(meant) in message
+    assert f'did you mean {meant}?' in message
     assert all(name in message for name in ARCHITECTURES)
     assert '\n' not in message
 
@@ -40,22 +51,43 @@ def test_what_is_like_nothing_gets_the_list_alone(given):
     assert 'did you mean' not in str(caught.value)
 
 
-@pytest.mark.parametrize('heads', [None, {}, [('hm', 3)], {'hm': 0}, {'hm': '3'}, {'hm': True}, {'': 3}, {'a.b': 3}, {3: 3},
-                                   {'conv1': 3}, {'layer1': 3}, {'forward': 3}, {'heads': 3}, {'hm': 3, 'training': 2}])
+@pytest.mark.parametrize(
+    'heads',
+    [
+        None,
+        {},
+        [('hm', 3)],
+        {'hm': 0},
+        {'hm': '3'},
+        {'hm': True},
+        {'': 3},
+        {'a.b': 3},
+        {3: 3},
+        {'conv1': 3},
+        {'layer1': 3},
+        {'forward': 3},
+        {'heads': 3},
+        {'hm': 3, 'training': 2},
+    ],
+)
 def test_heads_that_make_no_network_are_refused(heads):
     with pytest.raises(ArchitectureError):
         create_model('res_18', heads)
 
 
-@pytest.mark.parametrize('arch, head_conv', [('res_18', -1), ('res_18', '64'), ('res_18', 1.5), ('hourglass', 0)])
+@pytest.mark.parametrize(
+    'arch, head_conv', [('res_18', -1), ('res_18', '64'), ('res_18', 1.5), ('hourglass', 0)]
+)
 def test_a_head_conv_that_makes_no_network_is_refused(arch, head_conv):
     with pytest.raises(ArchitectureError, match='head_conv'):
         create_model(arch, {'hm': 3}, head_conv)
 
 
 def test_the_width_of_the_heads():
-    assert [default_head_conv(arch) for arch in ('dla_34', 'dlav0_34', 'hourglass', 'res_18', 'resdcn_101', 'dla_tiny')] \
-        == [256, 256, 256, 64, 64, 64]
+    assert [
+        default_head_conv(arch)
+        for arch in ('dla_34', 'dlav0_34', 'hourglass', 'res_18', 'resdcn_101', 'dla_tiny')
+    ] == [256, 256, 256, 64, 64, 64]
     assert create_model('res_18', {'hm': 3}, 8).hm[0].weight.shape == (8, 256, 3, 3)
     assert create_model('res_18', {'hm': 3}, 0).hm.weight.shape == (3, 256, 1, 1)
     with pytest.raises(ArchitectureError):
@@ -76,7 +108,7 @@ def test_a_fresh_heat_map_is_nearly_empty():
 
 @pytest.mark.parametrize('factor', [2, 4])
 def test_up_sampling_starts_out_bilinear(factor):
-    ramp = torch.arange(6.).view(1, 1, 1, 6).expand(1, 2, 6, 6).contiguous()
+    ramp = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 2, 6, 6).contiguous()
     up = bilinear_upsampling(2, factor)(ramp)[0, 1, 3 * factor].tolist()
     expected = [(x + 0.5) / factor - 0.5 for x in range(6 * factor)]
     inner = slice(factor, -factor)  # a transposed convolution takes what is outside as 0
@@ -94,22 +126,33 @@ def test_resdcn_up_sampling_starts_out_bilinear_channel_by_channel():
 
 
 def test_networks_without_deformable_convolutions_never_import_them():
-    code = ("import sys; from centernet.models import ARCHITECTURES, create_model\n"
-            "for arch in ARCHITECTURES:\n"
-            "    if arch not in {!r}: create_model(arch, {{'hm': 2}}); print(arch, end=' ')\n"
-            "print([name for name in sys.modules if name.startswith('centernet.dcn')])".format(DEFORMABLE))
-    assert subprocess.check_output([sys.executable, '-c', code]).decode().strip() \
+    code = (
+        'import sys; from centernet.models import ARCHITECTURES, create_model\n'
+        'for arch in ARCHITECTURES:\n'
+        f"    if arch not in {DEFORMABLE!r}: create_model(arch, {{'hm': 2}}); print(arch, end=' ')\n"
+        "print([name for name in sys.modules if name.startswith('centernet.dcn')])"
+    )
+    assert (
+        subprocess.check_output([sys.executable, '-c', code]).decode().strip()
         == 'dlav0_34 hourglass res_101 res_152 res_18 res_34 res_50 []'
+    )
 
 
 def test_the_package_alone_imports_no_network():
-    code = "import sys, centernet.models; print(sorted(name for name in sys.modules if name.startswith('centernet.models.')))"
-    assert subprocess.check_output([sys.executable, '-c', code]).decode().strip() == "['centernet.models.registry']"
+    code = (
+        'import sys, centernet.models; print(sorted(name for name in sys.modules if'
+        " name.startswith('centernet.models.')))"
+    )
+    assert (
+        subprocess.check_output([sys.executable, '-c', code]).decode().strip()
+        == "['centernet.models.registry']"
+    )
 
 
 def test_nothing_is_downloaded_to_build_a_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('a network connection was asked for')
+
     monkeypatch.setattr(socket, 'socket', refuse)
     monkeypatch.setattr(socket, 'create_connection', refuse)
     for arch in ('res_18', 'resdcn_18', 'dla_34', 'dlav0_34'):

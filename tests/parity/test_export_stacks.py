@@ -1,8 +1,9 @@
 """The pinned stack's export against the modern one's, of the same checkpoint.
 
-Two graphs are the same when, node by node in the order in which the outputs need them, operators and attributes are equal, inputs come
-from the same places (the graph's input, the n-th output of the m-th node, or an initializer), and initializers have equal types, shapes
-and values to TOLERANCE of the largest; and when opset and the shapes of input and outputs are equal. Names may differ.
+Two graphs are the same when, node by node in the order in which the outputs need them, operators and
+attributes are equal, inputs come from the same places (the graph's input, the n-th output of the m-th node,
+or an initializer), and initializers have equal types, shapes and values to TOLERANCE of the largest; and when
+opset and the shapes of input and outputs are equal. Names may differ.
 """
 
 import os
@@ -28,18 +29,35 @@ def files(request, tmp_path_factory):
     weights = save_checkpoint(folder / 'net.pth', request.param, {'hm': 3, 'wh': 2, 'reg': 2}, SIZE)
     environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
     for stack, python in PYTHONS.items():
-        words = [python, '-m', 'centernet', 'export', '--weights', weights, '--target', 'all', '--output', str(folder / stack)]
-        done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        words = [
+            python,
+            '-m',
+            'centernet',
+            'export',
+            '--weights',
+            weights,
+            '--target',
+            'all',
+            '--output',
+            str(folder / stack),
+        ]
+        done = subprocess.run(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
+        )
         assert done.returncode == 0, done.stdout
-    names = {target: 'net.onnx' if target == 'ascend' else 'net_{}.onnx'.format(target) for target in TARGETS}
-    return {stack: {target: str(folder / stack / name) for target, name in names.items()} for stack in PYTHONS}
+    names = {target: 'net.onnx' if target == 'ascend' else f'net_{target}.onnx' for target in TARGETS}
+    return {
+        stack: {target: str(folder / stack / name) for target, name in names.items()} for stack in PYTHONS
+    }
 
 
 def structure(found):
     """What must be equal of a graph, and its initializers in the order in which they are read."""
     nodes = found.sorted_nodes()
     places = {value.name: ('input', i) for i, value in enumerate(found.inputs)}
-    places.update((name, (number, i)) for number, node in enumerate(nodes) for i, name in enumerate(node.outputs))
+    places.update(
+        (name, (number, i)) for number, node in enumerate(nodes) for i, name in enumerate(node.outputs)
+    )
     weights = []
 
     def place(name):
@@ -48,15 +66,24 @@ def structure(found):
             return 'initializer', len(weights) - 1
         return places[name] if name else None
 
-    wiring = [(node.domain, node.op_type, sorted((key, repr(value)) for key, value in node.attributes.items()),
-               [place(name) for name in node.inputs]) for node in nodes]
+    wiring = [
+        (
+            node.domain,
+            node.op_type,
+            sorted((key, repr(value)) for key, value in node.attributes.items()),
+            [place(name) for name in node.inputs],
+        )
+        for node in nodes
+    ]
     ends = [(value.dtype, value.shape, places[value.name]) for value in found.inputs + found.outputs]
     return (found.opset, ends, wiring), weights
 
 
 @pytest.mark.parametrize('target', TARGETS)
 def test_the_graphs_are_the_same(target, files):
-    (modern, modern_weights), (pinned, pinned_weights) = (structure(graph.load(files[stack][target])) for stack in ('modern', 'pinned'))
+    (modern, modern_weights), (pinned, pinned_weights) = (
+        structure(graph.load(files[stack][target])) for stack in ('modern', 'pinned')
+    )
     assert modern == pinned
     assert len(modern_weights) == len(pinned_weights) > 40
     for one, other in zip(modern_weights, pinned_weights):
@@ -78,9 +105,11 @@ def test_a_difference_is_found(files):
     """That the comparison above can fail: an exchanged input, another attribute, another opset."""
     path = files['modern']['portable']
     expected = structure(graph.load(path))[0]
-    for change in (lambda found: found.find('Add')[0].inputs.reverse(),
-                   lambda found: found.find('MaxPool')[0].attributes.update(strides=[1, 2]),
-                   lambda found: setattr(found, 'opset', 12)):
+    for change in (
+        lambda found: found.find('Add')[0].inputs.reverse(),
+        lambda found: found.find('MaxPool')[0].attributes.update(strides=[1, 2]),
+        lambda found: setattr(found, 'opset', 12),
+    ):
         found = graph.load(path)
         change(found)
         assert structure(found)[0] != expected

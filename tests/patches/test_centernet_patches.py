@@ -1,4 +1,5 @@
-"""patches/centernet on a tree that has just the lines which the patches name, in their order, with others between them."""
+"""patches/centernet on a tree that has just the lines which the patches name, in their order, with others
+between them."""
 
 import argparse
 import os
@@ -27,9 +28,11 @@ def hunks(patch):
     found = []
     for line in lines:
         if line.startswith('+++ b/'):
-            name = line[len('+++ b/'):]
+            name = line[len('+++ b/') :]
         elif line.startswith('@@ '):
-            counts = [int(number or 1) for number in re.match(r'@@ -(\d+),?(\d*) \+(\d+),?(\d*) @@', line).groups()]
+            counts = [
+                int(number or 1) for number in re.match(r'@@ -(\d+),?(\d*) \+(\d+),?(\d*) @@', line).groups()
+            ]
             found.append((name, counts[0], [], [], counts))
         elif found and not line.startswith('--- '):
             if line[:1] in '- ':
@@ -42,7 +45,8 @@ def hunks(patch):
 
 
 def trees(patches):
-    """file -> text, before and after these patches; what the other patches of the series change is there as it was."""
+    """file -> text, before and after these patches; what the other patches of the series change is there as
+    it was."""
     changes = {}
     for patch in series():
         for name, line, before, after in hunks(patch):
@@ -70,8 +74,13 @@ def read(folder):
 
 def apply(*words, **environment):
     """(exit status, what it says)"""
-    done = subprocess.run([APPLY] + [str(word) for word in words], env=dict(os.environ, **environment), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(
+        [APPLY] + [str(word) for word in words],
+        env=dict(os.environ, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
     return done.returncode, done.stdout
 
 
@@ -84,7 +93,7 @@ def checkout(tmp_path):
 
 
 def test_the_trees_are_what_they_are_meant_to_be():
-    networks = ['src/lib/models/networks/{}.py'.format(name) for name in ('pose_dla_dcn', 'resnet_dcn')]
+    networks = [f'src/lib/models/networks/{name}.py' for name in ('pose_dla_dcn', 'resnet_dcn')]
     for name in networks:
         assert 'from .DCNv2.dcn_v2 import DCN' in BEFORE[name]
         assert 'DCNv2' not in AFTER[name]
@@ -146,9 +155,12 @@ def test_what_is_refused_for_other_reasons(checkout, tmp_path):
     for tool in ('bash', 'dirname'):
         (tools / tool).symlink_to(shutil.which(tool))
     for words, environment, message in (
-            ([], {}, 'which checkout?'), ([tmp_path], {}, 'is no checkout of CenterNet'),
-            (['--force', checkout], {}, 'unknown flag --force'),
-            ([checkout, '0009'], {}, 'there is no patch 0009'), ([checkout], {'PATH': str(tools)}, "the program 'patch' is missing")):
+        ([], {}, 'which checkout?'),
+        ([tmp_path], {}, 'is no checkout of CenterNet'),
+        (['--force', checkout], {}, 'unknown flag --force'),
+        ([checkout, '0009'], {}, 'there is no patch 0009'),
+        ([checkout], {'PATH': str(tools)}, "the program 'patch' is missing"),
+    ):
         status, said = apply(*words, **environment)
         assert (status, message in said) == (2, True), said
     assert read(checkout) == BEFORE
@@ -158,9 +170,17 @@ def test_what_is_refused_for_other_reasons(checkout, tmp_path):
     assert read(checkout) == {name: text for name, text in BEFORE.items() if name != 'src/test.py'}
 
 
-@pytest.mark.parametrize('words, task', [([], 'ctdet'), (['exdet'], 'exdet'), (['--task', 'exdet'], 'exdet'),
-                                         (['exdet', '--dataset', 'pascal'], 'exdet'), (['--dataset', 'pascal', 'exdet'], 'exdet'),
-                                         (['--dataset', 'pascal', '--task', 'ddd'], 'ddd')])
+@pytest.mark.parametrize(
+    'words, task',
+    [
+        ([], 'ctdet'),
+        (['exdet'], 'exdet'),
+        (['--task', 'exdet'], 'exdet'),
+        (['exdet', '--dataset', 'pascal'], 'exdet'),
+        (['--dataset', 'pascal', 'exdet'], 'exdet'),
+        (['--dataset', 'pascal', '--task', 'ddd'], 'ddd'),
+    ],
+)
 def test_the_task_as_word_as_flag_and_left_out(words, task):
     found = {'argparse': argparse}
     exec('class Options:\n  def __init__(self):\n' + AFTER['src/lib/opts.py'], found)

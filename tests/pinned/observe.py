@@ -1,6 +1,7 @@
-"""What torch 1.0.0 does in the cases that its patches are about, and in those that they must leave alone; printed as JSON.
+"""What torch 1.0.0 does in the cases that its patches are about, and in those that they must leave alone;
+printed as JSON.
 
-    python observe.py [module=file]...      the module is loaded from that file instead of the installed one
+python observe.py [module=file]...      the module is loaded from that file instead of the installed one
 """
 
 import importlib.util
@@ -90,10 +91,13 @@ def exported(module, batch=2):
     model = onnx.load_from_string(file.getvalue())
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(file.getvalue())
-    found, = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     wanted = module(image).numpy()
     assert found.shape == wanted.shape
-    return {'operators': [node.op_type for node in model.graph.node], 'difference': float(np.abs(found - wanted).max())}
+    return {
+        'operators': [node.op_type for node in model.graph.node],
+        'difference': float(np.abs(found - wanted).max()),
+    }
 
 
 def iterated(name, value):
@@ -101,8 +105,19 @@ def iterated(name, value):
 
 
 one = torch.ones(1)
-VALUES = {'None': None, 'a tensor': one, 'nested lists': [one, [None, (one, [])], ()], 'int': 3, 'int in a list': [one, [3]], 'bool': True,
-          'bool in a list': [one, [False]], 'float': 1.5, 'str': 'a', 'numpy': np.int64(3), 'dict': {'a': one}}
+VALUES = {
+    'None': None,
+    'a tensor': one,
+    'nested lists': [one, [None, (one, [])], ()],
+    'int': 3,
+    'int in a list': [one, [3]],
+    'bool': True,
+    'bool in a list': [one, [False]],
+    'float': 1.5,
+    'str': 'a',
+    'numpy': np.int64(3),
+    'dict': {'a': one},
+}
 ITERATORS = ('_iter_tensors', '_iter_tensors_permissive', '_iter_None_tensors', '_iter_jit_values')
 CASES = {
     'ints': lambda: exported(Given(0, 1)),
@@ -130,8 +145,13 @@ CASES = {
     'symbolics': lambda: sorted(name for name in vars(torch.onnx.symbolic) if not name.startswith('__')),
     'files': lambda: [torch.autograd.function.__file__, torch.onnx.symbolic.__file__],
 }
-CASES.update({'{} of {}'.format(name, kind): lambda name=name, value=value: iterated(name, value)
-              for name in ITERATORS for kind, value in VALUES.items()})
+CASES.update(
+    {
+        f'{name} of {kind}': lambda name=name, value=value: iterated(name, value)
+        for name in ITERATORS
+        for kind, value in VALUES.items()
+    }
+)
 
 
 def outcome(case):
@@ -140,7 +160,7 @@ def outcome(case):
         try:
             return case()
         except Exception as error:
-            return '{}: {}'.format(type(error).__name__, str(error).splitlines()[0])
+            return f'{type(error).__name__}: {str(error).splitlines()[0]}'
 
 
 if __name__ == '__main__':

@@ -9,7 +9,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from torch_files import FILES, PATCHES, SITE, VERSION, checksums, needs_patch, needs_torch_100, restore_original
+from torch_files import (
+    FILES,
+    PATCHES,
+    SITE,
+    VERSION,
+    checksums,
+    needs_patch,
+    needs_torch_100,
+    restore_original,
+)
 
 from centernet.files import sha256
 
@@ -19,7 +28,7 @@ ORIGINAL, PATCHED = checksums('original.sha256'), checksums('patched.sha256')
 
 def put_interpreter(path, site):
     """An executable that stands for an interpreter whose packages are in ``site``."""
-    path.write_text('#!/bin/sh\nPYTHONPATH={} exec {} "$@"\n'.format(site, sys.executable))
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return path
 
@@ -37,8 +46,13 @@ def torch(tmp_path):
 
 def apply(python, **environment):
     """(exit status, what it says)"""
-    done = subprocess.run([APPLY, str(python)], env=dict(os.environ, **environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True)
+    done = subprocess.run(
+        [APPLY, str(python)],
+        env=dict(os.environ, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
     return done.returncode, done.stdout
 
 
@@ -71,7 +85,9 @@ def test_fresh_and_twice(torch, tmp_path):
 
 @needs_torch_100
 def test_what_an_interruption_left_is_completed(torch, tmp_path):
-    shutil.copyfile(os.path.join(SITE, 'torch/autograd/function.py'), str(torch / 'torch' / 'autograd' / 'function.py'))
+    shutil.copyfile(
+        os.path.join(SITE, 'torch/autograd/function.py'), str(torch / 'torch' / 'autograd' / 'function.py')
+    )
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (0, PATCHED)
     assert '0001' not in said and '0002' in said
@@ -85,7 +101,7 @@ def test_an_altered_file_is_refused_and_nothing_changes(torch, tmp_path, path):
     before = states(torch)
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (2, before)
-    assert "{} is not torch 1.0.0's own".format(torch / path) in said
+    assert f"{torch / path} is not torch 1.0.0's own" in said
 
 
 @needs_torch_100
@@ -101,20 +117,22 @@ def test_a_missing_file_is_refused(torch, tmp_path):
 @pytest.mark.parametrize('version', ['1.0.1', '1.0.0.post2', '2.13.0', '11000'])
 def test_another_torch_is_refused(torch, tmp_path, version):
     # even if these two files were the same in it
-    (torch / 'torch' / 'version.py').write_text("__version__ = '{}'\n".format(version))
+    (torch / 'torch' / 'version.py').write_text(f"__version__ = '{version}'\n")
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (2, ORIGINAL)
-    assert 'has torch {}, and these patches are for 1.0.0 alone'.format(version) in said
+    assert f'has torch {version}, and these patches are for 1.0.0 alone' in said
 
 
 @pytest.mark.skipif(VERSION == '1.0.0', reason='this is torch 1.0.0, which the patches are for')
 def test_the_torch_of_another_stack_is_refused(tmp_path):
     (tmp_path / 'site' / 'torch').mkdir(parents=True)
     (tmp_path / 'site' / 'torch' / '__init__.py').write_text('')
-    shutil.copyfile(os.path.join(SITE, 'torch', 'version.py'), str(tmp_path / 'site' / 'torch' / 'version.py'))
+    shutil.copyfile(
+        os.path.join(SITE, 'torch', 'version.py'), str(tmp_path / 'site' / 'torch' / 'version.py')
+    )
     status, said = apply(put_interpreter(tmp_path / 'python', tmp_path / 'site'))
     assert status == 2
-    assert 'has torch {}, and these patches are for 1.0.0 alone'.format(VERSION) in said
+    assert f'has torch {VERSION}, and these patches are for 1.0.0 alone' in said
 
 
 @pytest.fixture
@@ -123,7 +141,9 @@ def open_folder():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield folder
-        for path, folders, _ in os.walk(folder):  # in a container, root may be without the right to write everywhere
+        for path, folders, _ in os.walk(
+            folder
+        ):  # in a container, root may be without the right to write everywhere
             for name in folders:
                 os.chmod(os.path.join(path, name), 0o755)
 
@@ -135,7 +155,7 @@ def test_a_folder_that_cannot_be_written(torch, open_folder, closed):
     site, script, python = (Path(open_folder) / name for name in ('site', 'patches', 'python'))
     shutil.copytree(str(torch), str(site))
     shutil.copytree(PATCHES, str(script))
-    python.write_text('#!/bin/sh\necho {}\n'.format(site))
+    python.write_text(f'#!/bin/sh\necho {site}\n')
     python.chmod(0o755)
     for folder, _, found in os.walk(open_folder):
         for name in found:
@@ -149,8 +169,13 @@ def test_a_folder_that_cannot_be_written(torch, open_folder, closed):
             os.setgid(65534)
             os.setuid(65534)
 
-    done = subprocess.run([str(script / 'apply.sh'), str(python)], preexec_fn=become_nobody, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(
+        [str(script / 'apply.sh'), str(python)],
+        preexec_fn=become_nobody,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
     assert (done.returncode, states(site), names(site)) == (2, ORIGINAL, before), done.stdout
     assert '{} cannot be written'.format(site / 'torch' / closed) in done.stdout
 

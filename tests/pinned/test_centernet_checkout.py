@@ -1,6 +1,8 @@
-"""CenterNet's own test.py, patched, beside eval-pth: the same weights, the same pictures, the same detections.
+"""CenterNet's own test.py, patched, beside eval-pth: the same weights, the same pictures, the same
+detections.
 
-Upstream's code is not in this repository: CENTERNET_CHECKOUT names a folder with a checkout of it, which is copied.
+Upstream's code is not in this repository: CENTERNET_CHECKOUT names a folder with a checkout of it, which is
+copied.
 """
 
 import json
@@ -24,13 +26,23 @@ CATEGORIES = [number for number in range(1, 91) if number not in (12, 26, 29, 30
 #: both write two decimals: one of the last digit, for a value that lies between two
 STEP = 0.0101
 
-pytestmark = [needs_torch_100, needs_patch, pytest.mark.skipif(not CHECKOUT, reason="CENTERNET_CHECKOUT names no checkout of CenterNet")]
+pytestmark = [
+    needs_torch_100,
+    needs_patch,
+    pytest.mark.skipif(not CHECKOUT, reason='CENTERNET_CHECKOUT names no checkout of CenterNet'),
+]
 
 
 def run(*command, **options):
     environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'), MPLBACKEND='agg')
-    done = subprocess.run([str(word) for word in command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True, **options)
+    done = subprocess.run(
+        [str(word) for word in command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        **options,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
@@ -45,7 +57,9 @@ def data(tmp_path_factory):
     place = {category['id']: number for number, category in enumerate(content['categories'])}
     for annotation in content['annotations']:
         annotation['category_id'] = CATEGORIES[place[annotation['category_id']] * 7]
-    content['categories'] = [{'id': number, 'name': str(number), 'supercategory': ''} for number in CATEGORIES]
+    content['categories'] = [
+        {'id': number, 'name': str(number), 'supercategory': ''} for number in CATEGORIES
+    ]
     with open(path, 'w') as file:
         json.dump(content, file)
     return os.path.dirname(os.path.dirname(path))
@@ -65,27 +79,67 @@ def by_image_and_class(path):
     with open(str(path)) as file:
         found = {}
         for detection in json.load(file):
-            found.setdefault((detection['image_id'], detection['category_id']), []).append((detection['score'], *detection['bbox']))
+            found.setdefault((detection['image_id'], detection['category_id']), []).append(
+                (detection['score'], *detection['bbox'])
+            )
     return found
 
 
-@pytest.mark.parametrize('arch, theirs, ours', [('res_18', [], []), ('dla_34', [], []), ('resdcn_18', [], []),
-                                                ('dla_34', ['--keep_res', '--flip_test'], ['--keep-res', '--flip-test'])])
+@pytest.mark.parametrize(
+    'arch, theirs, ours',
+    [
+        ('res_18', [], []),
+        ('dla_34', [], []),
+        ('resdcn_18', [], []),
+        ('dla_34', ['--keep_res', '--flip_test'], ['--keep-res', '--flip-test']),
+    ],
+)
 def test_it_detects_what_eval_pth_detects(checkout, data, tmp_path, arch, theirs, ours):
     weights = save_checkpoint(tmp_path / 'weights.pth', arch, [('hm', 80), ('wh', 2), ('reg', 2)], size=512)
-    run(sys.executable, 'test.py', 'ctdet', '--arch', arch, '--gpus', '-1', '--load_model', weights, *theirs, cwd=str(checkout / 'src'))
-    run(sys.executable, '-m', 'centernet', 'eval-pth', '--weights', weights, '--data', data, '--device', 'cpu', '--no-progress',
-        '--output', tmp_path / 'out', *ours)
+    run(
+        sys.executable,
+        'test.py',
+        'ctdet',
+        '--arch',
+        arch,
+        '--gpus',
+        '-1',
+        '--load_model',
+        weights,
+        *theirs,
+        cwd=str(checkout / 'src'),
+    )
+    run(
+        sys.executable,
+        '-m',
+        'centernet',
+        'eval-pth',
+        '--weights',
+        weights,
+        '--data',
+        data,
+        '--device',
+        'cpu',
+        '--no-progress',
+        '--output',
+        tmp_path / 'out',
+        *ours,
+    )
     one = by_image_and_class(checkout / 'exp' / 'ctdet' / 'default' / 'results.json')
     other = by_image_and_class(tmp_path / 'out' / 'results.json')
     assert sum(len(found) for found in one.values()) == 800
-    assert {key: len(found) for key, found in one.items()} == {key: len(found) for key, found in other.items()}
+    assert {key: len(found) for key, found in one.items()} == {
+        key: len(found) for key, found in other.items()
+    }
     differences = [0, 0]
     for key, found in one.items():
         left = list(other[key])
         for score, *box in found:  # the nearest box is the same one
             twin = min(left, key=lambda candidate: max(abs(a - b) for a, b in zip(candidate[1:], box)))
             left.remove(twin)
-            differences = [max(differences[0], abs(score - twin[0])), max([differences[1]] + [abs(a - b) for a, b in zip(box, twin[1:])])]
+            differences = [
+                max(differences[0], abs(score - twin[0])),
+                max([differences[1]] + [abs(a - b) for a, b in zip(box, twin[1:])]),
+            ]
     print(arch, ' '.join(theirs), 'score', differences[0], 'box', differences[1])
     assert max(differences) < STEP

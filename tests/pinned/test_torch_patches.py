@@ -1,4 +1,5 @@
-"""torch 1.0.0 with and without its patches: the failures that they are for, and all that they must leave as it is."""
+"""torch 1.0.0 with and without its patches: the failures that they are for, and all that they must leave as
+it is."""
 
 import json
 import os
@@ -19,8 +20,12 @@ pytestmark = [needs_torch_100, needs_patch]
 
 def observe(*modules):
     """What observe.py prints, with these modules from the files given as (module, file)."""
-    done = subprocess.run([sys.executable, OBSERVE] + ['{}={}'.format(*module) for module in modules], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(
+        [sys.executable, OBSERVE] + ['{}={}'.format(*module) for module in modules],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -56,16 +61,24 @@ def test_the_files_that_are_compared_are_those_meant(with_patches, without):
 
 def test_a_traced_module_with_integers(with_patches, without):
     assert without['torch.autograd.function']['ints'].startswith(
-        "ValueError: Auto nesting doesn't know how to process an input object of type int")
+        "ValueError: Auto nesting doesn't know how to process an input object of type int"
+    )
     found, known = with_patches['ints'], with_patches['no ints']
     assert sorted(found['operators']) == sorted(known['operators'])  # the integers leave nothing behind
     assert found['difference'] < 1e-5
 
 
-@pytest.mark.parametrize('case, last', [('reshape', 'Reshape'), ('reshape by size', 'Reshape'), ('reshape to rows', 'Flatten'),
-                                        ('reshape_as', 'Reshape')])
+@pytest.mark.parametrize(
+    'case, last',
+    [
+        ('reshape', 'Reshape'),
+        ('reshape by size', 'Reshape'),
+        ('reshape to rows', 'Flatten'),
+        ('reshape_as', 'Reshape'),
+    ],
+)
 def test_a_traced_reshape(with_patches, without, case, last):
-    assert "Couldn't export operator aten::{}".format(case.split()[0]) in without['torch.onnx.symbolic'][case]
+    assert f"Couldn't export operator aten::{case.split()[0]}" in without['torch.onnx.symbolic'][case]
     assert with_patches[case]['operators'][-1] == last
     assert with_patches[case]['difference'] < 1e-5
 
@@ -78,12 +91,17 @@ def test_reshape_is_exported_as_view_is(with_patches, case):
 def test_nothing_else_changes(with_patches, without):
     assert changed(without['torch.autograd.function'], with_patches) == INTS
     assert changed(without['torch.onnx.symbolic'], with_patches) == RESHAPES
-    assert set(with_patches['symbolics']) - set(without['torch.onnx.symbolic']['symbolics']) == {'reshape', 'reshape_as'}
+    assert set(with_patches['symbolics']) - set(without['torch.onnx.symbolic']['symbolics']) == {
+        'reshape',
+        'reshape_as',
+    }
 
 
 def test_a_boolean_is_no_integer(with_patches):
     for case in ('bools', '_iter_tensors of bool', '_iter_tensors of bool in a list'):
-        assert with_patches[case].startswith("ValueError: Auto nesting doesn't know how to process an input object of type bool")
+        assert with_patches[case].startswith(
+            "ValueError: Auto nesting doesn't know how to process an input object of type bool"
+        )
 
 
 def test_what_torch_takes_is_taken_as_before(with_patches):

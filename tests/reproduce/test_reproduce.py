@@ -1,4 +1,5 @@
-"""``centernet reproduce`` on a few pictures of the sample, against figures that eval-pth measures, and against wrong ones."""
+"""``centernet reproduce`` on a few pictures of the sample, against figures that eval-pth measures, and
+against wrong ones."""
 
 import hashlib
 import io
@@ -43,8 +44,24 @@ def figures(data, tmp_path_factory):
     found = {}
     for name, words in PROTOCOLS.items():
         folder = tmp_path_factory.mktemp('figures')
-        assert cli.main(['eval-pth', '--weights', SAMPLE_WEIGHTS, '--data', data, '--output', str(folder), '--device', 'cpu',
-                         '--no-progress'] + words) == 0
+        assert (
+            cli.main(
+                [
+                    'eval-pth',
+                    '--weights',
+                    SAMPLE_WEIGHTS,
+                    '--data',
+                    data,
+                    '--output',
+                    str(folder),
+                    '--device',
+                    'cpu',
+                    '--no-progress',
+                ]
+                + words
+            )
+            == 0
+        )
         found[name] = json.loads((folder / 'metrics.json').read_text())['metrics']['AP']
     assert len(set(found.values())) == 3  # else exchanging them would not be seen
     return found
@@ -52,25 +69,54 @@ def figures(data, tmp_path_factory):
 
 @pytest.fixture
 def claims(data, figures):
-    return {'data': 'a part of the sample', 'source': 'eval-pth', 'tolerance': 'recorded', 'images': IMAGES,
-            'annotations_sha256': sha256(os.path.join(data, 'annotations', 'instances_val2017.json')),
-            'networks': [{'arch': 'dla_tiny', 'weights': 'dla_tiny.pth', 'sha256': sha256(SAMPLE_WEIGHTS), 'input_size': [128, 128],
-                          'AP': dict(figures)}]}
+    return {
+        'data': 'a part of the sample',
+        'source': 'eval-pth',
+        'tolerance': 'recorded',
+        'images': IMAGES,
+        'annotations_sha256': sha256(os.path.join(data, 'annotations', 'instances_val2017.json')),
+        'networks': [
+            {
+                'arch': 'dla_tiny',
+                'weights': 'dla_tiny.pth',
+                'sha256': sha256(SAMPLE_WEIGHTS),
+                'input_size': [128, 128],
+                'AP': dict(figures),
+            }
+        ],
+    }
 
 
 @pytest.fixture
 def reproduce(claims, data, tmp_path, capsys):
     """Run it with these claims; returns (status, document or None, stdout, stderr)."""
+
     def run(*words, **given):
         (tmp_path / 'claims.json').write_text(json.dumps(given.get('claims', claims)))
         report = tmp_path / 'out' / 'report.json'
         if report.exists():
             report.unlink()
-        status = cli.main(['reproduce', '--claims', str(tmp_path / 'claims.json'), '--weights', str(given.get('weights', SAMPLE_WEIGHTS)),
-                           '--data', data, '--output', str(tmp_path / 'out'), '--device', 'cpu', '--no-progress'] + list(words))
+        status = cli.main(
+            [
+                'reproduce',
+                '--claims',
+                str(tmp_path / 'claims.json'),
+                '--weights',
+                str(given.get('weights', SAMPLE_WEIGHTS)),
+                '--data',
+                data,
+                '--output',
+                str(tmp_path / 'out'),
+                '--device',
+                'cpu',
+                '--no-progress',
+            ]
+            + list(words)
+        )
         out, err = capsys.readouterr()
         assert 'Traceback' not in err
         return status, json.loads(report.read_text()) if report.exists() else None, out, err
+
     return run
 
 
@@ -87,19 +133,29 @@ def test_all_claims_hold(reproduce, tmp_path, figures):
     rows = {row['claim']: row for row in document['rows']}
     assert {name: rows['AP, ' + name]['measured'] for name in figures} == pytest.approx(figures, abs=1e-9)
     for target in ('ascend', 'tensorrt', 'onnx', 'portable'):
-        row = rows['AP of the export for {}'.format(target)]
+        row = rows[f'AP of the export for {target}']
         assert row['expected'] == rows['AP, fix_res']['measured']
         assert abs(row['difference']) <= row['tolerance'] == 0.001
-        assert json.loads((tmp_path / 'out' / 'dla_tiny' / ('verify_' + target) / 'verification.json').read_text())['same'] is True
+        assert (
+            json.loads(
+                (tmp_path / 'out' / 'dla_tiny' / ('verify_' + target) / 'verification.json').read_text()
+            )['same']
+            is True
+        )
     assert document['environment']['torch'] == torch.__version__
     assert document['environment']['weights_sha256'] == {'dla_tiny': sha256(SAMPLE_WEIGHTS)}
     assert {'git', 'onnxruntime', 'device_name', 'platform'} <= set(document['environment'])
     markdown = (tmp_path / 'out' / 'report.md').read_text()
-    assert '| dla_tiny | AP, keep_res, flip | {:.4f} | {:.4f} | '.format(*[figures['keep_res, flip']] * 2) in markdown
+    assert (
+        '| dla_tiny | AP, keep_res, flip | {:.4f} | {:.4f} | '.format(*[figures['keep_res, flip']] * 2)
+        in markdown
+    )
     assert '**reproduced: all 9 claims hold**' in markdown
 
 
-@pytest.mark.parametrize('change, verdict', [(0.0009, 'holds'), (-0.0009, 'holds'), (0.0015, 'fails'), (-0.0015, 'fails')])
+@pytest.mark.parametrize(
+    'change, verdict', [(0.0009, 'holds'), (-0.0009, 'holds'), (0.0015, 'fails'), (-0.0015, 'fails')]
+)
 def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, change, verdict):
     claims['networks'][0]['AP'] = {'keep_res': claims['networks'][0]['AP']['keep_res'] + change}
     status, document, out, _ = reproduce('--target', 'none')
@@ -118,15 +174,25 @@ def test_exchanged_weights_fail(reproduce, tmp_path, figures):
     torch.save(checkpoint, str(tmp_path / 'other.pth'))
     status, document, _, _ = reproduce('--target', 'portable', weights=tmp_path / 'other.pth')
     assert status == 1 and document['reproduced'] is False
-    assert verdicts(document) == dict({'AP, ' + name: 'fails' for name in figures}, **{
-        'SHA-256 of the annotations': 'holds', 'SHA-256 of dla_tiny.pth': 'fails', 'AP of the export for portable': 'holds'})
+    assert verdicts(document) == dict(
+        {'AP, ' + name: 'fails' for name in figures},
+        **{
+            'SHA-256 of the annotations': 'holds',
+            'SHA-256 of dla_tiny.pth': 'fails',
+            'AP of the export for portable': 'holds',
+        },
+    )
 
 
 def test_weights_of_another_network_fail(reproduce, tmp_path):
     path = save_checkpoint(tmp_path / 'res.pth', 'res_18', {'hm': 4, 'wh': 2, 'reg': 2}, 64)
     status, document, _, _ = reproduce(weights=path)
     assert status == 1
-    assert verdicts(document) == {'SHA-256 of the annotations': 'holds', 'SHA-256 of dla_tiny.pth': 'fails', 'runs as dla_tiny': 'fails'}
+    assert verdicts(document) == {
+        'SHA-256 of the annotations': 'holds',
+        'SHA-256 of dla_tiny.pth': 'fails',
+        'runs as dla_tiny': 'fails',
+    }
     assert 'res_18' in document['rows'][-1]['note']
 
 
@@ -153,13 +219,17 @@ def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
     claims['networks'][0]['AP'] = {'fix_res': claims['networks'][0]['AP']['fix_res']}
     status, document, _, _ = reproduce('--target', 'portable')
     assert status == 1
-    assert verdicts(document)['AP, fix_res'] == 'holds' and verdicts(document)['AP of the export for portable'] == 'fails'
+    assert (
+        verdicts(document)['AP, fix_res'] == 'holds'
+        and verdicts(document)['AP of the export for portable'] == 'fails'
+    )
     assert 'heads failed' in document['rows'][-1]['note']
 
 
 def test_an_export_that_cannot_be_made_fails(reproduce, monkeypatch, claims):
     def refuse(*_):
         raise ModelError('there is no such operator')
+
     monkeypatch.setattr(running, 'export', refuse)
     claims['networks'][0]['AP'] = {}
     status, document, _, _ = reproduce()
@@ -170,8 +240,13 @@ def test_a_part_of_the_images_is_not_compared(reproduce, claims):
     claims['networks'][0]['AP'] = {'fix_res': 0.123, 'keep_res': None}
     status, document, out, _ = reproduce('--limit', '2', '--target', 'portable')
     assert status == 0 and document['reproduced'] is None
-    assert verdicts(document) == {'SHA-256 of the annotations': 'holds', 'SHA-256 of dla_tiny.pth': 'holds', 'AP, keep_res': 'no claim',
-                                  'AP, fix_res': 'not comparable', 'AP of the export for portable': 'holds'}
+    assert verdicts(document) == {
+        'SHA-256 of the annotations': 'holds',
+        'SHA-256 of dla_tiny.pth': 'holds',
+        'AP, keep_res': 'no claim',
+        'AP, fix_res': 'not comparable',
+        'AP of the export for portable': 'holds',
+    }
     assert 'nothing fails, but only 3 of 4 claims could be compared (2 of 4 images)' in out
 
 
@@ -190,11 +265,18 @@ def test_a_picture_that_cannot_be_read_fails(reproduce, claims, data):
     assert status == 1 and document['rows'][-1]['note'] == '1 image could not be read'
 
 
-@pytest.mark.parametrize('words, message', [
-    (['--limit', '0'], '--limit must be at least 1'), (['--batch-size', '0'], '--batch-size must be at least 1'),
-    (['--target', 'tpu'], "unknown target 'tpu'"), (['--arch', 'dla_34'], 'claims nothing about dla_34'),
-    (['--weights', 'nowhere.pth'], 'nowhere.pth'), (['--claims', 'nowhere.json'], 'nowhere.json'),
-    (['--output', '/proc/out'], 'cannot be written')])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--limit', '0'], '--limit must be at least 1'),
+        (['--batch-size', '0'], '--batch-size must be at least 1'),
+        (['--target', 'tpu'], "unknown target 'tpu'"),
+        (['--arch', 'dla_34'], 'claims nothing about dla_34'),
+        (['--weights', 'nowhere.pth'], 'nowhere.pth'),
+        (['--claims', 'nowhere.json'], 'nowhere.json'),
+        (['--output', '/proc/out'], 'cannot be written'),
+    ],
+)
 def test_mistakes_are_said_in_one_line(reproduce, words, message):
     status, document, _, err = reproduce(*words)
     assert (status, document) == (2, None)
@@ -208,8 +290,25 @@ def test_one_checkpoint_for_several_networks(reproduce, claims):
 
 
 def test_the_sample_by_its_flag(tmp_path, capsys):
-    assert cli.main(['reproduce', '--sample', '--limit', '2', '--output', str(tmp_path), '--target', 'ascend', '--device', 'cpu', '--json',
-                     '--no-progress']) == 0
+    assert (
+        cli.main(
+            [
+                'reproduce',
+                '--sample',
+                '--limit',
+                '2',
+                '--output',
+                str(tmp_path),
+                '--target',
+                'ascend',
+                '--device',
+                'cpu',
+                '--json',
+                '--no-progress',
+            ]
+        )
+        == 0
+    )
     document = json.loads(capsys.readouterr()[0])
     assert document == json.loads((tmp_path / 'report.json').read_text())
     assert set(verdicts(document).values()) == {'holds', 'not comparable'}
@@ -223,10 +322,32 @@ def ids(folder, name):
 
 def test_killed_and_run_again(reproduce, data, claims, tmp_path):
     (tmp_path / 'claims.json').write_text(json.dumps(claims))
-    command = [sys.executable, '-m', 'centernet', 'reproduce', '--claims', str(tmp_path / 'claims.json'), '--weights', SAMPLE_WEIGHTS,
-               '--data', data, '--output', str(tmp_path / 'out'), '--device', 'cpu', '--no-progress', '--target', 'portable',
-               '--batch-size', '1', '--workers', '0']
-    run = subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        '-m',
+        'centernet',
+        'reproduce',
+        '--claims',
+        str(tmp_path / 'claims.json'),
+        '--weights',
+        SAMPLE_WEIGHTS,
+        '--data',
+        data,
+        '--output',
+        str(tmp_path / 'out'),
+        '--device',
+        'cpu',
+        '--no-progress',
+        '--target',
+        'portable',
+        '--batch-size',
+        '1',
+        '--workers',
+        '0',
+    ]
+    run = subprocess.Popen(
+        command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     journal = tmp_path / 'out' / 'dla_tiny' / 'keep_res' / 'journal.jsonl'
     try:
         deadline = time.time() + 300
@@ -237,15 +358,26 @@ def test_killed_and_run_again(reproduce, data, claims, tmp_path):
         run.send_signal(signal.SIGKILL)
         run.wait()
     assert not (tmp_path / 'out' / 'report.md').exists()
-    before = {name: (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl').read_bytes() for name in ('fix_res', 'keep_res')}
+    before = {
+        name: (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl').read_bytes()
+        for name in ('fix_res', 'keep_res')
+    }
     status, document, out, _ = reproduce('--target', 'portable')
     assert status == 0 and document['reproduced'] is True
     assert 'going on with the interrupted run' in out
     for name, content in before.items():
-        assert (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl').read_bytes().startswith(content[:content.rfind(b'\n') + 1])
+        assert (
+            (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl')
+            .read_bytes()
+            .startswith(content[: content.rfind(b'\n') + 1])
+        )
     for name in ('fix_res', 'keep_res', 'keep_res_flip', 'verify_portable/model'):
-        assert len(ids(tmp_path / 'out', name)) == len(set(ids(tmp_path / 'out', name))) == IMAGES  # nothing twice
-    assert 'going on' not in reproduce('--target', 'none')[2]  # a finished run is not taken for an interrupted one
+        assert (
+            len(ids(tmp_path / 'out', name)) == len(set(ids(tmp_path / 'out', name))) == IMAGES
+        )  # nothing twice
+    assert (
+        'going on' not in reproduce('--target', 'none')[2]
+    )  # a finished run is not taken for an interrupted one
 
 
 def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_path, claims):
@@ -287,17 +419,53 @@ def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys):
     with open(SAMPLE_WEIGHTS, 'rb') as weights:
         files = {'dla_tiny.pth': weights.read(), 'data.zip': file.getvalue()}
     annotations = os.path.join(data, 'annotations', 'instances_val2017.json')
-    unpack = [{'folder': 'val2017', 'suffix': '.png', 'files': IMAGES, 'bytes_at_most': 10 << 20},
-              {'file': 'annotations/instances_val2017.json', 'bytes': os.path.getsize(annotations), 'sha256': sha256(annotations)}]
+    unpack = [
+        {'folder': 'val2017', 'suffix': '.png', 'files': IMAGES, 'bytes_at_most': 10 << 20},
+        {
+            'file': 'annotations/instances_val2017.json',
+            'bytes': os.path.getsize(annotations),
+            'sha256': sha256(annotations),
+        },
+    ]
     claims['networks'][0]['AP'] = {'fix_res': claims['networks'][0]['AP']['fix_res']}
     (tmp_path / 'claims.json').write_text(json.dumps(claims))
-    words = ['reproduce', '--claims', str(tmp_path / 'claims.json'), '--manifest', str(tmp_path / 'manifest.json'), '--models',
-             str(tmp_path / 'models'), '--data', str(tmp_path / 'data'), '--output', str(tmp_path / 'out'), '--device', 'cpu',
-             '--no-progress', '--target', 'none', '--attempts', '1']
+    words = [
+        'reproduce',
+        '--claims',
+        str(tmp_path / 'claims.json'),
+        '--manifest',
+        str(tmp_path / 'manifest.json'),
+        '--models',
+        str(tmp_path / 'models'),
+        '--data',
+        str(tmp_path / 'data'),
+        '--output',
+        str(tmp_path / 'out'),
+        '--device',
+        'cpu',
+        '--no-progress',
+        '--target',
+        'none',
+        '--attempts',
+        '1',
+    ]
     with file_server.running() as server:
-        entries = [dict({'name': name, 'group': group, 'bytes': len(files[name]), 'sha256': hashlib.sha256(files[name]).hexdigest(),
-                         'mirrors': [server.address + '/' + name]}, **more)
-                   for name, group, more in (('dla_tiny.pth', 'weights', {}), ('data.zip', 'coco', {'unpack': unpack}))]
+        entries = [
+            dict(
+                {
+                    'name': name,
+                    'group': group,
+                    'bytes': len(files[name]),
+                    'sha256': hashlib.sha256(files[name]).hexdigest(),
+                    'mirrors': [server.address + '/' + name],
+                },
+                **more,
+            )
+            for name, group, more in (
+                ('dla_tiny.pth', 'weights', {}),
+                ('data.zip', 'coco', {'unpack': unpack}),
+            )
+        ]
         (tmp_path / 'manifest.json').write_text(json.dumps({'files': entries}))
         assert cli.main(words) == 2
         assert '(404)' in capsys.readouterr()[1].splitlines()[-1]

@@ -59,13 +59,19 @@ def test_the_loss_is_that_of_the_paper():
     torch.manual_seed(0)
     arrays = make_targets([(2, 4, 6.5, 10), (0, 0, 3, 3)], [1, 0], 3, (16, 12))
     targets = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
-    outputs = {'hm': torch.randn(1, 3, 16, 12), 'wh': torch.randn(1, 2, 16, 12), 'reg': torch.randn(1, 2, 16, 12)}
-    heat = 0.
-    for probability, wanted in zip(torch.sigmoid(outputs['hm']).view(-1).tolist(), arrays['hm'].reshape(-1).tolist()):
+    outputs = {
+        'hm': torch.randn(1, 3, 16, 12),
+        'wh': torch.randn(1, 2, 16, 12),
+        'reg': torch.randn(1, 2, 16, 12),
+    }
+    heat = 0.0
+    for probability, wanted in zip(
+        torch.sigmoid(outputs['hm']).view(-1).tolist(), arrays['hm'].reshape(-1).tolist()
+    ):
         if wanted == 1:
             heat -= (1 - probability) ** 2 * np.log(probability)
         else:
-            heat -= (1 - wanted) ** 4 * probability ** 2 * np.log(1 - probability)
+            heat -= (1 - wanted) ** 4 * probability**2 * np.log(1 - probability)
     lines = {}
     for name in ('wh', 'reg'):
         difference = np.abs(outputs[name][0].numpy() - arrays[name])

@@ -26,8 +26,10 @@ def folder(tmp_path_factory):
 
 def test_every_machine_draws_the_same_pixels(folder):
     # The parity of the two stacks rests on this: a change of the scenes must raise VERSION and train anew.
-    assert document(folder)['info']['pixels_sha256'] == (
-        '17675446c198655bd1b0cbb53add7dcb6aa505e2d157bfafe91fd2eb89a2d85a')
+    assert (
+        document(folder)['info']['pixels_sha256']
+        == '17675446c198655bd1b0cbb53add7dcb6aa505e2d157bfafe91fd2eb89a2d85a'
+    )
 
 
 def test_pictures_hold_what_was_drawn(folder):
@@ -41,11 +43,13 @@ def test_pictures_hold_what_was_drawn(folder):
 def test_has_what_coco_has(folder):
     annotations = document(folder)['annotations']
     with_objects = {entry['image_id'] for entry in annotations}
-    assert any(record['id'] not in with_objects for record in document(folder)['images']), 'no image without an object'
+    assert any(record['id'] not in with_objects for record in document(folder)['images']), (
+        'no image without an object'
+    )
     assert sum(entry['iscrowd'] for entry in annotations) >= 5
     assert {entry['category_id'] for entry in annotations} == {identity for identity, _ in CATEGORIES}
     areas = np.array([entry['area'] for entry in annotations if not entry['iscrowd']])
-    assert min((areas < 32 ** 2).sum(), (areas >= 32 ** 2).sum(), 50 * (areas >= 96 ** 2).sum()) >= 100
+    assert min((areas < 32**2).sum(), (areas >= 32**2).sum(), 50 * (areas >= 96**2).sum()) >= 100
     data = CocoData.load(folder)
     assert data.categories == [(1, 'circle'), (3, 'rectangle'), (7, 'triangle'), (90, 'ring')]
     assert len(data.image_ids) == 200
@@ -65,11 +69,18 @@ def test_masks_boxes_and_areas_agree(folder):
             continue
         shapes += 1
         record = coco.imgs[entry['image_id']]
-        inside = entry['bbox'][0] + entry['bbox'][2] <= record['width'] and entry['bbox'][1] + entry['bbox'][3] <= record['height']
+        inside = (
+            entry['bbox'][0] + entry['bbox'][2] <= record['width']
+            and entry['bbox'][1] + entry['bbox'][3] <= record['height']
+        )
         assert inside and min(entry['bbox']) >= 0
         assert difference <= 2  # the tip of a corner, sharper than a pixel, is in no mask
         is_ring = entry['category_id'] == 90  # its outline has no hole
-        assert entry['area'] <= 1.2 * mask.sum() if is_ring else abs(entry['area'] - mask.sum()) <= 0.15 * mask.sum() + 4
+        assert (
+            entry['area'] <= 1.2 * mask.sum()
+            if is_ring
+            else abs(entry['area'] - mask.sum()) <= 0.15 * mask.sum() + 4
+        )
     assert crowds > 5 and shapes > 400
 
 

@@ -10,9 +10,12 @@ SIDE = 32
 
 
 def scene(peaks, images=1, classes=3, floor=-9.0):
-    """Heads with one peak (class, row, column, logit) each, whose boxes are 6 x 4 cells; everything else is far below."""
+    """Heads with one peak (class, row, column, logit) each, whose boxes are 6 x 4 cells; everything else is
+    far below."""
     random = np.random.RandomState(1)
-    hm = np.full((images, classes, SIDE, SIDE), floor, np.float32) + random.uniform(-1, 0, (images, classes, SIDE, SIDE))
+    hm = np.full((images, classes, SIDE, SIDE), floor, np.float32) + random.uniform(
+        -1, 0, (images, classes, SIDE, SIDE)
+    )
     for class_index, row, column, logit in peaks:
         hm[:, class_index, row, column] = logit
     wh = np.empty((images, 2, SIDE, SIDE))
@@ -47,16 +50,24 @@ def test_a_lost_detection_is_listed_on_its_side():
     lost = [item for item in found.missing if item.side == 'reference']
     assert [(item.image_id, item.class_index) for item in lost] == [(10, 0)]
     assert lost[0].score == pytest.approx(1 / (1 + np.e), abs=1e-6)
-    # cell (25, 25) is at 25.25 * 4 input pixels of 128, which are the image's 120 pixels; the image is 100 high, 10 rows down
+    # cell (25, 25) is at 25.25 * 4 input pixels of 128, which are the image's 120 pixels; the image is 100
+    # high, 10 rows down
     expected = (25.25 - 3) * 3.75, (25.25 - 2) * 3.75 - 10, (25.25 + 3) * 3.75, (25.25 + 2) * 3.75 - 10
     assert lost[0].box == pytest.approx(expected, abs=0.02)
     found = compare(scene(PEAKS[:3]), scene(PEAKS))
     assert [item.class_index for item in found.missing if item.side == 'model'] == [0]
 
 
-@pytest.mark.parametrize('change', [
-    lambda heads: heads.wh.mul_(1.05), lambda heads: heads.reg.add_(0.5), lambda heads: heads.reg.neg_(),
-    lambda heads: heads.hm.copy_(heads.hm[:, [1, 0, 2]]), lambda heads: heads.wh.copy_(heads.wh[:, [1, 0]])])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda heads: heads.wh.mul_(1.05),
+        lambda heads: heads.reg.add_(0.5),
+        lambda heads: heads.reg.neg_(),
+        lambda heads: heads.hm.copy_(heads.hm[:, [1, 0, 2]]),
+        lambda heads: heads.wh.copy_(heads.wh[:, [1, 0]]),
+    ],
+)
 def test_other_boxes_and_classes_are_no_match(change):
     others = scene(PEAKS)
     change(others)
@@ -120,7 +131,10 @@ def test_two_cells_that_tie_are_undecided():
     turned = [(1, 20, 11, 1.0 - 1e-5), (1, 20, 12, 1.0)]
     found = compare(scene(PEAKS[:1] + pair), scene(PEAKS[:1] + turned))
     assert found
-    assert sorted(item.side for item in found.unmatched if item.undecided and item.score > 0.5) == ['model', 'reference']
+    assert sorted(item.side for item in found.unmatched if item.undecided and item.score > 0.5) == [
+        'model',
+        'reference',
+    ]
 
 
 def test_a_peak_that_moves_by_more_than_noise_is_not_undecided():
@@ -132,8 +146,12 @@ def test_a_peak_that_moves_by_more_than_noise_is_not_undecided():
 
 
 def test_the_last_of_the_best_hundred_is_undecided():
-    grid = [(0, row, column, 1.0 - 0.01 * place) for place, (row, column) in enumerate(
-        (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3))]
+    grid = [
+        (0, row, column, 1.0 - 0.01 * place)
+        for place, (row, column) in enumerate(
+            (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3)
+        )
+    ]
     grid = grid[:101]
     others = list(grid)
     last = grid[99][3]
@@ -150,9 +168,14 @@ def test_the_last_of_the_best_hundred_is_undecided():
 
 
 def test_a_tie_makes_room_at_the_end_of_the_list():
-    """Two equal neighbours are two peaks; where noise makes them unequal they are one, and the next in line is listed."""
-    grid = [(0, row, column, 1.0 - 0.02 * place) for place, (row, column) in enumerate(
-        (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3))][:100]
+    """Two equal neighbours are two peaks; where noise makes them unequal they are one, and the next in line
+    is listed."""
+    grid = [
+        (0, row, column, 1.0 - 0.02 * place)
+        for place, (row, column) in enumerate(
+            (row, column) for row in range(1, SIDE, 3) for column in range(1, SIDE, 3)
+        )
+    ][:100]
     twin = [(1, 20, 11, 2.0), (1, 20, 12, 2.0)]
     found = compare(scene(grid + twin), scene(grid + [twin[0], twin[1][:3] + (2.0 - 1e-5,)]))
     assert found.matched == 99
@@ -181,7 +204,9 @@ def test_undecided_never_stretches_beyond_the_tolerance():
     """Networks that differ everywhere are not excused by the size of their differences."""
     random = np.random.RandomState(5)
     ours = scene([], floor=-1.0)
-    others = ours._replace(hm=ours.hm + torch.from_numpy(random.uniform(-1, 1, ours.hm.shape).astype(np.float32)))
+    others = ours._replace(
+        hm=ours.hm + torch.from_numpy(random.uniform(-1, 1, ours.hm.shape).astype(np.float32))
+    )
     found = compare(ours, others)
     assert not found
     assert len(found.missing) > 50

@@ -3,12 +3,24 @@ import pytest
 import torch
 
 from centernet.detection import Heads
-from centernet.verification import Figures, NotFiniteError, OutputsError, ShapeError, compare_heads, tolerances
+from centernet.verification import (
+    Figures,
+    NotFiniteError,
+    OutputsError,
+    ShapeError,
+    compare_heads,
+    tolerances,
+)
 
 
 def heads(seed=0, images=2, classes=3, size=(8, 8)):
     random = np.random.RandomState(seed)
-    return Heads(*(torch.from_numpy(random.standard_normal((images, channels) + size).astype(np.float32)) for channels in (classes, 2, 2)))
+    return Heads(
+        *(
+            torch.from_numpy(random.standard_normal((images, channels) + size).astype(np.float32))
+            for channels in (classes, 2, 2)
+        )
+    )
 
 
 def moved(batch, name, by, where=(0, 1, 2, 3)):
@@ -24,7 +36,9 @@ def test_the_same_heads_are_the_same():
     assert found.images == 4
     assert [head.name for head in found.heads] == ['hm', 'wh', 'reg']
     assert found.heads[0].shape == (4, 3, 8, 8)
-    assert all(head.absolute == Figures(0, 0, 0, 0) and head.correlation == pytest.approx(1) for head in found.heads)
+    assert all(
+        head.absolute == Figures(0, 0, 0, 0) and head.correlation == pytest.approx(1) for head in found.heads
+    )
 
 
 @pytest.mark.parametrize('name', ['hm', 'wh', 'reg'])
@@ -46,8 +60,12 @@ def test_figures_are_what_numpy_says():
     difference = np.abs(ours.wh.numpy() - others.wh.numpy())
     relative = difference / np.maximum(np.abs(ours.wh.numpy()), 1e-3 * np.abs(ours.wh.numpy()).max())
     for figures, values in ((found.absolute, difference), (found.relative, relative)):
-        assert figures == pytest.approx((values.max(), values.mean(), np.median(values), np.percentile(values, 99)), rel=1e-5)
-    assert found.correlation == pytest.approx(np.corrcoef(ours.wh.numpy().ravel(), others.wh.numpy().ravel())[0, 1], abs=1e-5)
+        assert figures == pytest.approx(
+            (values.max(), values.mean(), np.median(values), np.percentile(values, 99)), rel=1e-5
+        )
+    assert found.correlation == pytest.approx(
+        np.corrcoef(ours.wh.numpy().ravel(), others.wh.numpy().ravel())[0, 1], abs=1e-5
+    )
 
 
 def test_outputs_are_compared_by_name_whatever_their_order():
@@ -64,7 +82,9 @@ def test_no_common_outputs_is_an_error():
 
 def test_a_missing_output_is_an_error():
     with pytest.raises(OutputsError, match='reg is missing; there hm, wh'):
-        compare_heads([heads()], [{name: value for name, value in heads()._asdict().items() if name != 'reg'}])
+        compare_heads(
+            [heads()], [{name: value for name, value in heads()._asdict().items() if name != 'reg'}]
+        )
 
 
 @pytest.mark.parametrize('ours, others', [([], []), ([heads()], [])])
@@ -83,7 +103,7 @@ def test_another_shape_is_an_error():
 def test_values_that_are_not_finite_are_an_error(value, side, whose):
     pair = [heads(), heads()]
     pair[side] = moved(pair[side], 'wh', value)
-    with pytest.raises(NotFiniteError, match='^{} gives 1 values in wh'.format(whose)):
+    with pytest.raises(NotFiniteError, match=f'^{whose} gives 1 values in wh'):
         compare_heads([pair[0]], [pair[1]])
 
 
@@ -107,5 +127,6 @@ def test_huge_values_have_finite_figures():
 def test_every_tolerance_says_why():
     for name, tolerance in tolerances.TABLE:
         assert tolerance.limit > 0 and len(tolerance.why) > 40 and tolerance.unit, name
-    assert {tolerance for _, tolerance in tolerances.TABLE} == {value for value in vars(tolerances).values()
-                                                                if isinstance(value, tolerances.Tolerance)}
+    assert {tolerance for _, tolerance in tolerances.TABLE} == {
+        value for value in vars(tolerances).values() if isinstance(value, tolerances.Tolerance)
+    }

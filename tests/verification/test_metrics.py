@@ -13,9 +13,18 @@ def metrics(**changed):
     return CocoMetrics(stats, {})
 
 
-@pytest.mark.parametrize('changed, same', [
-    ({}, True), ({'AP': 0.5009}, True), ({'AP': 0.5011}, False), ({'ARl': 0.4989}, False), ({'AR1': 0.4991}, True),
-    ({'APl': 0.0}, False), ({'AP50': None}, False)])
+@pytest.mark.parametrize(
+    'changed, same',
+    [
+        ({}, True),
+        ({'AP': 0.5009}, True),
+        ({'AP': 0.5011}, False),
+        ({'ARl': 0.4989}, False),
+        ({'AR1': 0.4991}, True),
+        ({'APl': 0.0}, False),
+        ({'AP50': None}, False),
+    ],
+)
 def test_each_of_the_twelve_figures_counts(changed, same):
     found = compare_metrics(metrics(), metrics(**changed), 10)
     assert bool(found) == same
@@ -27,11 +36,12 @@ def test_each_of_the_twelve_figures_counts(changed, same):
 def data(tmp_path):
     (tmp_path / 'annotations').mkdir()
     (tmp_path / 'images').mkdir()
-    images = [{'id': number, 'file_name': '{}.png'.format(number), 'width': 100, 'height': 80} for number in (3, 5)]
+    images = [{'id': number, 'file_name': f'{number}.png', 'width': 100, 'height': 80} for number in (3, 5)]
     for image in images:
         (tmp_path / 'images' / image['file_name']).write_bytes(b'')
-    (tmp_path / 'annotations' / 'some.json').write_text(json.dumps(
-        {'images': images, 'annotations': [], 'categories': [{'id': 9, 'name': 'thing'}]}))
+    (tmp_path / 'annotations' / 'some.json').write_text(
+        json.dumps({'images': images, 'annotations': [], 'categories': [{'id': 9, 'name': 'thing'}]})
+    )
     return CocoData.load(str(tmp_path))
 
 
@@ -50,15 +60,26 @@ def test_a_networks_own_detections_measure_another(data, tmp_path):
     bare = without_annotations(data, 80, str(tmp_path / 'out'))
     results = [result(3, 1, 0.9), result(3, 7, 0.4, (50, 40, 20, 20)), result(5, 80, 0.3)]
     measured = with_detections(bare, results, [3, 5], str(tmp_path / 'out'))
-    assert {name: value for name, value in evaluate(measured, results, [3, 5]).stats.items() if name in ('AP', 'AP75', 'AR100')} == \
-        pytest.approx({'AP': 1.0, 'AP75': 1.0, 'AR100': 1.0})
-    moved = [dict(item, bbox=[item['bbox'][0] + 6] + item['bbox'][1:]) if item['image_id'] == 5 else item for item in results]
-    assert not compare_metrics(evaluate(measured, results, [3, 5]), evaluate(measured, moved, [3, 5]), 2, OWN_DETECTIONS)
+    assert {
+        name: value
+        for name, value in evaluate(measured, results, [3, 5]).stats.items()
+        if name in ('AP', 'AP75', 'AR100')
+    } == pytest.approx({'AP': 1.0, 'AP75': 1.0, 'AR100': 1.0})
+    moved = [
+        dict(item, bbox=[item['bbox'][0] + 6] + item['bbox'][1:]) if item['image_id'] == 5 else item
+        for item in results
+    ]
+    assert not compare_metrics(
+        evaluate(measured, results, [3, 5]), evaluate(measured, moved, [3, 5]), 2, OWN_DETECTIONS
+    )
 
 
 def test_detections_at_the_edge_of_the_best_hundred_and_without_area_do_not_measure(data, tmp_path):
     bare = without_annotations(data, 80, str(tmp_path / 'out'))
-    results = [result(3, 1, 0.9 if number < 30 else 0.2) for number in range(100)] + [result(5, 2, 0.2), result(5, 2, 0.8, (1, 1, -4, 9))]
+    results = [result(3, 1, 0.9 if number < 30 else 0.2) for number in range(100)] + [
+        result(5, 2, 0.2),
+        result(5, 2, 0.8, (1, 1, -4, 9)),
+    ]
     measured = with_detections(bare, results, [3, 5], str(tmp_path / 'out'))
     assert sorted(measured.coco.dataset['images'], key=lambda image: image['id'])[0]['id'] == 3
     assert [len(measured.ground_truth(image_id).boxes) for image_id in (3, 5)] == [30, 0]
@@ -67,7 +88,9 @@ def test_detections_at_the_edge_of_the_best_hundred_and_without_area_do_not_meas
 
 def test_where_nothing_stands_out_of_all_images_each_image_decides(data, tmp_path):
     bare = without_annotations(data, 80, str(tmp_path / 'out'))
-    results = [result(3, 1, 0.5 if number < 7 else 0.2) for number in range(100)] + [result(5, 2, 0.6, (5, 5, 9, 9))] * 100
+    results = [result(3, 1, 0.5 if number < 7 else 0.2) for number in range(100)] + [
+        result(5, 2, 0.6, (5, 5, 9, 9))
+    ] * 100
     measured = with_detections(bare, results, [3, 5], str(tmp_path / 'out'))
     assert [len(measured.ground_truth(image_id).boxes) for image_id in (3, 5)] == [7, 0]
     assert with_detections(bare, results[-100:], [3, 5], str(tmp_path / 'out')) is None

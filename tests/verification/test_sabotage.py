@@ -1,7 +1,7 @@
 """Exports that were broken on purpose: which stage sees it.
 
-Each sabotage changes a correct ascend file of the built-in sample's network in one place; where it can be done to one of the 16
-deformable convolutions alone, it is.
+Each sabotage changes a correct ascend file of the built-in sample's network in one place; where it can be
+done to one of the 16 deformable convolutions alone, it is.
 """
 
 from collections import OrderedDict
@@ -42,7 +42,11 @@ def exported(loaded, spec, tmp_path_factory):
     """The paths of the correct files, by target."""
     folder = str(tmp_path_factory.mktemp('exported'))
     names = ('ascend', 'onnx', 'portable', 'tensorrt')
-    paths = [path for path in export(loaded, folder, 'model', names, spec.height, spec.width) if path.endswith('.onnx')]
+    paths = [
+        path
+        for path in export(loaded, folder, 'model', names, spec.height, spec.width)
+        if path.endswith('.onnx')
+    ]
     return {graph.load(path).metadata['target']: path for path in paths}
 
 
@@ -54,12 +58,23 @@ def data(tmp_path_factory):
 @pytest.fixture
 def outcome(loaded, spec, data, tmp_path):
     """A function: path of a file -> (stage -> outcome, the Verification)."""
+
     def run(path, metrics=True):
         reference = TorchRunner.of_checkpoint(loaded, torch.device('cpu'), SAMPLE_WEIGHTS)
-        found = verify(reference, OnnxRunner(path, 'cpu', 1), data, spec, str(tmp_path / 'out'), EvalOptions(batch_size=4),
-                       compare_images=4, metrics=metrics, progress=False)
+        found = verify(
+            reference,
+            OnnxRunner(path, 'cpu', 1),
+            data,
+            spec,
+            str(tmp_path / 'out'),
+            EvalOptions(batch_size=4),
+            compare_images=4,
+            metrics=metrics,
+            progress=False,
+        )
         print(format_verification(found))
         return {stage.name: stage.outcome for stage in found.stages}, found
+
     return run
 
 
@@ -81,7 +96,13 @@ def exchange_x_and_y(model):
     taps = c.kernel[0] * c.kernel[1]
     order = np.concatenate([np.arange(taps, 2 * taps), np.arange(taps), np.arange(2 * taps, 3 * taps)])
     exchanged = model.fresh('exchanged')
-    model.substitute(node, [Node('Gather', [c.packed, model.constant('order', order)], [exchanged], {'axis': 1}, exchanged), node])
+    model.substitute(
+        node,
+        [
+            Node('Gather', [c.packed, model.constant('order', order)], [exchanged], {'axis': 1}, exchanged),
+            node,
+        ],
+    )
     node.inputs[2] = exchanged
 
 
@@ -111,13 +132,31 @@ def use_weights_of_another_epoch(model):
     random = np.random.RandomState(0)
     for name, array in model.initializers.items():
         if array.ndim == 4:
-            model.initializers[name] = (array * (1 + 0.01 * random.standard_normal(array.shape))).astype(np.float32)
+            model.initializers[name] = (array * (1 + 0.01 * random.standard_normal(array.shape))).astype(
+                np.float32
+            )
 
 
 def use_a_plain_convolution(model):
     node, c = deformable(model)
-    model.substitute(node, [Node('Conv', [name for name in (c.x, c.weight, c.bias) if name], [c.output], OrderedDict(
-        [('strides', list(c.stride)), ('pads', list(c.padding * 2)), ('dilations', list(c.dilation))]), node.name)])
+    model.substitute(
+        node,
+        [
+            Node(
+                'Conv',
+                [name for name in (c.x, c.weight, c.bias) if name],
+                [c.output],
+                OrderedDict(
+                    [
+                        ('strides', list(c.stride)),
+                        ('pads', list(c.padding * 2)),
+                        ('dilations', list(c.dilation)),
+                    ]
+                ),
+                node.name,
+            )
+        ],
+    )
     model.remove_dead()
 
 
@@ -139,7 +178,10 @@ def turn_the_mask_around(model):
     taps = c.kernel[0] * c.kernel[1]
     order = np.concatenate([np.arange(2 * taps), np.arange(3 * taps - 1, 2 * taps - 1, -1)])
     turned = model.fresh('turned')
-    model.substitute(node, [Node('Gather', [c.packed, model.constant('order', order)], [turned], {'axis': 1}, turned), node])
+    model.substitute(
+        node,
+        [Node('Gather', [c.packed, model.constant('order', order)], [turned], {'axis': 1}, turned), node],
+    )
     node.inputs[2] = turned
 
 
@@ -147,27 +189,36 @@ def unfold_one_batch_normalization(model):
     """The values stay the same, but ATC would compute it separately."""
     node, c = deformable(model)
     width = len(model.initializers[c.bias])
-    names = [model.constant('bn.' + name, np.full(width, value, np.float32))
-             for name, value in (('scale', 1), ('shift', 0), ('mean', 0), ('variance', 1))]
-    model.substitute(node, [node, Node('BatchNormalization', [c.output + '.raw'] + names, [c.output], {'epsilon': 0.0}, 'bn')])
+    names = [
+        model.constant('bn.' + name, np.full(width, value, np.float32))
+        for name, value in (('scale', 1), ('shift', 0), ('mean', 0), ('variance', 1))
+    ]
+    model.substitute(
+        node,
+        [node, Node('BatchNormalization', [c.output + '.raw'] + names, [c.output], {'epsilon': 0.0}, 'bn')],
+    )
     node.outputs[0] = c.output + '.raw'
 
 
 NUMBERS, FORMS = ['heads', 'detections'], ['rules']
 
 
-@pytest.mark.parametrize('sabotage, caught_by', [
-    (exchange_x_and_y, NUMBERS),
-    (drop_the_sigmoid, NUMBERS),
-    (exchange_wh_and_reg, NUMBERS),
-    (use_weights_of_another_epoch, NUMBERS),
-    (use_a_plain_convolution, NUMBERS),
-    (turn_the_mask_around, NUMBERS),
-    (write_numbers_for_lists, FORMS),
-    (write_four_pads, FORMS),
-    (leave_groups_out, FORMS),
-    (unfold_one_batch_normalization, FORMS),
-], ids=lambda value: getattr(value, '__name__', None) or '+'.join(value))
+@pytest.mark.parametrize(
+    'sabotage, caught_by',
+    [
+        (exchange_x_and_y, NUMBERS),
+        (drop_the_sigmoid, NUMBERS),
+        (exchange_wh_and_reg, NUMBERS),
+        (use_weights_of_another_epoch, NUMBERS),
+        (use_a_plain_convolution, NUMBERS),
+        (turn_the_mask_around, NUMBERS),
+        (write_numbers_for_lists, FORMS),
+        (write_four_pads, FORMS),
+        (leave_groups_out, FORMS),
+        (unfold_one_batch_normalization, FORMS),
+    ],
+    ids=lambda value: getattr(value, '__name__', None) or '+'.join(value),
+)
 def test_sabotage_is_caught(exported, outcome, tmp_path, sabotage, caught_by):
     model = graph.load(exported['ascend'])
     sabotage(model)

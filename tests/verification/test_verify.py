@@ -31,12 +31,19 @@ class Small(torch.nn.Module):
         values = weights()
         self.stem = torch.nn.Conv2d(3, 8, 4, 4, bias=False)
         self.dcn = DCN(8, 8)
-        self.heads = torch.nn.ModuleDict({name: torch.nn.Conv2d(8, channels, 1) for name, channels in CHANNELS.items()})
-        state = {'stem.weight': values['stem.weight'], 'dcn.weight': values['dcn.weight'], 'dcn.bias': values['dcn.bias'],
-                 'dcn.conv_offset_mask.weight': values['predict.weight'], 'dcn.conv_offset_mask.bias': values['predict.bias']}
+        self.heads = torch.nn.ModuleDict(
+            {name: torch.nn.Conv2d(8, channels, 1) for name, channels in CHANNELS.items()}
+        )
+        state = {
+            'stem.weight': values['stem.weight'],
+            'dcn.weight': values['dcn.weight'],
+            'dcn.bias': values['dcn.bias'],
+            'dcn.conv_offset_mask.weight': values['predict.weight'],
+            'dcn.conv_offset_mask.bias': values['predict.bias'],
+        }
         for name, channels in CHANNELS.items():
-            state['heads.{}.weight'.format(name)] = values[name + '.weight']
-            state['heads.{}.bias'.format(name)] = values.get(name + '.bias', np.zeros(channels, np.float32))
+            state[f'heads.{name}.weight'] = values[name + '.weight']
+            state[f'heads.{name}.bias'] = values.get(name + '.bias', np.zeros(channels, np.float32))
         self.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
 
     def forward(self, x):
@@ -55,9 +62,20 @@ def check(data, tmp_path):
         if not isinstance(model, str):
             onnx.save(model, str(tmp_path / name))
             model = str(tmp_path / name)
-        reference = TorchRunner(network or Small(), torch.device('cpu'), classes, {'weights_sha256': 'a' * 64})
-        return verify(reference, OnnxRunner(model, 'cpu', 1), data, spec, str(tmp_path / 'out'), options or EvalOptions(), progress=False,
-                      **flags)
+        reference = TorchRunner(
+            network or Small(), torch.device('cpu'), classes, {'weights_sha256': 'a' * 64}
+        )
+        return verify(
+            reference,
+            OnnxRunner(model, 'cpu', 1),
+            data,
+            spec,
+            str(tmp_path / 'out'),
+            options or EvalOptions(),
+            progress=False,
+            **flags,
+        )
+
     return run
 
 
@@ -78,8 +96,15 @@ def test_the_same_network_passes(check, spelling):
 def test_a_broken_rule_is_said_apart_from_the_values(check):
     found = check(detector('ascend', batch='N', size=(64, 64)))
     assert not found
-    assert outcomes(found) == {'rules': 'failed', 'heads': 'passed', 'detections': 'passed', 'metrics': 'passed'}
-    assert format_verification(found).endswith('NOT verified: the values are the same, but the file breaks the rules of its reader')
+    assert outcomes(found) == {
+        'rules': 'failed',
+        'heads': 'passed',
+        'detections': 'passed',
+        'metrics': 'passed',
+    }
+    assert format_verification(found).endswith(
+        'NOT verified: the values are the same, but the file breaks the rules of its reader'
+    )
 
 
 def test_every_broken_rule_is_said_however_often_another_is_broken(check):
@@ -101,7 +126,12 @@ def test_another_target_can_be_asked_for(check):
 def test_another_network_does_not_pass(check):
     found = check(detector('ascend', weights(seed=4), batch=1, size=(64, 64)))
     assert not found
-    assert outcomes(found) == {'rules': 'passed', 'heads': 'failed', 'detections': 'failed', 'metrics': 'failed'}
+    assert outcomes(found) == {
+        'rules': 'passed',
+        'heads': 'failed',
+        'detections': 'failed',
+        'metrics': 'failed',
+    }
     assert format_verification(found).endswith('NOT the same model: heads and detections and metrics failed')
 
 
@@ -115,7 +145,10 @@ def test_the_report_holds_everything_as_json_has_it(check):
     assert set(hm['absolute']) == {'max', 'mean', 'median', 'p99'}
     assert hm['shape'] == [2, 4, 16, 16]
     detections = report['stages']['detections']
-    assert detections['matched'] + len([item for item in detections['unmatched'] if item['side'] == 'reference']) == 200
+    assert (
+        detections['matched'] + len([item for item in detections['unmatched'] if item['side'] == 'reference'])
+        == 200
+    )
     assert set(report['stages']['metrics']['figures']['AP']) == {'reference', 'model', 'difference'}
     assert set(report['tolerances']['heads']) == {'limit', 'unit', 'why'}
     assert report['versions']['onnxruntime'] and report['model']['model_sha256']
@@ -126,8 +159,16 @@ def test_other_classes_are_another_model(check):
     network.heads['hm'] = torch.nn.Conv2d(8, 7, 1)
     found = check(detector('ascend', batch=1, size=(64, 64)), network, 7)
     assert not found
-    assert found.stage('heads').error == ('ShapeError', 'the model has 4 classes where the PyTorch model has 7')
-    assert outcomes(found) == {'rules': 'passed', 'heads': 'failed', 'detections': 'left out', 'metrics': 'left out'}
+    assert found.stage('heads').error == (
+        'ShapeError',
+        'the model has 4 classes where the PyTorch model has 7',
+    )
+    assert outcomes(found) == {
+        'rules': 'passed',
+        'heads': 'failed',
+        'detections': 'left out',
+        'metrics': 'left out',
+    }
 
 
 def test_values_that_are_not_finite_are_another_model(check):
@@ -142,7 +183,10 @@ def test_the_metadata_say_that_the_weights_are_others(check):
     model = detector('ascend', batch=1, size=(64, 64), metadata=[('weights_sha256', 'b' * 64)])
     found = check(model, metrics=False)
     assert found  # the values decide
-    assert 'note: the file says it was made of other weights: sha256 bbbbbbbbbbbb..., not aaaaaaaaaaaa...' in format_verification(found)
+    assert (
+        'note: the file says it was made of other weights: sha256 bbbbbbbbbbbb..., not aaaaaaaaaaaa...'
+        in format_verification(found)
+    )
 
 
 def test_a_size_that_the_file_does_not_take_is_an_error(check):
@@ -157,9 +201,16 @@ def test_no_images_to_compare_is_an_error(check, size, count):
 
 
 def test_images_of_their_own_sizes(check):
-    found = check(detector(None), PlainSmall(), spec=InputSpec(keep_res=True), options=EvalOptions(batch_size=3))
+    found = check(
+        detector(None), PlainSmall(), spec=InputSpec(keep_res=True), options=EvalOptions(batch_size=3)
+    )
     assert found
-    assert outcomes(found) == {'rules': 'left out', 'heads': 'passed', 'detections': 'passed', 'metrics': 'passed'}
+    assert outcomes(found) == {
+        'rules': 'left out',
+        'heads': 'passed',
+        'detections': 'passed',
+        'metrics': 'passed',
+    }
 
 
 class PlainSmall(Small):
@@ -174,7 +225,9 @@ class PlainSmall(Small):
 def eighty(tmp_path_factory):
     """A network of 80 classes, which the sample's annotations do not have, and its files."""
     folder = tmp_path_factory.mktemp('eighty')
-    loaded = load_model(save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}, seed=1))
+    loaded = load_model(
+        save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}, seed=1)
+    )
     export(loaded, str(folder), 'model', ('onnx',), 128, 128, None)
     export(loaded, str(folder), 'decoded', ('portable',), 128, 128, 2, 100)
     return loaded, str(folder / 'model_onnx.onnx'), str(folder / 'decoded_portable.onnx')
@@ -201,4 +254,6 @@ def test_a_decoder_that_is_wrong_is_caught_by_the_detections(eighty, check, tmp_
     model.save(path)
     found = check(path, eighty[0].model, 80, spec=InputSpec(128, 128))
     assert not found
-    assert [name for name in ('rules', 'heads', 'detections') if outcomes(found)[name] == 'failed'] == ['detections']
+    assert [name for name in ('rules', 'heads', 'detections') if outcomes(found)[name] == 'failed'] == [
+        'detections'
+    ]

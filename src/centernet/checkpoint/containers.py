@@ -1,11 +1,12 @@
 """The two file formats of ``torch.save``, read with the restricted unpickler.
 
-- zip (torch >= 1.6): ``<name>/data.pkl``, the pickle; ``<name>/data/<key>``, a storage each; ``<name>/byteorder``.
-- legacy: five pickles (a magic number, a protocol version, the system, the object, the list of storage keys), then for each
-  key an int64 number of elements and the elements, little-endian.
+- zip (torch >= 1.6): ``<name>/data.pkl``, the pickle; ``<name>/data/<key>``, a storage each;
+``<name>/byteorder``.
+- legacy: five pickles (a magic number, a protocol version, the system, the object, the list of storage keys),
+  then for each key an int64 number of elements and the elements, little-endian.
 
-A storage is read when a tensor of the state dict needs it, never an optimizer's. What the file claims is held against
-what it has before memory is taken for it.
+A storage is read when a tensor of the state dict needs it, never an optimizer's. What the file claims is held
+against what it has before memory is taken for it.
 """
 
 import io
@@ -25,7 +26,8 @@ _LEGACY_PROTOCOL = 1001
 _LONGEST_LINE = 1 << 16
 # So many bytes are read without looking whether they are there first; most reads are of one.
 _FEW = 256
-#: bytes of a checkpoint's pickles; large networks with an optimizer have some 0.5 MB, and in memory a byte may become 300
+#: bytes of a checkpoint's pickles; large networks with an optimizer have some 0.5 MB, and in memory a byte
+#: may become 300
 _MOST_PICKLED = 1 << 22
 
 
@@ -34,7 +36,8 @@ class DamagedError(Exception):
 
 
 class Stream:
-    """An open file as unpicklers see it: no read allocates more than the file has left, no line and no pickle is endless."""
+    """An open file as unpicklers see it: no read allocates more than the file has left, no line and no pickle
+    is endless."""
 
     def __init__(self, file, size=None):
         self.file = file
@@ -48,17 +51,17 @@ class Stream:
 
     def read(self, count):
         if count > _FEW and count > self.left:
-            raise EOFError('{} bytes are wanted, {} are left'.format(count, self.left))
+            raise EOFError(f'{count} bytes are wanted, {self.left} are left')
         self._use(count)
         data = self.file.read(max(0, count))
         if len(data) < count:
-            raise EOFError('{} bytes are wanted, {} are left'.format(count, len(data)))
+            raise EOFError(f'{count} bytes are wanted, {len(data)} are left')
         return data
 
     def readline(self):
         line = self.file.readline(_LONGEST_LINE)
         if len(line) == _LONGEST_LINE:
-            raise ValueError('a line of more than {} bytes'.format(_LONGEST_LINE))
+            raise ValueError(f'a line of more than {_LONGEST_LINE} bytes')
         if not line.endswith(b'\n'):
             raise EOFError('a line without its end')
         self._use(len(line))
@@ -67,7 +70,9 @@ class Stream:
     def _use(self, count):
         self._room -= count
         if self._room < 0:
-            raise DamagedError('is damaged, or no plain checkpoint: its pickle has more than {} MiB'.format(_MOST_PICKLED >> 20))
+            raise DamagedError(
+                f'is damaged, or no plain checkpoint: its pickle has more than {_MOST_PICKLED >> 20} MiB'
+            )
 
 
 class LegacyFile:
@@ -86,12 +91,13 @@ class LegacyFile:
         self._shared = _Shared(self.storage)
 
     def load(self):
-        """The saved object, with a TensorClaim for every tensor; the storages are there and have the claimed sizes."""
+        """The saved object, with a TensorClaim for every tensor; the storages are there and have the claimed
+        sizes."""
         stream = Stream(self._file)
         RestrictedUnpickler(stream).load()
         version = RestrictedUnpickler(stream).load()
         if version != _LEGACY_PROTOCOL:
-            raise DamagedError('has protocol version {}; only {} is known'.format(show(version), _LEGACY_PROTOCOL))
+            raise DamagedError(f'has protocol version {show(version)}; only {_LEGACY_PROTOCOL} is known')
         RestrictedUnpickler(stream).load()
         unpickler = RestrictedUnpickler(stream)
         saved = unpickler.load()
@@ -101,7 +107,7 @@ class LegacyFile:
             self._places[key] = self._skip(stream, unpickler.storages[key])
         for key in unpickler.storages:
             if key not in self._places:
-                raise DamagedError('is damaged: it has no data for storage {}'.format(key))
+                raise DamagedError(f'is damaged: it has no data for storage {key}')
         return saved
 
     def storage(self, claim):
@@ -119,19 +125,23 @@ class LegacyFile:
     @staticmethod
     def _skip(stream, claim):
         if stream.left < 8 + _size(claim):
-            raise DamagedError('is truncated: storage {} needs {} bytes, {} are left; download or copy it again'
-                               .format(claim.key, 8 + _size(claim), stream.left))
-        count, = struct.unpack('<q', stream.read(8))
+            raise DamagedError(
+                f'is truncated: storage {claim.key} needs {8 + _size(claim)} bytes, {stream.left} are left;'
+                ' download or copy it again'
+            )
+        (count,) = struct.unpack('<q', stream.read(8))
         if count != claim.count:
-            raise DamagedError('is damaged: storage {} has {} elements where {} were announced'
-                               .format(claim.key, count, claim.count))
+            raise DamagedError(
+                f'is damaged: storage {claim.key} has {count} elements where {claim.count} were announced'
+            )
         place = stream.file.tell()
         stream.file.seek(_size(claim), os.SEEK_CUR)
         return place
 
 
 class _Shared:
-    """Storages that several tensors share, kept once that shows: a file may claim one large storage for many small tensors."""
+    """Storages that several tensors share, kept once that shows: a file may claim one large storage for many
+    small tensors."""
 
     def __init__(self, read):
         self._read = read
@@ -160,8 +170,10 @@ class ZipFile:
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
-            raise DamagedError('is truncated or damaged: the directory at the end of the zip archive is missing; '
-                               'download or copy it again') from None
+            raise DamagedError(
+                'is truncated or damaged: the directory at the end of the zip archive is missing; '
+                'download or copy it again'
+            ) from None
         try:
             self._prefix = self._check(os.path.getsize(path))
             self._order = self._find_order()
@@ -178,10 +190,11 @@ class ZipFile:
             try:
                 size = self._zip.getinfo(self._name(claim)).file_size
             except KeyError:
-                raise DamagedError('is damaged: it has no data for storage {}'.format(claim.key)) from None
+                raise DamagedError(f'is damaged: it has no data for storage {claim.key}') from None
             if size != _size(claim):
-                raise DamagedError('is damaged: storage {} has {} bytes where {} were announced'
-                                   .format(claim.key, size, _size(claim)))
+                raise DamagedError(
+                    f'is damaged: storage {claim.key} has {size} bytes where {_size(claim)} were announced'
+                )
         return saved
 
     def storage(self, claim):
@@ -194,24 +207,27 @@ class ZipFile:
         self._zip.close()
 
     def _check(self, size):
-        """Look for ``data.pkl``, and that nothing in the archive grows when read; return the folder it is in."""
+        """Look for ``data.pkl``, and that nothing in the archive grows when read; return the folder it is
+        in."""
         entries = self._zip.infolist()
         names = [entry.filename for entry in entries]
         pickles = [name for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
         if len(pickles) != 1:
             raise DamagedError('is a zip archive but not one of torch.save: it has no data.pkl')
-        prefix = pickles[0][:-len('data.pkl')]
+        prefix = pickles[0][: -len('data.pkl')]
         if any(name.endswith('constants.pkl') for name in names):
             raise DamagedError('is a TorchScript program, not a checkpoint: save its state_dict()')
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise DamagedError('is a compressed zip archive, which torch.save does not write')
         # a stored part has one size; Python's zipfile takes memory for the other one
-        if sum(entry.file_size for entry in entries) > size or any(entry.compress_size != entry.file_size for entry in entries):
+        if sum(entry.file_size for entry in entries) > size or any(
+            entry.compress_size != entry.file_size for entry in entries
+        ):
             raise DamagedError('is damaged: its parts are larger than the file')
         return prefix
 
     def _name(self, claim):
-        return '{}data/{}'.format(self._prefix, claim.key)
+        return f'{self._prefix}data/{claim.key}'
 
     def _find_order(self):
         name = self._prefix + 'byteorder'
@@ -232,21 +248,28 @@ def make_tensor(claim, raw, byteorder='little'):
         DamagedError: the tensor reaches beyond its storage, or has more elements than it.
     """
     if byteorder not in ('little', 'big'):
-        raise DamagedError('is damaged: its byte order is {!r}'.format(byteorder))
+        raise DamagedError(f'is damaged: its byte order is {byteorder!r}')
     storage = claim.storage
     is_bfloat16 = storage.type == 'bfloat16'
-    array = np.frombuffer(raw, np.dtype('u2' if is_bfloat16 else storage.type)
-                          .newbyteorder('<' if byteorder == 'little' else '>'))
-    array = array[storage.start:storage.start + storage.length]
+    array = np.frombuffer(
+        raw,
+        np.dtype('u2' if is_bfloat16 else storage.type).newbyteorder('<' if byteorder == 'little' else '>'),
+    )
+    array = array[storage.start : storage.start + storage.length]
     elements = 1
     for length in claim.size:
         elements *= length
-    end = claim.offset + (sum((n - 1) * step for n, step in zip(claim.size, claim.stride)) + 1 if elements else 0)
+    end = claim.offset + (
+        sum((n - 1) * step for n, step in zip(claim.size, claim.stride)) + 1 if elements else 0
+    )
     if end > len(array) or elements > len(array):
-        raise DamagedError('is damaged: a tensor of shape {} does not fit its storage of {} elements'
-                           .format(list(claim.size), len(array)))
-    view = np.lib.stride_tricks.as_strided(array[claim.offset:], claim.size,
-                                           [step * array.itemsize if elements else 0 for step in claim.stride])
+        raise DamagedError(
+            f'is damaged: a tensor of shape {list(claim.size)} does not fit its storage of {len(array)}'
+            ' elements'
+        )
+    view = np.lib.stride_tricks.as_strided(
+        array[claim.offset :], claim.size, [step * array.itemsize if elements else 0 for step in claim.stride]
+    )
     if is_bfloat16:
         bits = np.array(view, 'u4', order='C') << 16
         return torch.from_numpy(np.array(bits, 'u4').view('f4'))

@@ -10,10 +10,18 @@ from ..models import create_model
 from ..models.registry import TABLE
 from .reader import Checkpoint, read_checkpoint
 
-#: model: on the CPU, in evaluation mode; arch: its name; heads: name -> channels; unused_keys: entries of the file that the
-#: network has no use for, such as the ``base.fc.*`` of DLA's published checkpoints
-LoadedModel = NamedTuple('LoadedModel', [('model', nn.Module), ('arch', str), ('heads', OrderedDict),
-                                         ('checkpoint', Checkpoint), ('unused_keys', list)])
+#: model: on the CPU, in evaluation mode; arch: its name; heads: name -> channels; unused_keys: entries of the
+#: file that the network has no use for, such as the ``base.fc.*`` of DLA's published checkpoints
+LoadedModel = NamedTuple(
+    'LoadedModel',
+    [
+        ('model', nn.Module),
+        ('arch', str),
+        ('heads', OrderedDict),
+        ('checkpoint', Checkpoint),
+        ('unused_keys', list),
+    ],
+)
 
 #: taken where neither the caller nor the checkpoint names an architecture
 DEFAULT_ARCH = 'dla_34'
@@ -39,7 +47,8 @@ def load_model(path, arch=None, heads=None):
 
     Raises:
         ArchitectureError: ``arch`` is unknown.
-        CheckpointError: the file cannot be read, or does not fit; the message says where and which architecture does.
+        CheckpointError: the file cannot be read, or does not fit; the message says where and which
+            architecture does.
     """
     if arch is not None and arch not in TABLE:
         create_model(arch, {'hm': 1})  # raises, before a large file is read
@@ -48,36 +57,47 @@ def load_model(path, arch=None, heads=None):
         arch = checkpoint.meta.get('arch', DEFAULT_ARCH)
     found, head_conv = read_heads(checkpoint.state_dict)
     if not found:
-        raise CheckpointError('{} has no heads (hm, wh, reg): it is not a checkpoint of CenterNet, or a part of one'
-                              .format(path))
+        raise CheckpointError(
+            f'{path} has no heads (hm, wh, reg): it is not a checkpoint of CenterNet, or a part of one'
+        )
     heads = OrderedDict(found if heads is None else heads)
     _check_size(path, heads, head_conv, checkpoint.state_dict)
     try:
         model = create_model(arch, heads, head_conv)
     except ArchitectureError as error:
-        raise CheckpointError('{}: {}'.format(path, error)) from error
+        raise CheckpointError(f'{path}: {error}') from error
     problems, unused = compare(shapes(model.state_dict()), shapes(checkpoint.state_dict), arch)
     if problems:
-        raise CheckpointError('{} does not fit {}: {}{}'.format(
-            path, arch, ' and '.join(problems), _suggestion(arch, heads, checkpoint.state_dict, found, head_conv)))
+        raise CheckpointError(
+            '{} does not fit {}: {}{}'.format(
+                path,
+                arch,
+                ' and '.join(problems),
+                _suggestion(arch, heads, checkpoint.state_dict, found, head_conv),
+            )
+        )
     model.load_state_dict(checkpoint.state_dict, strict=False)
     return LoadedModel(model.eval(), arch, heads, checkpoint, unused)
 
 
 def _check_size(path, heads, head_conv, state_dict):
-    """Raise CheckpointError where building these heads would take far more memory than the file has: a bias alone may claim them."""
+    """Raise CheckpointError where building these heads would take far more memory than the file has: a bias
+    alone may claim them."""
     claimed = (sum(heads.values()) + len(heads) * _WIDEST_BODY) * 9 * max(head_conv or 0, 1)
     if claimed > 4 * sum(value.numel() for value in state_dict.values()) + (1 << 24):
-        raise CheckpointError('{} is damaged: it has not the weights that its heads claim ({}, width {})'.format(
-            path, ', '.join('{} {}'.format(*head) for head in heads.items()), head_conv))
+        raise CheckpointError(
+            '{} is damaged: it has not the weights that its heads claim ({}, width {})'.format(
+                path, ', '.join('{} {}'.format(*head) for head in heads.items()), head_conv
+            )
+        )
 
 
 def read_heads(state_dict):
     """The heads that a state dict has, by the names and shapes of their last layers.
 
     Returns:
-        (heads, head_conv): an OrderedDict name -> channels in the order of the state dict, and the width of the heads'
-        3x3 convolution, 0 where they have none, None where there are no heads.
+        (heads, head_conv): an OrderedDict name -> channels in the order of the state dict, and the width of
+        the heads' 3x3 convolution, 0 where they have none, None where there are no heads.
     """
     heads, width = OrderedDict(), None
     for key, value in state_dict.items():
@@ -85,7 +105,9 @@ def read_heads(state_dict):
         if layer in _LAST_LAYERS and value.dim():  # a bias will do: then the weight is found missing later
             heads.setdefault(name, value.shape[0])
             width = value.shape[1] if value.dim() == 4 else width
-        elif layer == 'weight' and value.dim() == 4 and name + '.bias' in state_dict:  # no other layer right here has both
+        elif (
+            layer == 'weight' and value.dim() == 4 and name + '.bias' in state_dict
+        ):  # no other layer right here has both
             heads[name], width = value.shape[0], 0
     return heads, width
 
@@ -103,18 +125,26 @@ def compare(expected, given, arch):
         arch: the network's name, for the text.
 
     Returns:
-        (problems, unused): phrases that name the first few entries, none where the file fits; and the names that the
-        network does not have.
+        (problems, unused): phrases that name the first few entries, none where the file fits; and the names
+        that the network does not have.
     """
     missing = [name for name in expected if name not in given and not name.endswith(_OPTIONAL)]
     wrong = [name for name in expected if name in given and given[name] != expected[name]]
     problems = []
     if missing:
-        problems.append('{} of its {} entries {} missing ({})'.format(
-            len(missing), len(expected), 'is' if len(missing) == 1 else 'are', _first(missing)))
+        problems.append(
+            '{} of its {} entries {} missing ({})'.format(
+                len(missing), len(expected), 'is' if len(missing) == 1 else 'are', _first(missing)
+            )
+        )
     if wrong:
-        problems.append('{} {} another shape ({})'.format(len(wrong), 'has' if len(wrong) == 1 else 'have', _first(
-            '{} is {} in the file, {} in {}'.format(name, given[name], expected[name], arch) for name in wrong)))
+        problems.append(
+            '{} {} another shape ({})'.format(
+                len(wrong),
+                'has' if len(wrong) == 1 else 'have',
+                _first(f'{name} is {given[name]} in the file, {expected[name]} in {arch}' for name in wrong),
+            )
+        )
     return problems, [name for name in given if name not in expected]
 
 
@@ -127,8 +157,8 @@ def _suggestion(arch, heads, state_dict, found, head_conv):
     """
     given = shapes(state_dict)
     best, most = None, 0
-    # Building a network takes time. So the one asked for comes first, a landmark that is not only the body's before others,
-    # then small networks before large ones; and what has nearly all entries ends the search.
+    # Building a network takes time. So the one asked for comes first, a landmark that is not only the body's
+    # before others, then small networks before large ones; and what has nearly all entries ends the search.
     for name in sorted(TABLE, key=lambda name: (name != arch, -len(TABLE[name].landmark), len(name), name)):
         if TABLE[name].landmark not in given or most > 0.9:
             continue
@@ -138,20 +168,22 @@ def _suggestion(arch, heads, state_dict, found, head_conv):
             continue
         if not compare(expected, given, name)[0]:
             if name == arch:
-                return '; its heads are {}, not {}'.format(_heads(found), _heads(heads))
-            return '; it fits {}: give --arch {}'.format(name, name)
-        same = sum(given.get(key) == shape for key, shape in expected.items()) / len(set(expected) | set(given))
+                return f'; its heads are {_heads(found)}, not {_heads(heads)}'
+            return f'; it fits {name}: give --arch {name}'
+        same = sum(given.get(key) == shape for key, shape in expected.items()) / len(
+            set(expected) | set(given)
+        )
         if same > most:
             best, most = name, same
     if best == arch:
         return '; no other architecture comes nearer, so the file is not whole'
     if most < 0.5:
         return '; no known architecture comes near it'
-    return '; {} comes nearest, {:.0%} of the entries are the same'.format(best, most)
+    return f'; {best} comes nearest, {most:.0%} of the entries are the same'
 
 
 def _heads(heads):
-    return ', '.join('{} {}'.format(name, channels) for name, channels in heads.items())
+    return ', '.join(f'{name} {channels}' for name, channels in heads.items())
 
 
 def _first(parts, most=2):

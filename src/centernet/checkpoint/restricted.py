@@ -1,10 +1,12 @@
 """An unpickler that runs nothing: it admits the names which a plain checkpoint needs and refuses all others.
 
-A pickle is a program: its GLOBAL opcode imports any name and REDUCE calls it. Here a name only ever becomes a function of
-this module or a container, and a tensor becomes a :class:`TensorClaim`: what the file says about it, not yet believed.
+A pickle is a program: its GLOBAL opcode imports any name and REDUCE calls it. Here a name only ever becomes a
+function of this module or a container, and a tensor becomes a :class:`TensorClaim`: what the file says about
+it, not yet believed.
 
-What it takes is bounded by the bytes of the pickle: no call copies more than that in all, and what is hashed or printed is plain. A
-tuple that holds one tuple twice, which holds another twice, and so on, takes two bytes a level and is never done with hashing.
+What it takes is bounded by the bytes of the pickle: no call copies more than that in all, and what is hashed
+or printed is plain. A tuple that holds one tuple twice, which holds another twice, and so on, takes two bytes
+a level and is never done with hashing.
 """
 
 import collections
@@ -14,21 +16,40 @@ from typing import NamedTuple
 
 #: a storage's element type -> its numpy type; bfloat16 is the upper half of a float32
 STORAGE_TYPES = {
-    'DoubleStorage': 'f8', 'FloatStorage': 'f4', 'HalfStorage': 'f2', 'BFloat16Storage': 'bfloat16', 'LongStorage': 'i8',
-    'IntStorage': 'i4', 'ShortStorage': 'i2', 'CharStorage': 'i1', 'ByteStorage': 'u1', 'BoolStorage': 'b1',
+    'DoubleStorage': 'f8',
+    'FloatStorage': 'f4',
+    'HalfStorage': 'f2',
+    'BFloat16Storage': 'bfloat16',
+    'LongStorage': 'i8',
+    'IntStorage': 'i4',
+    'ShortStorage': 'i2',
+    'CharStorage': 'i1',
+    'ByteStorage': 'u1',
+    'BoolStorage': 'b1',
 }
 
-#: a storage in the file: its key, its element type (a value of :data:`STORAGE_TYPES`), and its number of elements, of which
-#: the tensor sees ``length`` from ``start`` on
-StorageClaim = NamedTuple('StorageClaim', [('key', str), ('type', str), ('count', int), ('start', int), ('length', int)])
+#: a storage in the file: its key, its element type (a value of :data:`STORAGE_TYPES`), and its number of
+#: elements, of which the tensor sees ``length`` from ``start`` on
+StorageClaim = NamedTuple(
+    'StorageClaim', [('key', str), ('type', str), ('count', int), ('start', int), ('length', int)]
+)
 
 #: a tensor in the file: a strided view of a storage
-TensorClaim = NamedTuple('TensorClaim', [('storage', StorageClaim), ('offset', int), ('size', tuple), ('stride', tuple)])
+TensorClaim = NamedTuple(
+    'TensorClaim', [('storage', StorageClaim), ('offset', int), ('size', tuple), ('stride', tuple)]
+)
 
 # Opcodes that no checkpoint has and that a hostile one would profit from (the last three are of protocol 5).
 _REFUSED_OPCODES = {
-    pickle.EXT1: 'EXT1', pickle.EXT2: 'EXT2', pickle.EXT4: 'EXT4', pickle.INST: 'INST', pickle.OBJ: 'OBJ',
-    pickle.NEWOBJ_EX: 'NEWOBJ_EX', pickle.PERSID: 'PERSID', b'\x96': 'BYTEARRAY8', b'\x97': 'NEXT_BUFFER',
+    pickle.EXT1: 'EXT1',
+    pickle.EXT2: 'EXT2',
+    pickle.EXT4: 'EXT4',
+    pickle.INST: 'INST',
+    pickle.OBJ: 'OBJ',
+    pickle.NEWOBJ_EX: 'NEWOBJ_EX',
+    pickle.PERSID: 'PERSID',
+    b'\x96': 'BYTEARRAY8',
+    b'\x97': 'NEXT_BUFFER',
     b'\x98': 'READONLY_BUFFER',
 }
 
@@ -53,7 +74,8 @@ class RestrictedUnpickler(pickle._Unpickler):
     The Python unpickler and not the C one, which allocates whatever a memo's index in the file asks for.
 
     Args:
-        file: has ``read`` and ``readline``, bounded by what there is to read (see :class:`.containers.Stream`).
+        file: has ``read`` and ``readline``, bounded by what there is to read (see
+            :class:`.containers.Stream`).
 
     Raises (from ``load``):
         RefusedError: a name or opcode is not admitted. Any other exception: the pickle is damaged.
@@ -74,31 +96,32 @@ class RestrictedUnpickler(pickle._Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
-            raise RefusedError('{}.{}'.format(module, name)) from None
+            raise RefusedError(f'{module}.{name}') from None
 
     def persistent_load(self, pid):
         """('storage', type, key, location, number of elements[, view]) -> StorageClaim."""
         kind, storage_type, key, _, count = pid[:5]
         if type(kind) is not str or kind != 'storage' or not isinstance(storage_type, StorageType):
-            raise RefusedError('persistent id {}'.format(show(kind)))
+            raise RefusedError(f'persistent id {show(kind)}')
         if type(key) not in (str, int):
-            raise ValueError('the key of a storage is {}'.format(show(key)))
+            raise ValueError(f'the key of a storage is {show(key)}')
         key = str(key)
         claim = StorageClaim(key, storage_type.type, as_count(count), 0, as_count(count))
         if self.storages.setdefault(key, claim) != claim:
-            raise ValueError('storage {} is claimed with two sizes or types'.format(key))
+            raise ValueError(f'storage {key} is claimed with two sizes or types')
         if len(pid) > 5 and pid[5] is not None:
             _, start, length = pid[5]
             claim = claim._replace(start=as_count(start), length=as_count(length))
         return claim
 
     def load_build(self):
-        """Drop an object's attributes (a state dict's ``_metadata``), so that none can hide a method; keep a dtype's."""
+        """Drop an object's attributes (a state dict's ``_metadata``), so that none can hide a method; keep a
+        dtype's."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], _NumpyType):
             self.stack[-1].order = state[1]
         elif not isinstance(self.stack[-1], collections.OrderedDict):
-            raise RefusedError('the state of a {}'.format(type(self.stack[-1]).__name__))
+            raise RefusedError(f'the state of a {type(self.stack[-1]).__name__}')
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -118,7 +141,7 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def _call(self, function, arguments):
         if type(arguments) is not tuple or not callable(function) or function not in _FUNCTIONS:
-            raise ValueError('a call of {}'.format(show(function)))
+            raise ValueError(f'a call of {show(function)}')
         for argument in arguments:
             self._room -= len(argument) if isinstance(argument, _SIZED) else 0
             if self._room < 0:
@@ -156,7 +179,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         """set.add, many times."""
         items = self.pop_mark()
         if not isinstance(self.stack[-1], set):
-            raise ValueError('items for {}'.format(show(self.stack[-1])))
+            raise ValueError(f'items for {show(self.stack[-1])}')
         _check_hashable(set, items)
         self.stack[-1].update(items)
 
@@ -173,7 +196,7 @@ class RestrictedUnpickler(pickle._Unpickler):
     @staticmethod
     def _set(made, key, value):
         if not isinstance(made, dict):
-            raise ValueError('items for {}'.format(show(made)))
+            raise ValueError(f'items for {show(made)}')
         _check_hashable(set, (key,))
         made[key] = value
 
@@ -185,8 +208,10 @@ def _check_hashable(function, items):
     for item in items:
         if function in (dict, collections.OrderedDict):  # pairs
             item, _ = item
-        if type(item) not in _PLAIN or (type(item) is int and item.bit_length() > 60):  # larger ones can all have one hash
-            raise ValueError('a key that is {}'.format(show(item)))
+        if type(item) not in _PLAIN or (
+            type(item) is int and item.bit_length() > 60
+        ):  # larger ones can all have one hash
+            raise ValueError(f'a key that is {show(item)}')
 
 
 def show(value):
@@ -195,12 +220,13 @@ def show(value):
         return repr(value)
     if type(value) in (str, bytes):
         return repr(value[:80])
-    return 'a {}'.format(type(value).__name__)
+    return f'a {type(value).__name__}'
 
 
 def _refuse(opcode):
     def refuse(unpickler):
         raise RefusedError('opcode ' + opcode)
+
     return refuse
 
 
@@ -215,14 +241,18 @@ def as_count(value):
         ValueError: it is not.
     """
     if type(value) is not int or not 0 <= value <= 1 << 62:
-        raise ValueError('{} is no size'.format(show(value)))
+        raise ValueError(f'{show(value)} is no size')
     return value
 
 
 def _tensor(storage, offset, size, stride, *_):
     if not isinstance(storage, StorageClaim):
-        raise ValueError('a tensor of {}'.format(show(storage)))
-    if not isinstance(size, (tuple, list)) or not isinstance(stride, (tuple, list)) or not len(size) == len(stride) <= 16:
+        raise ValueError(f'a tensor of {show(storage)}')
+    if (
+        not isinstance(size, (tuple, list))
+        or not isinstance(stride, (tuple, list))
+        or not len(size) == len(stride) <= 16
+    ):
         raise ValueError('a tensor without a size')
     size, stride = tuple(map(as_count, size)), tuple(map(as_count, stride))
     return TensorClaim(storage, as_count(offset), size, stride)
@@ -230,14 +260,14 @@ def _tensor(storage, offset, size, stride, *_):
 
 def _parameter(data, *_):
     if not isinstance(data, TensorClaim):
-        raise ValueError('a parameter of {}'.format(show(data)))
+        raise ValueError(f'a parameter of {show(data)}')
     return data
 
 
 def _encode(text, encoding):
     """How protocol 2 spells bytes."""
     if type(text) is not str or type(encoding) is not str or encoding != 'latin1':
-        raise ValueError('bytes in {}'.format(show(encoding)))
+        raise ValueError(f'bytes in {show(encoding)}')
     return text.encode('latin1')
 
 
@@ -250,11 +280,23 @@ class _NumpyType:
 
 def _numpy_scalar(numpy_type, raw):
     """A numpy number (an epoch, a best score) as Python's; others, such as objects, are refused."""
-    formats = {'f2': 'e', 'f4': 'f', 'f8': 'd', 'i1': 'b', 'i2': 'h', 'i4': 'i', 'i8': 'q', 'u1': 'B', 'u2': 'H', 'u4': 'I',
-               'u8': 'Q', 'b1': '?'}
+    formats = {
+        'f2': 'e',
+        'f4': 'f',
+        'f8': 'd',
+        'i1': 'b',
+        'i2': 'h',
+        'i4': 'i',
+        'i8': 'q',
+        'u1': 'B',
+        'u2': 'H',
+        'u4': 'I',
+        'u8': 'Q',
+        'b1': '?',
+    }
     code = numpy_type.code if isinstance(numpy_type, _NumpyType) else None
     if type(code) is not str or code not in formats:
-        raise RefusedError('a numpy scalar of type {}'.format(show(code)))
+        raise RefusedError(f'a numpy scalar of type {show(code)}')
     raw = raw.encode('latin1') if isinstance(raw, str) else raw
     return struct.unpack(('>' if numpy_type.order == '>' else '<') + formats[code], raw)[0]
 

@@ -12,8 +12,12 @@ import numpy as np
 from ..errors import DataError
 
 #: what libjpeg says of coded pixels that make no sense, and libpng of what it can do without
-_COMPLAINT = re.compile(r'^(Corrupt JPEG data: .*|Premature end of JPEG file.*|Invalid SOS parameters.*|Unsupported marker type.*|'
-                        r'Inconsistent progression sequence.*|libpng warning: .*)$', re.MULTILINE)
+_COMPLAINT = re.compile(
+    r'^(Corrupt JPEG data: .*|Premature end of JPEG file.*|Invalid SOS parameters.*|Unsupported marker'
+    r' type.*|'
+    r'Inconsistent progression sequence.*|libpng warning: .*)$',
+    re.MULTILINE,
+)
 #: complaints about colour profiles and text, which say nothing of the pixels
 _HARMLESS = re.compile(r'libpng warning: (iCCP|sRGB|gAMA|cHRM|tEXt|iTXt|zTXt|eXIf|bKGD|tIME|pHYs)')
 
@@ -21,9 +25,9 @@ _HARMLESS = re.compile(r'libpng warning: (iCCP|sRGB|gAMA|cHRM|tEXt|iTXt|zTXt|eXI
 def read_image(path: str) -> np.ndarray:
     """Read an image as ``cv2.imread(path, IMREAD_COLOR)`` does, upstream's way.
 
-    Grey-scale is repeated into three channels, CMYK is converted, 16 bits are cut to their upper 8, alpha is dropped, and EXIF
-    orientation is applied. A JPEG that ends before its end-of-image marker is refused (OpenCV would fill the rest with grey);
-    bytes after the marker do no harm.
+    Grey-scale is repeated into three channels, CMYK is converted, 16 bits are cut to their upper 8, alpha is
+    dropped, and EXIF orientation is applied. A JPEG that ends before its end-of-image marker is refused
+    (OpenCV would fill the rest with grey); bytes after the marker do no harm.
 
     Returns:
         uint8 [H, W, 3], BGR.
@@ -37,37 +41,43 @@ def read_image(path: str) -> np.ndarray:
 def read_image_checked(path: str) -> Tuple[np.ndarray, Optional[str]]:
     """:func:`read_image`, and what the decoder complained of, or None.
 
-    A damaged JPEG decodes to something. libjpeg notices where the coded pixels make no sense, or there are too few or too many of
-    them, which of flipped bits is about one in five (docs/faults.md); OpenCV hands that on to stderr only.
+    A damaged JPEG decodes to something. libjpeg notices where the coded pixels make no sense, or there are
+    too few or too many of them, which of flipped bits is about one in five (docs/faults.md); OpenCV hands
+    that on to stderr only.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would never end
-            raise DataError('cannot read the image file {}: it is no file'.format(path))
+            raise DataError(f'cannot read the image file {path}: it is no file')
         with open(path, 'rb') as file:
             data = file.read()
     except FileNotFoundError:
-        raise DataError('no such image file: {}'.format(path)) from None
+        raise DataError(f'no such image file: {path}') from None
     except OSError as error:
-        raise DataError('cannot read the image file {}: {}'.format(path, error.strerror)) from None
+        raise DataError(f'cannot read the image file {path}: {error.strerror}') from None
     except (MemoryError, ValueError) as error:
-        raise DataError('cannot read the image file {!r}: {}'.format(path, error or 'not enough memory')) from None
+        raise DataError(
+            'cannot read the image file {!r}: {}'.format(path, error or 'not enough memory')
+        ) from None
     if not data:
-        raise DataError('the image file {} is empty'.format(path))
+        raise DataError(f'the image file {path} is empty')
     if _is_cut_jpeg(data):
-        raise DataError('the image file {} is truncated: a JPEG of {} bytes without an end'.format(path, len(data)))
+        raise DataError(f'the image file {path} is truncated: a JPEG of {len(data)} bytes without an end')
     complaints = []
     try:
         with _Stderr(complaints):
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # more pixels than OpenCV allows
-        raise DataError('cannot decode the image file {}: {}'.format(path, str(error).strip())) from None
+        raise DataError(f'cannot decode the image file {path}: {str(error).strip()}') from None
     if image is None:
-        raise DataError('cannot decode the image file {} ({} bytes): truncated, damaged or no image'.format(path, len(data)))
+        raise DataError(
+            f'cannot decode the image file {path} ({len(data)} bytes): truncated, damaged or no image'
+        )
     return image, '{}: {}'.format(path, '; '.join(complaints)) if complaints else None
 
 
 class _Stderr:
-    """A block in which what C libraries write to stderr about an image is collected; the rest of it passes."""
+    """A block in which what C libraries write to stderr about an image is collected; the rest of it
+    passes."""
 
     _file = None  # kept from image to image; a process of its own opens its own
     _owner = None
@@ -100,8 +110,8 @@ class _Stderr:
 def _is_cut_jpeg(data):
     """Whether the bytes are a JPEG that stops inside its coded pixels (ITU-T T.81, annex B).
 
-    An embedded preview has an end marker of its own, so the search starts behind the header's segments. In coded pixels a byte
-    FF is always followed by 00 or a restart marker: FF D9 there is the end.
+    An embedded preview has an end marker of its own, so the search starts behind the header's segments. In
+    coded pixels a byte FF is always followed by 00 or a restart marker: FF D9 there is the end.
     """
     if not data.startswith(b'\xff\xd8'):
         return False
@@ -113,5 +123,5 @@ def _is_cut_jpeg(data):
         elif marker == 0xDA:  # start of scan
             return data.rfind(b'\xff\xd9', at) < 0
         else:
-            at += 2 + int.from_bytes(data[at + 2:at + 4], 'big')
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
     return False  # not in this shape: the decoder will say

@@ -33,15 +33,19 @@ STAT_NAMES = tuple(figure[0] for figure in _FIGURES)
 class CocoMetrics(NamedTuple):
     """What :func:`evaluate` found.
 
-    stats: the twelve figures by their names in :data:`STAT_NAMES`, each in [0, 1], or None where there is no ground truth to
-    find (COCO's own code says -1 there). per_class: AP by category name, None where the class has no ground truth.
+    stats: the twelve figures by their names in :data:`STAT_NAMES`, each in [0, 1], or None where there is no
+        ground truth to
+    find (COCO's own code says -1 there). per_class: AP by category name, None where the class has no ground
+    truth.
     """
 
     stats: Dict[str, Optional[float]]
     per_class: Dict[str, Optional[float]]
 
 
-def to_results(image_id: int, detections: np.ndarray, categories: List[Tuple[int, str]]) -> List[Dict[str, Any]]:
+def to_results(
+    image_id: int, detections: np.ndarray, categories: List[Tuple[int, str]]
+) -> List[Dict[str, Any]]:
     """Detections of one image in COCO's results format.
 
     Args:
@@ -50,22 +54,32 @@ def to_results(image_id: int, detections: np.ndarray, categories: List[Tuple[int
         categories: (category id, name) by class index.
 
     Returns:
-        m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are taken in float32, then
-        boxes and scores are rounded to two decimals: what upstream CenterNet writes, and what the published figures are of.
+        m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are taken in
+        float32, then boxes and scores are rounded to two decimals: what upstream CenterNet writes, and what
+            the published figures are of.
 
     Raises:
         UserError: a box or score is not finite, as a network with broken weights gives them.
     """
     detections = np.asarray(detections, np.float32).reshape(-1, 6)
     if not np.isfinite(detections).all():
-        raise UserError('the network gave detections that are not finite for image {}: are the weights whole, and does the '
-                        'precision suffice?'.format(image_id))
+        raise UserError(
+            f'the network gave detections that are not finite for image {image_id}: are the weights whole,'
+            ' and does the precision suffice?'
+        )
     boxes = np.concatenate([detections[:, :2], detections[:, 2:4] - detections[:, :2]], axis=1)
     # Python's round gives the same digits as upstream's float('{:.2f}'.format(x)); numpy's does not always.
-    return [{'image_id': int(image_id), 'category_id': int(categories[class_index][0]),
-             'bbox': [round(value, 2) for value in box], 'score': round(score, 2)}
-            for box, score, class_index in zip(boxes.tolist(), detections[:, 4].tolist(),
-                                               detections[:, 5].astype(int).tolist())]
+    return [
+        {
+            'image_id': int(image_id),
+            'category_id': int(categories[class_index][0]),
+            'bbox': [round(value, 2) for value in box],
+            'score': round(score, 2),
+        }
+        for box, score, class_index in zip(
+            boxes.tolist(), detections[:, 4].tolist(), detections[:, 5].astype(int).tolist()
+        )
+    ]
 
 
 def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]) -> CocoMetrics:
@@ -85,8 +99,11 @@ def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]
     wanted = set(image_ids)
     unknown = sorted(wanted.difference(data.image_ids))
     if unknown:
-        raise DataError('{} has no image with the id {}{}'.format(
-            data.annotations, unknown[0], ' (and {} more)'.format(len(unknown) - 1) if unknown[1:] else ''))
+        raise DataError(
+            '{} has no image with the id {}{}'.format(
+                data.annotations, unknown[0], f' (and {len(unknown) - 1} more)' if unknown[1:] else ''
+            )
+        )
     precision, recall, evaluator = _accumulate(data.coco.dataset, results, wanted)
     evaluator.eval = {'precision': precision, 'recall': recall}
     with quiet():
@@ -94,28 +111,35 @@ def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]
     precision = precision[:, :, :, 0, -1]  # [IoU, recall, class], any area, 100 detections
     return CocoMetrics(
         stats={name: _figure(value) for name, value in zip(STAT_NAMES, evaluator.stats)},
-        per_class={name: _figure(precision[:, :, i].mean()) for i, name in enumerate(data.class_names)})
+        per_class={name: _figure(precision[:, :, i].mean()) for i, name in enumerate(data.class_names)},
+    )
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The twelve figures as pycocotools prints them, line by line; ``n/a`` (there -1.000) where there is no ground truth."""
+    """The twelve figures as pycocotools prints them, line by line; ``n/a`` (there -1.000) where there is no
+    ground truth."""
     line = ' {:<18} {} @[ IoU={:<9} | area={:>6s} | maxDets={:>3d} ] = {}'
     values = [metrics.stats[name] for name in STAT_NAMES]
-    return '\n'.join(line.format(*(figure[1:] + ('n/a' if value is None else '{:0.3f}'.format(value),)))
-                     for figure, value in zip(_FIGURES, values))
+    return '\n'.join(
+        line.format(*(figure[1:] + ('n/a' if value is None else f'{value:0.3f}',)))
+        for figure, value in zip(_FIGURES, values)
+    )
 
 
 def _accumulate(dataset, results, image_ids):
-    """COCOeval's precision [IoU, recall, class, area, maxDets], recall (without the second axis), and an evaluator to sum up.
+    """COCOeval's precision [IoU, recall, class, area, maxDets], recall (without the second axis), and an
+    evaluator to sum up.
 
-    One class at a time, over the images that have anything of it: the same figures as in one go, whose tables of all images
+    One class at a time, over the images that have anything of it: the same figures as in one go, whose tables
+        of all images
     times all classes take gigabytes for val2017.
     """
     truth, found = collections.defaultdict(list), collections.defaultdict(list)
     for entry in dataset['annotations']:
         if entry['image_id'] in image_ids:
             truth[entry['category_id']].append(entry)
-    # What pycocotools' loadRes adds; it fails on an empty list, and gives every box a polygon that nobody reads.
+    # What pycocotools' loadRes adds; it fails on an empty list, and gives every box a polygon that nobody
+    # reads.
     for number, result in enumerate(results, start=1):
         if result['image_id'] in image_ids:
             box = result['bbox']
@@ -124,8 +148,11 @@ def _accumulate(dataset, results, image_ids):
     for category in sorted(entry['id'] for entry in dataset['categories']):
         images = sorted({entry['image_id'] for entry in truth[category] + found[category]})
         tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
-        evaluator = COCOeval(index(dict(tables, annotations=truth[category])),
-                             index(dict(tables, annotations=found[category])), 'bbox')
+        evaluator = COCOeval(
+            index(dict(tables, annotations=truth[category])),
+            index(dict(tables, annotations=found[category])),
+            'bbox',
+        )
         with quiet():
             evaluator.evaluate()
             evaluator.accumulate()

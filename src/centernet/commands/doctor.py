@@ -6,14 +6,14 @@ from . import flags
 
 NAME = 'doctor'
 HELP = 'say what is installed, compiled, visible and mounted here, and what is missing'
-DESCRIPTION = '''Say what is installed, compiled, visible and mounted here, and what to do about the rest.
+DESCRIPTION = """Say what is installed, compiled, visible and mounted here, and what to do about the rest.
 
 Looks at the versions against the lock of this stack, the patches of torch 1.0.0, the compiled deformable convolution, GPUs and
 whether torch has code for them, compilers, in a container its folders, weights and data, shared memory and free space. Each
 check stands alone, so that it works when a package is missing or broken. Nothing is written.
 
 Exit status: 0 nothing is missing; 1 something that a flag names is missing, a package cannot be imported, or versions differ
-from the lock.'''
+from the lock."""
 
 
 def add_flags(parser):
@@ -24,13 +24,25 @@ def add_flags(parser):
     flags.add_data_place_flags(group)
     flags.add_output_flag(group)
     parser.set_defaults(output=None)  # the default is looked at, too, but nobody asked for it
-    parser.add_argument('--json', action='store_true', help='print all findings with their details, for machines')
+    parser.add_argument(
+        '--json', action='store_true', help='print all findings with their details, for machines'
+    )
 
 
 def run(arguments):
     """Examine; returns the exit status."""
     from ..doctor import Asked, document, examine, exit_status, format_findings
-    findings = examine(Asked(arguments.weights, arguments.data, arguments.annotations, arguments.images, arguments.device,
-                             arguments.output or flags.DEFAULT_OUTPUT, arguments.output is not None))
+
+    findings = examine(
+        Asked(
+            arguments.weights,
+            arguments.data,
+            arguments.annotations,
+            arguments.images,
+            arguments.device,
+            arguments.output or flags.DEFAULT_OUTPUT,
+            arguments.output is not None,
+        )
+    )
     print(json.dumps(document(findings), indent=2) if arguments.json else format_findings(findings))
     return exit_status(findings)

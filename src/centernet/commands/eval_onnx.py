@@ -6,14 +6,14 @@ from .running import describe_options, read_options, run_evaluation
 
 NAME = 'eval-onnx'
 HELP = 'evaluate an ONNX file with onnxruntime, in the same way as a checkpoint'
-DESCRIPTION = '''Evaluate an ONNX file on a data set in COCO's format, with onnxruntime and the same loop as eval-pth.
+DESCRIPTION = """Evaluate an ONNX file on a data set in COCO's format, with onnxruntime and the same loop as eval-pth.
 
 Any file is taken that has one input, an image batch [N, 3, H, W], and the outputs hm, wh and reg. Files for ATC
 (DeformableConv2D) and for TensorRT-CenterNet (DCNv2) run through a translation of these operators. Prints and writes what
 eval-pth does. Without --data the built-in sample is evaluated.
 
 Exit status: 0 done; 1 done, but images could not be read or are damaged, or a loader process died; 2 something given is
-wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended.'''
+wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended."""
 
 
 def add_flags(parser):
@@ -34,6 +34,7 @@ def run(arguments):
     from ..evaluation.onnx_runner import OnnxRunner
     from ..files import ensure_folder
     from .inputs import file_input_spec, load_data
+
     apply_threads(threads)
     ensure_folder(arguments.output)
     runner = OnnxRunner(arguments.model, arguments.device, threads)
@@ -42,9 +43,14 @@ def run(arguments):
     options = read_options(arguments, spec, runner.device_type, runner.batch_size)
     about = runner.describe()
     arch = ' ({})'.format(runner.metadata['arch']) if 'arch' in runner.metadata else ''
-    headline = ['network: {}{}'.format(arguments.model, arch), 'data: {}'.format(data.annotations)]
+    headline = [f'network: {arguments.model}{arch}', f'data: {data.annotations}']
     if runner.translated:
-        headline.append('{} runs through its translation to {}'.format(
-            runner.translated, 'standard operators' if runner.lowered else 'DeformConv'))
-    headline.append(describe_options(options, dict(about, device_name='onnxruntime {}'.format(about['onnxruntime']))))
+        headline.append(
+            '{} runs through its translation to {}'.format(
+                runner.translated, 'standard operators' if runner.lowered else 'DeformConv'
+            )
+        )
+    headline.append(
+        describe_options(options, dict(about, device_name='onnxruntime {}'.format(about['onnxruntime'])))
+    )
     return run_evaluation(runner, data, options, arguments, '\n'.join(headline))

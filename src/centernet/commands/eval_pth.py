@@ -6,14 +6,14 @@ from .running import describe_options, read_options, run_evaluation
 
 NAME = 'eval-pth'
 HELP = 'evaluate a checkpoint: the twelve COCO figures and the timings'
-DESCRIPTION = '''Evaluate a checkpoint on a data set in COCO's format.
+DESCRIPTION = """Evaluate a checkpoint on a data set in COCO's format.
 
 Prints the twelve COCO figures and how long each stage takes, and writes results.json (detections in COCO's results
 format), metrics.json (figures, AP by class, times, and what made them) and journal.jsonl (the finished images, for
 --resume) into the output folder. Without --weights and --data the built-in sample is evaluated.
 
 Exit status: 0 done; 1 done, but images could not be read or are damaged, or a loader process died; 2 something given is
-wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended.'''
+wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended."""
 
 
 def add_flags(parser):
@@ -31,21 +31,29 @@ def run(arguments):
     from ..evaluation import TorchRunner
     from ..files import ensure_folder
     from .inputs import input_spec, load_inputs
+
     apply_threads(threads)
     device = resolve_device(arguments.device)
     ensure_folder(arguments.output)
     loaded, weights, data = load_inputs(arguments)
     spec = input_spec(arguments, loaded)
     options = read_options(arguments, spec, device.type)
-    runner = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None)
-    return run_evaluation(runner, data, options, arguments, _headline(loaded, weights, data, runner.describe(), options))
+    runner = TorchRunner.of_checkpoint(
+        loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None
+    )
+    return run_evaluation(
+        runner, data, options, arguments, _headline(loaded, weights, data, runner.describe(), options)
+    )
 
 
 def _headline(loaded, weights, data, about, options):
-    epoch = '' if loaded.checkpoint.epoch is None else ', epoch {}'.format(loaded.checkpoint.epoch)
-    lines = ['network: {} ({}{})'.format(loaded.arch, weights, epoch), 'data: {}'.format(data.annotations)]
+    epoch = '' if loaded.checkpoint.epoch is None else f', epoch {loaded.checkpoint.epoch}'
+    lines = [f'network: {loaded.arch} ({weights}{epoch})', f'data: {data.annotations}']
     if loaded.unused_keys:
-        lines.append('{} entries of the checkpoint are not used: {}'.format(len(loaded.unused_keys), _shorten(loaded.unused_keys)))
+        lines.append(
+            f'{len(loaded.unused_keys)} entries of the checkpoint are not used:'
+            f' {_shorten(loaded.unused_keys)}'
+        )
     return '\n'.join(lines + [describe_options(options, about)])
 
 

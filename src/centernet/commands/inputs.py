@@ -10,7 +10,8 @@ _log = logging.getLogger(__name__)
 def load_inputs(arguments):
     """The network and the data that the flags name, or the built-in sample's.
 
-    Neither weights nor data: both are the sample's. Weights alone: the sample's data, where the classes are as many. Data alone
+    Neither weights nor data: both are the sample's. Weights alone: the sample's data, where the classes are
+        as many. Data alone
     is an error.
 
     Args:
@@ -25,12 +26,15 @@ def load_inputs(arguments):
     from ..checkpoint import load_model
     from ..coco import CocoData
     from ..sample import SAMPLE_WEIGHTS, sample_folder
+
     has_data = bool(arguments.data or arguments.annotations)
     if arguments.images and not has_data:
         raise OptionError('--images without --data or --annotations: which objects are in those images?')
     if has_data and not arguments.weights:
-        raise OptionError('no --weights: the built-in checkpoint knows only the built-in sample\'s shapes; give the checkpoint to '
-                          'evaluate on {}'.format(arguments.data or arguments.annotations))
+        raise OptionError(
+            "no --weights: the built-in checkpoint knows only the built-in sample's shapes; give the"
+            f' checkpoint to evaluate on {arguments.data or arguments.annotations}'
+        )
     weights = arguments.weights or SAMPLE_WEIGHTS
     if has_data:
         data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
@@ -38,12 +42,16 @@ def load_inputs(arguments):
     loaded = load_model(weights, arguments.arch)
     data = CocoData.load(sample_folder(arguments.output))
     if arguments.weights and loaded.heads.get('hm') != len(data.categories):
-        raise OptionError('no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the data set'.format(
-            weights, loaded.heads.get('hm'), len(data.categories)))
+        raise OptionError(
+            'no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the'
+            ' data set'.format(weights, loaded.heads.get('hm'), len(data.categories))
+        )
     if arguments.weights:
-        _log.info('no --data: the built-in sample\'s images are used')
+        _log.info("no --data: the built-in sample's images are used")
     else:
-        _log.info('no --weights and no --data: the built-in sample is used, both its checkpoint and its images')
+        _log.info(
+            'no --weights and no --data: the built-in sample is used, both its checkpoint and its images'
+        )
     return loaded, weights, data
 
 
@@ -55,18 +63,26 @@ def input_spec(arguments, loaded):
     """
     from ..detection import InputSpec
     from ..models import divisor
+
     step = divisor(loaded.arch)
     given = loaded.checkpoint.meta.get('input_size')
-    if not (isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(side, int) for side in given)):
+    if not (
+        isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(side, int) for side in given)
+    ):
         given = (512, 512)
     keep_res = getattr(arguments, 'keep_res', False)
     if keep_res and (arguments.input_height or arguments.input_width):
-        raise OptionError('--keep-res keeps each image\'s own size: leave --input-height and --input-width away')
+        raise OptionError(
+            "--keep-res keeps each image's own size: leave --input-height and --input-width away"
+        )
     sides = []
-    for name, side, default in (('height', arguments.input_height, given[0]), ('width', arguments.input_width, given[1])):
+    for name, side, default in (
+        ('height', arguments.input_height, given[0]),
+        ('width', arguments.input_width, given[1]),
+    ):
         side = default if side is None else side
         if side < step or side % step:
-            raise OptionError('the input {} must be a multiple of {} for {}, not {}'.format(name, step, loaded.arch, side))
+            raise OptionError(f'the input {name} must be a multiple of {step} for {loaded.arch}, not {side}')
         sides.append(side)
     return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)
 
@@ -84,14 +100,17 @@ def load_data(arguments, classes, name):
     """
     from ..coco import CocoData
     from ..sample import sample_folder
+
     if arguments.data or arguments.annotations:
         return CocoData.load(arguments.data, arguments.annotations, arguments.images)
     if arguments.images:
         raise OptionError('--images without --data or --annotations: which objects are in those images?')
     data = CocoData.load(sample_folder(arguments.output))
     if classes is not None and classes != len(data.categories):
-        raise OptionError('no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the data set'.format(
-            name, classes, len(data.categories)))
+        raise OptionError(
+            f'no --data: {name} has {classes} classes, so the built-in sample with its {len(data.categories)}'
+            ' cannot stand in; give the data set'
+        )
     _log.info("no --data: the built-in sample's images are used")
     return data
 
@@ -109,19 +128,26 @@ def file_input_spec(arguments, runner, default=(512, 512), step=32):
         OptionError: the file does not take that size.
     """
     from ..detection import InputSpec
+
     keep_res = getattr(arguments, 'keep_res', False)
     fixed = runner.input_size
     if keep_res and fixed:
-        raise OptionError("--keep-res keeps each image's own size, but {} takes {} x {} only".format(runner.path, fixed[1], fixed[0]))
+        raise OptionError(
+            f"--keep-res keeps each image's own size, but {runner.path} takes {fixed[1]} x {fixed[0]} only"
+        )
     if keep_res and (arguments.input_height or arguments.input_width):
-        raise OptionError("--keep-res keeps each image's own size: leave --input-height and --input-width away")
+        raise OptionError(
+            "--keep-res keeps each image's own size: leave --input-height and --input-width away"
+        )
     sides = []
-    for place, (name, side) in enumerate((('height', arguments.input_height), ('width', arguments.input_width))):
+    for place, (name, side) in enumerate(
+        (('height', arguments.input_height), ('width', arguments.input_width))
+    ):
         usual = (fixed or default)[place]
         side = usual if side is None else side
         if fixed and side != usual:
-            raise OptionError('--input-{} {}: {} is fixed to {}'.format(name, side, runner.path, usual))
+            raise OptionError(f'--input-{name} {side}: {runner.path} is fixed to {usual}')
         if side < step or side % step:
-            raise OptionError('the input {} must be a multiple of {}, not {}'.format(name, step, side))
+            raise OptionError(f'the input {name} must be a multiple of {step}, not {side}')
         sides.append(side)
     return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)

@@ -16,20 +16,29 @@ def read_options(arguments, spec, device_type, batch_size=None):
         batch_size: what the network is fixed to, or None.
     """
     from ..evaluation import EvalOptions
+
     chosen, workers = default_loading(device_type, spec)
     return EvalOptions(
-        input=spec, flip_test=arguments.flip_test, test_scales=arguments.test_scales, nms=arguments.nms,
-        image_ids=arguments.ids, limit=arguments.limit,
+        input=spec,
+        flip_test=arguments.flip_test,
+        test_scales=arguments.test_scales,
+        nms=arguments.nms,
+        image_ids=arguments.ids,
+        limit=arguments.limit,
         batch_size=arguments.batch_size if arguments.batch_size is not None else batch_size or chosen,
         workers=workers if arguments.workers is None else arguments.workers,
-        on_bad_image=arguments.on_bad_image, save_images=arguments.save_images)
+        on_bad_image=arguments.on_bad_image,
+        save_images=arguments.save_images,
+    )
 
 
 def default_loading(device_type, spec):
     """(batch size, workers) for a device and an input size.
 
-    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses the cores: a batch
-    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads ahead.
+    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses
+        the cores: a batch
+    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads
+    ahead.
     """
     cpus = available_cpus()
     if device_type == 'cuda':
@@ -50,12 +59,20 @@ def run_evaluation(runner, data, options, arguments, headline):
         The exit status.
     """
     from ..evaluation import Interrupted, evaluate, format_report
+
     say = sys.stderr if arguments.json else sys.stdout
     print(headline, file=say)
     try:
-        found = evaluate(runner, data, options, arguments.output, resume=arguments.resume, progress=not arguments.no_progress)
+        found = evaluate(
+            runner,
+            data,
+            options,
+            arguments.output,
+            resume=arguments.resume,
+            progress=not arguments.no_progress,
+        )
     except Interrupted as error:
-        print('centernet: {}'.format(error), file=sys.stderr)
+        print(f'centernet: {error}', file=sys.stderr)
         if isinstance(error.__cause__, KeyboardInterrupt):
             return 130
         return error.__cause__.code if isinstance(error.__cause__, SystemExit) else 1
@@ -72,19 +89,28 @@ def describe_options(options, about):
 
     Args:
         options: an EvalOptions.
-        about: dict with device and device_name, on a CPU also threads; ``batches_by_threads`` where fewer threads are tried.
+        about: dict with device and device_name, on a CPU also threads; ``batches_by_threads`` where fewer
+            threads are tried.
     """
     spec = options.input
-    protocol = ["the image's own size" if spec.keep_res else '{} x {}'.format(spec.width, spec.height)]
+    protocol = ["the image's own size" if spec.keep_res else f'{spec.width} x {spec.height}']
     if options.test_scales != (1.0,):
-        protocol.append('scales ' + ' '.join('{:g}'.format(scale) for scale in options.test_scales))
+        protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in options.test_scales))
     if options.flip_test:
         protocol.append('flip test')
     if options.nms or len(options.test_scales) > 1:
         protocol.append('soft-NMS')
     where = '{} ({})'.format(about['device'], about['device_name'])
     if 'threads' in about:
-        where += ', {}{} thread{}'.format('at most ' if 'batches_by_threads' in about else '', about['threads'],
-                                          '' if about['threads'] == 1 else 's')
+        where += ', {}{} thread{}'.format(
+            'at most ' if 'batches_by_threads' in about else '',
+            about['threads'],
+            '' if about['threads'] == 1 else 's',
+        )
     return 'input: {}\non {}, batches of {}, {} loader process{}\n'.format(
-        ', '.join(protocol), where, options.batch_size, options.workers or 'no', '' if options.workers == 1 else 'es')
+        ', '.join(protocol),
+        where,
+        options.batch_size,
+        options.workers or 'no',
+        '' if options.workers == 1 else 'es',
+    )

@@ -4,9 +4,9 @@ from . import flags
 
 NAME = 'sample'
 HELP = 'draw the built-in data set'
-DESCRIPTION = '''Draw the built-in data set, shapes on textured grounds, into FOLDER/sample in COCO's layout.
+DESCRIPTION = """Draw the built-in data set, shapes on textured grounds, into FOLDER/sample in COCO's layout.
 
-The same pictures come out on every machine. The checkpoint that belongs to it comes with the package.'''
+The same pictures come out on every machine. The checkpoint that belongs to it comes with the package."""
 
 
 def add_flags(parser):
@@ -19,8 +19,9 @@ def run(arguments):
     """Draw; returns the exit status."""
     from ..errors import OptionError
     from ..sample import IMAGES, SAMPLE_WEIGHTS, sample_folder
+
     if arguments.limit is not None and not 1 <= arguments.limit <= IMAGES:
-        raise OptionError('--limit must be 1 to {}, not {}'.format(IMAGES, arguments.limit))
+        raise OptionError(f'--limit must be 1 to {IMAGES}, not {arguments.limit}')
     folder = sample_folder(arguments.output, arguments.limit or IMAGES)
-    print('{}\n{}'.format(folder, SAMPLE_WEIGHTS))
+    print(f'{folder}\n{SAMPLE_WEIGHTS}')
     return 0

@@ -26,7 +26,7 @@ def pair(value, name):
     if isinstance(value, int):
         return value, value
     if len(value) != 2:
-        raise ValueError('{} is one int or two (vertical, horizontal), not {}'.format(name, tuple(value)))
+        raise ValueError(f'{name} is one int or two (vertical, horizontal), not {tuple(value)}')
     return int(value[0]), int(value[1])
 
 
@@ -45,45 +45,69 @@ def check_arguments(input, offset, mask, weight, bias, stride, padding, dilation
     stride, padding, dilation = pair(stride, 'stride'), pair(padding, 'padding'), pair(dilation, 'dilation')
     for name, values, least in (('stride', stride, 1), ('padding', padding, 0), ('dilation', dilation, 1)):
         if min(values) < least:
-            raise ValueError('{} is {}, and must be at least {}'.format(name, values, least))
+            raise ValueError(f'{name} is {values}, and must be at least {least}')
     for name, value in (('groups', groups), ('deformable_groups', deformable_groups)):
         if value < 1:
-            raise ValueError('{} is {}, and must be at least 1'.format(name, value))
+            raise ValueError(f'{name} is {value}, and must be at least 1')
     for name, tensor in (('input', input), ('offset', offset), ('mask', mask), ('weight', weight)):
         if tensor.dim() != 4:
-            raise ValueError('{} has shape {}, and must have 4 dimensions'.format(name, tuple(tensor.shape)))
+            raise ValueError(f'{name} has shape {tuple(tensor.shape)}, and must have 4 dimensions')
 
     batch, in_channels, height, width = input.shape
     out_channels, group_channels, kernel_height, kernel_width = weight.shape
     if in_channels != group_channels * groups:
-        raise ValueError('weight has shape {} for {} group(s), so input must have {} channels; its shape is {}'.format(
-            tuple(weight.shape), groups, group_channels * groups, tuple(input.shape)))
+        raise ValueError(
+            f'weight has shape {tuple(weight.shape)} for {groups} group(s), so input must have'
+            f' {group_channels * groups} channels; its shape is {tuple(input.shape)}'
+        )
     if out_channels % groups:
-        raise ValueError("weight's {} output channels cannot be divided into {} groups".format(out_channels, groups))
+        raise ValueError(f"weight's {out_channels} output channels cannot be divided into {groups} groups")
     if in_channels % deformable_groups:
-        raise ValueError("input's {} channels cannot be divided into {} deformable groups".format(
-            in_channels, deformable_groups))
+        raise ValueError(
+            f"input's {in_channels} channels cannot be divided into {deformable_groups} deformable groups"
+        )
     out_height = (height + 2 * padding[0] - dilation[0] * (kernel_height - 1) - 1) // stride[0] + 1
     out_width = (width + 2 * padding[1] - dilation[1] * (kernel_width - 1) - 1) // stride[1] + 1
     if out_height < 1 or out_width < 1:
-        raise ValueError('input has shape {}, smaller than the dilated kernel of weight {}'.format(
-            tuple(input.shape), tuple(weight.shape)))
+        raise ValueError(
+            f'input has shape {tuple(input.shape)}, smaller than the dilated kernel of weight'
+            f' {tuple(weight.shape)}'
+        )
     taps = kernel_height * kernel_width
-    for name, tensor, channels in (('offset', offset, 2 * deformable_groups * taps),
-                                   ('mask', mask, deformable_groups * taps)):
+    for name, tensor, channels in (
+        ('offset', offset, 2 * deformable_groups * taps),
+        ('mask', mask, deformable_groups * taps),
+    ):
         expected = (batch, channels, out_height, out_width)
         if tuple(tensor.shape) != expected:
-            raise ValueError('{} has shape {}, and must have {} for input {} and weight {}'.format(
-                name, tuple(tensor.shape), expected, tuple(input.shape), tuple(weight.shape)))
+            raise ValueError(
+                f'{name} has shape {tuple(tensor.shape)}, and must have {expected} for input'
+                f' {tuple(input.shape)} and weight {tuple(weight.shape)}'
+            )
     if bias is not None and tuple(bias.shape) != (out_channels,):
-        raise ValueError('bias has shape {}, and must have {} for weight {}'.format(
-            tuple(bias.shape), (out_channels,), tuple(weight.shape)))
+        raise ValueError(
+            f'bias has shape {tuple(bias.shape)}, and must have {(out_channels,)} for weight'
+            f' {tuple(weight.shape)}'
+        )
     for name, tensor in (('offset', offset), ('mask', mask), ('weight', weight), ('bias', bias)):
         if tensor is None:
             continue
         if tensor.dtype != input.dtype:
-            raise TypeError('{} is {}, and input is {}'.format(name, tensor.dtype, input.dtype))
+            raise TypeError(f'{name} is {tensor.dtype}, and input is {input.dtype}')
         if tensor.device != input.device:
-            raise TypeError('{} is on {}, and input is on {}'.format(name, tensor.device, input.device))
-    return Shape(batch, in_channels, height, width, out_channels, (kernel_height, kernel_width), stride, padding,
-                 dilation, groups, deformable_groups, out_height, out_width)
+            raise TypeError(f'{name} is on {tensor.device}, and input is on {input.device}')
+    return Shape(
+        batch,
+        in_channels,
+        height,
+        width,
+        out_channels,
+        (kernel_height, kernel_width),
+        stride,
+        padding,
+        dilation,
+        groups,
+        deformable_groups,
+        out_height,
+        out_width,
+    )

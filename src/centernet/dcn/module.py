@@ -12,9 +12,10 @@ from .functional import deform_conv2d
 class DCN(nn.Module):
     """A deformable convolution that predicts its own offsets and mask from its input.
 
-    ``conv_offset_mask`` gives 3 * deformable_groups * taps channels: first the offsets, interleaved dy, dx per tap, then the
-    logits of the mask. It starts at zero, so that an untrained module is half a plain convolution (the mask is sigmoid(0)).
-    Parameter names (``weight``, ``bias``, ``conv_offset_mask.*``) are those of the published checkpoints.
+    ``conv_offset_mask`` gives 3 * deformable_groups * taps channels: first the offsets, interleaved dy, dx
+    per tap, then the logits of the mask. It starts at zero, so that an untrained module is half a plain
+    convolution (the mask is sigmoid(0)). Parameter names (``weight``, ``bias``, ``conv_offset_mask.*``) are
+    those of the published checkpoints.
 
     Args:
         in_channels, out_channels: of the convolution.
@@ -22,7 +23,9 @@ class DCN(nn.Module):
         deformable_groups: how many groups of input channels have their own offsets.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size=3, stride=1, padding=1, dilation=1, deformable_groups=1):
+    def __init__(
+        self, in_channels, out_channels, kernel_size=3, stride=1, padding=1, dilation=1, deformable_groups=1
+    ):
         super().__init__()
         self.kernel_size = pair(kernel_size, 'kernel_size')
         self.stride = pair(stride, 'stride')
@@ -32,8 +35,14 @@ class DCN(nn.Module):
         taps = self.kernel_size[0] * self.kernel_size[1]
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        self.conv_offset_mask = nn.Conv2d(in_channels, 3 * deformable_groups * taps, self.kernel_size, self.stride,
-                                          self.padding, self.dilation)
+        self.conv_offset_mask = nn.Conv2d(
+            in_channels,
+            3 * deformable_groups * taps,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -47,15 +56,27 @@ class DCN(nn.Module):
     def forward(self, input):
         """[N, in_channels, H, W] -> [N, out_channels, Ho, Wo]."""
         offset, mask = self.split(self.conv_offset_mask(input))
-        return deform_conv2d(input, offset, mask, self.weight, self.bias, self.stride, self.padding, self.dilation,
-                             deformable_groups=self.deformable_groups)
+        return deform_conv2d(
+            input,
+            offset,
+            mask,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            deformable_groups=self.deformable_groups,
+        )
 
     def split(self, predicted):
-        """What ``conv_offset_mask`` gave, as offsets [N, 2 * dg * taps, Ho, Wo] and mask [N, dg * taps, Ho, Wo]."""
+        """What ``conv_offset_mask`` gave, as offsets [N, 2 * dg * taps, Ho, Wo] and mask [N, dg * taps, Ho,
+        Wo]."""
         masks = predicted.shape[1] // 3
-        return predicted[:, :2 * masks], torch.sigmoid(predicted[:, 2 * masks:])
+        return predicted[:, : 2 * masks], torch.sigmoid(predicted[:, 2 * masks :])
 
     def extra_repr(self):
-        return '{1}, {0}, kernel_size={2}, stride={3}, padding={4}, dilation={5}, deformable_groups={6}'.format(
-            self.weight.shape[0], self.weight.shape[1], self.kernel_size, self.stride, self.padding, self.dilation,
-            self.deformable_groups)
+        return (
+            f'{self.weight.shape[1]}, {self.weight.shape[0]}, kernel_size={self.kernel_size},'
+            f' stride={self.stride}, padding={self.padding}, dilation={self.dilation},'
+            f' deformable_groups={self.deformable_groups}'
+        )

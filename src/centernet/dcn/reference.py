@@ -1,7 +1,9 @@
-"""Deformable convolution v2 in plain torch operations, with autograd: the meaning of the operator, and its fall-back.
+"""Deformable convolution v2 in plain torch operations, with autograd: the meaning of the operator, and its
+fall-back.
 
-The image is laid out as a table with one row of channels per pixel. Every tap of every output pixel is then a weighted
-sum of four rows (bilinear interpolation times the mask), and the convolution is one matrix product over these sums.
+The image is laid out as a table with one row of channels per pixel. Every tap of every output pixel is then a
+weighted sum of four rows (bilinear interpolation times the mask), and the convolution is one matrix product
+over these sums.
 """
 
 import torch
@@ -38,8 +40,8 @@ def _bilinear(offset, mask, shape):
     """For every tap the four rows of the table, and what each contributes.
 
     Returns:
-        Two tensors [N * Ho * Wo * deformable_groups * taps, 4]: int64 rows, and their weights. A corner outside the image
-        has weight 0.
+        Two tensors [N * Ho * Wo * deformable_groups * taps, 4]: int64 rows, and their weights. A corner
+        outside the image has weight 0.
     """
     groups, size = shape.deformable_groups, (shape.out_height, shape.out_width)
     taps = shape.kernel[0] * shape.kernel[1]
@@ -48,16 +50,19 @@ def _bilinear(offset, mask, shape):
     mask = mask.contiguous().view(shape.batch, groups, taps, *size).permute(0, 3, 4, 1, 2)
 
     def grid(axis):
-        """Where the undeformed taps lie along ``axis`` (0: y, 1: x): [1, Ho, 1, 1, taps] or [1, 1, Wo, 1, taps]."""
+        """Where the undeformed taps lie along ``axis`` (0: y, 1: x): [1, Ho, 1, 1, taps] or [1, 1, Wo, 1,
+        taps]."""
         start = torch.arange(size[axis], dtype=offset.dtype, device=offset.device) * shape.stride[axis]
         step = [divmod(tap, shape.kernel[1])[axis] * shape.dilation[axis] for tap in range(taps)]
         places = (start - shape.padding[axis]).view(-1, 1) + offset.new_tensor(step)
         return places.view((1, size[0], 1, 1, taps) if axis == 0 else (1, 1, size[1], 1, taps))
 
     def corners(axis, extent):
-        """The two nearest indices along an axis, with weights that are 0 outside: [(index, weight), (index, weight)]."""
+        """The two nearest indices along an axis, with weights that are 0 outside: [(index, weight), (index,
+        weight)]."""
         place = offset[..., axis] + grid(axis)
-        # Out of reach, infinite and not-a-number alike go to a place whose corners are both outside: an index is always finite.
+        # Out of reach, infinite and not-a-number alike go to a place whose corners are both outside: an index
+        # is always finite.
         reachable = (place > -2) & (place < extent + 1)
         place = torch.where(reachable, place, torch.full_like(place, -2))
         low = torch.floor(place.detach())
@@ -76,7 +81,8 @@ def _bilinear(offset, mask, shape):
 
 
 def _multiply(columns, weight, shape):
-    """The product over taps and channels: columns [pixels, deformable_groups, taps, C / deformable_groups] -> [pixels, Cout]."""
+    """The product over taps and channels: columns [pixels, deformable_groups, taps, C / deformable_groups] ->
+    [pixels, Cout]."""
     pixels, deformable_groups, taps, channels = columns.shape
     if shape.groups == 1:
         # permute the small weight to the columns' order rather than the columns to the weight's
@@ -85,4 +91,3 @@ def _multiply(columns, weight, shape):
     columns = columns.permute(0, 1, 3, 2).reshape(pixels, shape.groups, -1).transpose(0, 1)
     weight = weight.reshape(shape.groups, shape.out_channels // shape.groups, -1).transpose(1, 2)
     return columns.bmm(weight).transpose(0, 1).reshape(pixels, shape.out_channels)
-

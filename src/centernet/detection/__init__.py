@@ -1,14 +1,14 @@
 """From an image to its detections: ``preprocess``, the network, ``decode``, ``postprocess``, ``merge``.
 
-    >>> import numpy as np, torch
-    >>> image = np.zeros((480, 640, 3), dtype=np.uint8)
-    >>> planes, geometry = preprocess(image, InputSpec(height=512, width=512))
-    >>> planes.shape
-    (3, 512, 512)
-    >>> heads = Heads(torch.zeros(1, 80, 128, 128), torch.ones(1, 2, 128, 128), torch.zeros(1, 2, 128, 128))
-    >>> detections, = postprocess(decode(heads, k=100), [geometry])
-    >>> merge([detections]).shape
-    (100, 6)
+>>> import numpy as np, torch
+>>> image = np.zeros((480, 640, 3), dtype=np.uint8)
+>>> planes, geometry = preprocess(image, InputSpec(height=512, width=512))
+>>> planes.shape
+(3, 512, 512)
+>>> heads = Heads(torch.zeros(1, 80, 128, 128), torch.ones(1, 2, 128, 128), torch.zeros(1, 2, 128, 128))
+>>> detections, = postprocess(decode(heads, k=100), [geometry])
+>>> merge([detections]).shape
+(100, 6)
 """
 
 from centernet.detection.decode import Heads, RawBoxes, decode
@@ -17,5 +17,17 @@ from centernet.detection.postprocess import merge, postprocess
 from centernet.detection.preprocess import MEAN, STD, mirror, preprocess
 from centernet.detection.soft_nms import soft_nms
 
-__all__ = ['Geometry', 'Heads', 'InputSpec', 'MEAN', 'RawBoxes', 'STD', 'decode', 'merge', 'mirror', 'postprocess', 'preprocess',
-           'soft_nms']
+__all__ = [
+    'Geometry',
+    'Heads',
+    'InputSpec',
+    'MEAN',
+    'RawBoxes',
+    'STD',
+    'decode',
+    'merge',
+    'mirror',
+    'postprocess',
+    'preprocess',
+    'soft_nms',
+]

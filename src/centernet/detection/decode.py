@@ -5,16 +5,17 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-# On the CPU, images are scored in groups of about this many heat map values: the C library returns larger blocks of memory to
-# the system at once, and fetching them again page by page costs several times the arithmetic.
+# On the CPU, images are scored in groups of about this many heat map values: the C library returns larger
+# blocks of memory to the system at once, and fetching them again page by page costs several times the
+# arithmetic.
 _CPU_GROUP = 1 << 21
 
 
 class Heads(NamedTuple):
     """What the network says of N images: float32 tensors on one device, h x w output cells, C classes.
 
-    ``hm`` [N, C, h, w]: logits of "a centre of this class is here"; ``wh`` [N, 2, h, w]: width and height of the box centred here,
-    in cells; ``reg`` [N, 2, h, w]: where in the cell its centre lies (x, y).
+    ``hm`` [N, C, h, w]: logits of "a centre of this class is here"; ``wh`` [N, 2, h, w]: width and height of
+    the box centred here, in cells; ``reg`` [N, 2, h, w]: where in the cell its centre lies (x, y).
     """
 
     hm: torch.Tensor
@@ -25,7 +26,8 @@ class Heads(NamedTuple):
 class RawBoxes(NamedTuple):
     """The k best boxes of each of N images, by falling score.
 
-    ``boxes`` float32 [N, k, 4]: x1, y1, x2, y2 in output cells; ``scores`` float32 [N, k]; ``classes`` int64 [N, k].
+    ``boxes`` float32 [N, k, 4]: x1, y1, x2, y2 in output cells; ``scores`` float32 [N, k]; ``classes`` int64
+    [N, k].
     """
 
     boxes: torch.Tensor
@@ -36,13 +38,13 @@ class RawBoxes(NamedTuple):
 def decode(heads, flipped=None, k=100):
     """Finds the ``k`` best peaks of the heat maps and the boxes that belong to them.
 
-    A peak is a cell that is no lower than its eight neighbours; the rest score 0. The best ``k`` are taken of each class, then of
-    all classes, so that ties fall as in the published code. The heads are not changed.
+    A peak is a cell that is no lower than its eight neighbours; the rest score 0. The best ``k`` are taken of
+    each class, then of all classes, so that ties fall as in the published code. The heads are not changed.
 
     Args:
         heads: :class:`Heads` of N images.
-        flipped: Heads of the same images, mirrored left to right (the flip test): probabilities and sizes are averaged with theirs, the
-            places of the centres are those of the images as they are.
+        flipped: Heads of the same images, mirrored left to right (the flip test): probabilities and sizes are
+            averaged with theirs, the places of the centres are those of the images as they are.
         k: how many boxes; fewer come back if there are fewer cells in all classes together.
 
     Returns:
@@ -72,9 +74,9 @@ def _best_peaks(logits, flipped_logits, k):
         group = max(1, _CPU_GROUP * images // max(1, logits.numel()))
     parts = []
     for start in range(0, images, group):
-        heat = torch.sigmoid(logits[start:start + group].float())
+        heat = torch.sigmoid(logits[start : start + group].float())
         if flipped_logits is not None:
-            heat = (heat + _mirror(torch.sigmoid(flipped_logits[start:start + group].float()))) / 2
+            heat = (heat + _mirror(torch.sigmoid(flipped_logits[start : start + group].float()))) / 2
         parts.append(_top(_only_peaks(heat), k))
     return tuple(torch.cat(part) for part in zip(*parts))
 

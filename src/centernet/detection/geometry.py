@@ -1,7 +1,7 @@
 """Where an image lies in the network's input, and how to get back.
 
-One :class:`Geometry` is made per image and test scale, by :func:`centernet.detection.preprocess`; it travels with the image,
-and :func:`centernet.detection.postprocess` inverts that object and nothing else.
+One :class:`Geometry` is made per image and test scale, by :func:`centernet.detection.preprocess`; it travels
+with the image, and :func:`centernet.detection.postprocess` inverts that object and nothing else.
 """
 
 from typing import NamedTuple, Tuple
@@ -13,10 +13,10 @@ import numpy as np
 class InputSpec(NamedTuple):
     """How images are brought to the network's size.
 
-    ``keep_res`` False ("fix_res", the default protocol): the longer side is fitted into ``width`` x ``height`` pixels.
-    ``keep_res`` True: the image keeps its size and is put into the middle of the next larger input whose sides are
-    ``(side | pad) + 1``: multiples of 32 with ``pad`` 31, of 128 with ``pad`` 127 (hourglass); ``width`` and ``height`` are not used.
-    ``down_ratio``: input pixels per output cell.
+    ``keep_res`` False ("fix_res", the default protocol): the longer side is fitted into ``width`` x
+    ``height`` pixels. ``keep_res`` True: the image keeps its size and is put into the middle of the next
+    larger input whose sides are ``(side | pad) + 1``: multiples of 32 with ``pad`` 31, of 128 with ``pad``
+    127 (hourglass); ``width`` and ``height`` are not used. ``down_ratio``: input pixels per output cell.
     """
 
     height: int = 512
@@ -29,9 +29,10 @@ class InputSpec(NamedTuple):
 class Geometry(NamedTuple):
     """The place of one image in the network's input.
 
-    ``centre`` (x, y) and ``scale`` (width, height): in pixels of the image after resizing by ``test_scale``, the point that lies
-    in the middle of the input, and the extent of the input. Only the width of ``scale`` acts: the transform keeps the aspect.
-    ``input_size`` and ``output_size``: (width, height), in input pixels and in output cells.
+    ``centre`` (x, y) and ``scale`` (width, height): in pixels of the image after resizing by ``test_scale``,
+    the point that lies in the middle of the input, and the extent of the input. Only the width of ``scale``
+    acts: the transform keeps the aspect. ``input_size`` and ``output_size``: (width, height), in input pixels
+        and in output cells.
     """
 
     centre: Tuple[float, float]
@@ -51,10 +52,12 @@ class Geometry(NamedTuple):
         return cv2.getAffineTransform(cells, image)
 
     def _points(self, size):
-        """Three float32 points each, in the image and in a plane of ``size`` (width, height), that determine the transform.
+        """Three float32 points each, in the image and in a plane of ``size`` (width, height), that determine
+        the transform.
 
-        The middle, the point half a width above it, and the point half a width to the left of that one. Which three points
-        are taken decides the matrix's last bits, so these are the ones that the published evaluation takes.
+        The middle, the point half a width above it, and the point half a width to the left of that one. Which
+        three points are taken decides the matrix's last bits, so these are the ones that the published
+        evaluation takes.
         """
         image = _corner(self.centre, self.scale[0])
         plane = _corner((size[0] * 0.5, size[1] * 0.5), size[0])

@@ -13,21 +13,25 @@ def postprocess(raw, geometries):
         geometries: the N :class:`Geometry` objects that :func:`preprocess` gave for them.
 
     Returns:
-        N float32 arrays [k, 6]: x1, y1, x2, y2 in pixels of the original image, score, class index; by falling score. Boxes are not
-        clipped to the image.
+        N float32 arrays [k, 6]: x1, y1, x2, y2 in pixels of the original image, score, class index; by
+        falling score. Boxes are not clipped to the image.
     """
     if len(geometries) != len(raw.boxes):
-        raise ValueError('boxes of {} images, but {} geometries'.format(len(raw.boxes), len(geometries)))
+        raise ValueError(f'boxes of {len(raw.boxes)} images, but {len(geometries)} geometries')
     if not len(geometries):
         return []
     boxes, scores, classes = (part.detach().cpu().numpy() for part in raw)
     # float64 [N, 1, 1] per coefficient, against points [N, k, 2 corners]
-    a, b, c, d, e, f = np.stack([geometry.from_output().ravel() for geometry in geometries]).T[:, :, np.newaxis, np.newaxis]
+    a, b, c, d, e, f = np.stack([geometry.from_output().ravel() for geometry in geometries]).T[
+        :, :, np.newaxis, np.newaxis
+    ]
     x, y = boxes[..., 0::2], boxes[..., 1::2]
     detections = np.empty(boxes.shape[:2] + (6,), dtype=np.float32)
     detections[..., 0:4:2] = a * x + b * y + c
     detections[..., 1:4:2] = d * x + e * y + f
-    detections[..., :4] /= np.array([geometry.test_scale for geometry in geometries], dtype=np.float32)[:, np.newaxis, np.newaxis]
+    detections[..., :4] /= np.array([geometry.test_scale for geometry in geometries], dtype=np.float32)[
+        :, np.newaxis, np.newaxis
+    ]
     detections[..., 4] = scores
     detections[..., 5] = classes
     return list(detections)
@@ -37,13 +41,16 @@ def merge(per_scale, nms=False, max_per_image=100):
     """Joins the detections of one image over its test scales.
 
     Args:
-        per_scale: one float array [k, 6] per test scale, as :func:`postprocess` gives them (the k may differ).
+        per_scale: one float array [k, 6] per test scale, as :func:`postprocess` gives them (the k may
+            differ).
         nms: apply soft-NMS to each class, which is always done when there are several scales.
-        max_per_image: keep the detections that score at least as much as the one in this place; where scores tie there, more are kept.
+        max_per_image: keep the detections that score at least as much as the one in this place; where scores
+            tie there, more are kept.
 
     Returns:
-        float32 [m, 6], class by class, within a class in the order in which they were found or, with soft-NMS, picked. This is
-        the order of the published code's results, which COCO's evaluation uses between equal (rounded) scores.
+        float32 [m, 6], class by class, within a class in the order in which they were found or, with
+        soft-NMS, picked. This is the order of the published code's results, which COCO's evaluation uses
+        between equal (rounded) scores.
     """
     detections = np.concatenate([np.asarray(part, dtype=np.float32).reshape(-1, 6) for part in per_scale])
     detections = detections[np.argsort(detections[:, 5], kind='mergesort')]

@@ -10,7 +10,8 @@ from centernet.errors import DataError, OptionError
 MEAN = np.array([0.40789654, 0.44719302, 0.47026115], dtype=np.float32)
 STD = np.array([0.28863828, 0.27408164, 0.27809835], dtype=np.float32)
 
-# A pixel has 256 values, so normalising it is a look-up; computed in float64 and rounded once, as in the published evaluation.
+# A pixel has 256 values, so normalising it is a look-up; computed in float64 and rounded once, as in the
+# published evaluation.
 _NORMALISED = ((np.arange(256)[:, np.newaxis] / 255.0 - MEAN) / STD).astype(np.float32)
 _TABLES = [np.ascontiguousarray(_NORMALISED[:, channel]).reshape(1, 256) for channel in range(3)]
 
@@ -33,12 +34,13 @@ def preprocess(image, spec, test_scale=1.0):
         DataError: a side, after resizing, is longer than OpenCV can warp (32766 pixels).
         OptionError: ``test_scale`` is not a positive number.
 
-    The protocol is CenterNet's ("Objects as Points", section 6.1, and its published code). At ``keep_res`` False the scale is the
-    longer side of the image *before* it is resized, while the centre is that of the resized image: a test scale therefore
+    The protocol is CenterNet's ("Objects as Points", section 6.1, and its published code). At ``keep_res``
+    False the scale is the longer side of the image *before* it is resized, while the centre is that of the
+        resized image: a test scale therefore
     zooms the image in its input. Sides are rounded down, to 1 pixel at least.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError('expected a uint8 image [H, W, 3], got {} {}'.format(image.dtype, list(image.shape)))
+        raise ValueError(f'expected a uint8 image [H, W, 3], got {image.dtype} {list(image.shape)}')
     height, width = image.shape[:2]
     geometry, resized = _place(width, height, spec, test_scale)
     if resized != (width, height):
@@ -48,18 +50,22 @@ def preprocess(image, spec, test_scale=1.0):
 
 
 def mirror(images):
-    """The images, an array [..., W], mirrored left to right for the flip test; contiguous, of the same dtype."""
+    """The images, an array [..., W], mirrored left to right for the flip test; contiguous, of the same
+    dtype."""
     return np.ascontiguousarray(images[..., ::-1])
 
 
 def _place(width, height, spec, test_scale):
-    """The Geometry of an image of ``width`` x ``height`` pixels, and its size (width, height) after resizing."""
+    """The Geometry of an image of ``width`` x ``height`` pixels, and its size (width, height) after
+    resizing."""
     if not 0 < test_scale < float('inf'):
-        raise OptionError('test scale {} is not a positive number'.format(test_scale))
+        raise OptionError(f'test scale {test_scale} is not a positive number')
     resized = (max(1, int(width * test_scale)), max(1, int(height * test_scale)))
     if max(resized) > _MAX_SIDE:
-        raise DataError('image of {} x {} pixels (test scale {:g}): OpenCV warps at most {} pixels a side; scale the image down'.format(
-            width, height, test_scale, _MAX_SIDE))
+        raise DataError(
+            f'image of {width} x {height} pixels (test scale {test_scale:g}): OpenCV warps at most'
+            f' {_MAX_SIDE} pixels a side; scale the image down'
+        )
     if spec.keep_res:
         size = ((resized[0] | spec.pad) + 1, (resized[1] | spec.pad) + 1)
         centre = (float(resized[0] // 2), float(resized[1] // 2))

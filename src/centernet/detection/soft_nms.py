@@ -1,4 +1,5 @@
-"""Soft non-maximum suppression with gaussian decay (Bodla et al., "Soft-NMS: improving object detection with one line of code", 2017)."""
+"""Soft non-maximum suppression with gaussian decay (Bodla et al., "Soft-NMS: improving object detection with
+one line of code", 2017)."""
 
 import numpy as np
 
@@ -9,20 +10,22 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
     Args:
         boxes: float32 [n, 4]: x1, y1, x2, y2 in pixels, of one class.
         scores: float32 [n].
-        sigma: a box that overlaps the picked one with an IoU of v has its score multiplied by exp(-v * v / sigma).
+        sigma: a box that overlaps the picked one with an IoU of v has its score multiplied by exp(-v * v /
+            sigma).
         threshold: a box is discarded when its decayed score falls below this.
 
     Returns:
-        ``(index int64 [n], scores float32 [n])``: ``boxes[index]`` are the boxes in the order in which they were picked, with their
-        decayed scores. **n rows come back, discarded ones included**, see below.
+        ``(index int64 [n], scores float32 [n])``: ``boxes[index]`` are the boxes in the order in which they
+        were picked, with their decayed scores. **n rows come back, discarded ones included**, see below.
 
     Boxes count as closed pixel ranges (width x2 - x1 + 1), as in the published code.
 
-    The routine that CenterNet's published multi-scale figures were made with works in place on an array of rows. It discards a
-    row by copying the array's last row over it and shortening the array by one, but its caller ignores the new length. So
-    the array keeps its n rows, and behind the survivors lie copies of rows that were moved forward, each with the score it had
-    *before* the pick that moved it. Such a duplicate can reach the 100 detections of an image, so the figures cannot be
-    reproduced without it: the result here is the same array, row by row. It rounds as that routine does, too.
+    The routine that CenterNet's published multi-scale figures were made with works in place on an array of
+    rows. It discards a row by copying the array's last row over it and shortening the array by one, but its
+    caller ignores the new length. So the array keeps its n rows, and behind the survivors lie copies of rows
+    that were moved forward, each with the score it had *before* the pick that moved it. Such a duplicate can
+    reach the 100 detections of an image, so the figures cannot be reproduced without it: the result here is
+        the same array, row by row. It rounds as that routine does, too.
     """
     count = len(scores)
     index = np.arange(count)
@@ -36,7 +39,7 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
         best = place + np.argmax(scores[place:end])
         index[[place, best]] = index[[best, place]]
         scores[[place, best]] = scores[[best, place]]
-        rest, old = index[place + 1:end], scores[place + 1:end]
+        rest, old = index[place + 1 : end], scores[place + 1 : end]
         new = weights[index[place], rest] * old
         discarded = new < threshold
         if discarded.any():
@@ -49,9 +52,11 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
 
 
 def _pairwise(boxes, sigma):
-    """Decay float32 [n, n] of each box (column) by each pick (row), 1 for boxes apart; and whether the two overlap, bool [n, n]."""
+    """Decay float32 [n, n] of each box (column) by each pick (row), 1 for boxes apart; and whether the two
+    overlap, bool [n, n]."""
     x1, y1, x2, y2 = boxes.T
-    # The published routine adds 1 in float64 and rounds to float32 wherever it assigns; the area of the pick is never assigned.
+    # The published routine adds 1 in float64 and rounds to float32 wherever it assigns; the area of the pick
+    # is never assigned.
     exact_area = ((x2 - x1).astype(np.float64) + 1) * ((y2 - y1).astype(np.float64) + 1)
     area = exact_area.astype(np.float32)
     width = np.minimum(x2, x2[:, np.newaxis]) - np.maximum(x1, x1[:, np.newaxis]) + 1
@@ -69,16 +74,17 @@ def _pairwise(boxes, sigma):
 def _discard(rows, old, new, discarded):
     """Does in one step, in place, what discarding row by row leaves behind; returns how many rows survive.
 
-    Row by row means: go forward; a discarded row is replaced by the last one, which then has its turn in that place, and the
-    array ends one row earlier. So the survivors from behind fill the gaps in front, the last survivor the first gap, and
-    everything behind the survivors stays as it was before this pick. There is one exception. If discarded rows are left when the
-    last gap has been filled, they replace each other in the first place behind the survivors, and the last to have its turn
-    there leaves its decayed score.
+    Row by row means: go forward; a discarded row is replaced by the last one, which then has its turn in that
+        place, and the
+    array ends one row earlier. So the survivors from behind fill the gaps in front, the last survivor the
+    first gap, and everything behind the survivors stays as it was before this pick. There is one exception.
+    If discarded rows are left when the last gap has been filled, they replace each other in the first place
+    behind the survivors, and the last to have its turn there leaves its decayed score.
     """
     kept = np.flatnonzero(~discarded)
     end = len(kept)
     gaps = np.flatnonzero(discarded[:end])
-    fillers = kept[end - len(gaps):][::-1]
+    fillers = kept[end - len(gaps) :][::-1]
     last = None
     if discarded[end]:
         left_over = (fillers[-1] if len(gaps) else len(rows)) - end

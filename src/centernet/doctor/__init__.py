@@ -1,7 +1,7 @@
 """What is installed, patched, compiled, visible and mounted here, and what to do about the rest.
 
-Made for the moment when something is broken: this package needs the standard library alone, imports of other packages happen in
-processes of their own, and a check that fails takes no other with it.
+Made for the moment when something is broken: this package needs the standard library alone, imports of other
+packages happen in processes of their own, and a check that fails takes no other with it.
 """
 
 from .examine import Asked, examine

@@ -28,9 +28,13 @@ def examine(asked: Asked) -> List[Finding]:
     """Look at everything. Takes as long as ``import torch`` does, and writes nothing."""
     # Whatever is a process of its own starts first, and is read last.
     torch = Probe('torch', asked.device)
-    packages = {name: Probe('packages', *names) for name, names in (('required', REQUIRED), ('export', EXPORT))}
+    packages = {
+        name: Probe('packages', *names) for name, names in (('required', REQUIRED), ('export', EXPORT))
+    }
     wants_data = bool(asked.data or asked.annotations or asked.images)
-    data = Probe('data', asked.data or '', asked.annotations or '', asked.images or '') if wants_data else None
+    data = (
+        Probe('data', asked.data or '', asked.annotations or '', asked.images or '') if wants_data else None
+    )
     compilers = {name: Started(command, 5) for name, command in machine.compiler_commands().items()}
     smi = None
     if shutil.which('nvidia-smi'):
@@ -43,7 +47,9 @@ def examine(asked: Asked) -> List[Finding]:
     place = isolated('mounts', machine.check_mounts) if machine.in_container() else []
     place += isolated('weights', given.check_weights, asked.weights)
     output = isolated('output', given.check_output, asked.output, asked.output_given)
-    space = isolated('/dev/shm', machine.check_shared_memory) + isolated('space', machine.check_space, asked.output)
+    space = isolated('/dev/shm', machine.check_shared_memory) + isolated(
+        'space', machine.check_space, asked.output
+    )
     found, failed = torch.finish()
     findings += isolated('packages', _check_packages, packages, found, failed)
     findings += isolated('DCN', machine.check_operator, found, failed)
@@ -64,21 +70,32 @@ def _check_packages(probes, found, failed):
     versions = {name: found[name]['version'] for name in ('torch', *REQUIRED, *EXPORT) if name in found}
     findings = []
     if versions:
-        text = ', '.join(name if version is None else '{} {}'.format(name, version) for name, version in versions.items())
+        text = ', '.join(
+            name if version is None else f'{name} {version}' for name, version in versions.items()
+        )
         findings.append(Finding('packages', OK, text, details=versions))
     for name, why in sorted(failed.items()):
         if name == 'start':
-            findings.append(Finding('packages', MISSING, 'this Python cannot run another one: {}'.format(why)))
-        elif name in EXPORT and 'No module named {!r}'.format(name) in why:
-            findings.append(Finding('packages', WARNING, '{} is not installed'.format(name),
-                                    'export, modify, verify and eval-onnx need it'))
+            findings.append(Finding('packages', MISSING, f'this Python cannot run another one: {why}'))
+        elif name in EXPORT and f'No module named {name!r}' in why:
+            findings.append(
+                Finding(
+                    'packages',
+                    WARNING,
+                    f'{name} is not installed',
+                    'export, modify, verify and eval-onnx need it',
+                )
+            )
         else:
-            findings.append(Finding('packages', MISSING, '{} cannot be imported: {}'.format(name, why), 'install it anew'))
+            findings.append(
+                Finding('packages', MISSING, f'{name} cannot be imported: {why}', 'install it anew')
+            )
     return findings
 
 
 def _imported(names, probe):
-    """What the probe ``packages`` says of these names; where one of them took the process with it, the others are tried in a new one."""
+    """What the probe ``packages`` says of these names; where one of them took the process with it, the others
+    are tried in a new one."""
     found, failed = probe.finish()
     rest = [name for name in names if name not in found and name not in failed]
     if rest and failed and 'start' not in failed:

@@ -8,7 +8,8 @@ OK, WARNING, MISSING = 'ok', 'warning', 'missing'
 class Finding(NamedTuple):
     """One line of the report.
 
-    topic: what was looked at. level: OK; WARNING, of use to know; MISSING, something asked for that is not there. text: what was
+    topic: what was looked at. level: OK; WARNING, of use to know; MISSING, something asked for that is not
+        there. text: what was
     found. advice: what to do. details: the same for machines, of what JSON can hold.
     """
 
@@ -29,4 +30,10 @@ def isolated(topic, check, *arguments) -> List[Finding]:
     try:
         return check(*arguments)
     except Exception as error:
-        return [Finding(topic, WARNING, 'could not be checked: {}: {}'.format(type(error).__name__, ' '.join(str(error).split())))]
+        return [
+            Finding(
+                topic,
+                WARNING,
+                'could not be checked: {}: {}'.format(type(error).__name__, ' '.join(str(error).split())),
+            )
+        ]

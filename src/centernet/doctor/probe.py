@@ -1,11 +1,12 @@
-"""What can only be found out by importing other packages, or by using a GPU. Runs in a process of its own, see :mod:`.processes`.
+"""What can only be found out by importing other packages, or by using a GPU. Runs in a process of its own,
+see :mod:`.processes`.
 
     packages <module>...
     torch <device>
     data <data or ''> <annotations or ''> <images or ''>
 
-:func:`main` takes these words, and prints a JSON list [name, state, value] before and after each step; the state is ``trying``,
-``found`` or ``failed``.
+:func:`main` takes these words, and prints a JSON list [name, state, value] before and after each step; the
+state is ``trying``, ``found`` or ``failed``.
 """
 
 import importlib
@@ -27,7 +28,7 @@ def step(name, function, *arguments):
         return value
     except BaseException as error:
         text = (str(error).strip().splitlines() or [''])[0]
-        _print(name, 'failed', text if isinstance(error, UserError) else '{}: {}'.format(type(error).__name__, text))
+        _print(name, 'failed', text if isinstance(error, UserError) else f'{type(error).__name__}: {text}')
         return None
 
 
@@ -38,25 +39,35 @@ def import_package(name):
 
 def torch_versions():
     import torch
+
     return {'version': torch.__version__, 'cuda': torch.version.cuda, 'file': torch.__file__}
 
 
 def operator():
     from centernet.dcn import compiled
+
     return {'compiled': compiled.description(), 'missing': compiled.MISSING}
 
 
 def gpus():
     import torch
+
     if torch.version.cuda is None or not torch.cuda.is_available():
         return []
-    return [{'name': torch.cuda.get_device_name(number), 'capability': list(torch.cuda.get_device_capability(number))}
-            for number in range(torch.cuda.device_count())]
+    return [
+        {
+            'name': torch.cuda.get_device_name(number),
+            'capability': list(torch.cuda.get_device_capability(number)),
+        }
+        for number in range(torch.cuda.device_count())
+    ]
 
 
 def architectures():
-    """What this torch has code for, e.g. ``['sm_70', 'compute_70']``; of a torch that cannot tell, what CUDA 9 and 10 wheels have."""
+    """What this torch has code for, e.g. ``['sm_70', 'compute_70']``; of a torch that cannot tell, what CUDA
+    9 and 10 wheels have."""
     import torch
+
     if hasattr(torch.cuda, 'get_arch_list'):
         return torch.cuda.get_arch_list()
     return ['sm_35', 'sm_50', 'sm_60', 'sm_70']
@@ -64,12 +75,14 @@ def architectures():
 
 def device(name):
     from centernet.device import describe_device, resolve_device
+
     return describe_device(resolve_device(name))
 
 
 def data(root, annotations, images):
     from centernet.coco import CocoData
     from centernet.coco.data import find_annotations
+
     path = annotations or (find_annotations(root) if os.path.isdir(root) else '')
     if os.path.isfile(path) and os.path.getsize(path) > READ_BYTES:
         return {'annotations': path, 'images': None, 'count': None}

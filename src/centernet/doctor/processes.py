@@ -26,7 +26,9 @@ class Started:
         self._seconds = seconds
         self.missing = False
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+            )
         except OSError:
             self._process, self.missing = None, True
 
@@ -36,31 +38,35 @@ class Started:
             return '', 'there is no such program'
         try:
             status = self._process.wait(max(0, self._end - time.time()))
-            failure = None if status == 0 else 'ended with status {}'.format(status)
+            failure = None if status == 0 else f'ended with status {status}'
             if status < 0:
-                failure = 'ended by {}'.format(signal.Signals(-status).name)
+                failure = f'ended by {signal.Signals(-status).name}'
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            failure = 'did not answer within {} seconds'.format(self._seconds)
+            failure = f'did not answer within {self._seconds} seconds'
         self._output.seek(0)
         return self._output.read().decode('utf-8', 'replace'), failure
 
 
 class Probe:
-    """:mod:`.probe` in a process of its own: ``words`` say what to try, and ``finish()`` returns what it said."""
+    """:mod:`.probe` in a process of its own: ``words`` say what to try, and ``finish()`` returns what it
+    said."""
 
     def __init__(self, *words):
         source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         # without the working directory, whose files might be called as modules are
-        code = 'import sys; sys.path = [path for path in sys.path if path] + [{!r}]; from centernet.doctor import probe; ' \
-               'probe.main(sys.argv[1:])'.format(source)
+        code = (
+            f'import sys; sys.path = [path for path in sys.path if path] + [{source!r}]; from'
+            ' centernet.doctor import probe; probe.main(sys.argv[1:])'
+        )
         self._process = Started([sys.executable, '-W', 'ignore', '-c', code] + list(words))
 
     def finish(self):
         """(dict of what was found out, dict of what failed: name -> why).
 
-        What was under way when the process died has failed, too. Where it could not even start, the name is ``start``.
+        What was under way when the process died has failed, too. Where it could not even start, the name is
+        ``start``.
         """
         text, failure = self._process.finish()
         found, failed, last = {}, {}, ''

@@ -11,7 +11,8 @@ from ..coco import GroundTruth
 from ..errors import OutputError
 from ..files import atomic_write
 
-#: A panel's longer side in pixels: smaller images are enlarged, larger ones reduced, so that the text fits the picture.
+#: A panel's longer side in pixels: smaller images are enlarged, larger ones reduced, so that the text fits
+#: the picture.
 _SMALLEST, _LARGEST = 560, 800
 #: Images wider than this many times their height have their panels above each other.
 _WIDE = 1.8
@@ -24,7 +25,8 @@ _BACKGROUND, _TITLE_INK, _GAP = (48, 48, 48), (240, 240, 240), 6
 
 
 class _Item(NamedTuple):
-    """One box on its way to the picture: corners in panel pixels, what is written at it, colour (BGR), crowd or not."""
+    """One box on its way to the picture: corners in panel pixels, what is written at it, colour (BGR), crowd
+    or not."""
 
     corners: Tuple[int, int, int, int]
     name: str
@@ -33,8 +35,13 @@ class _Item(NamedTuple):
     dashed: bool
 
 
-def draw(image: np.ndarray, detections: np.ndarray, ground_truth: GroundTruth, class_names: List[str],
-         threshold: float = 0.3) -> np.ndarray:
+def draw(
+    image: np.ndarray,
+    detections: np.ndarray,
+    ground_truth: GroundTruth,
+    class_names: List[str],
+    threshold: float = 0.3,
+) -> np.ndarray:
     """Draw what was detected beside what is there.
 
     Args:
@@ -45,17 +52,25 @@ def draw(image: np.ndarray, detections: np.ndarray, ground_truth: GroundTruth, c
         threshold: detections with a lower score are left out.
 
     Returns:
-        uint8 [H', W', 3], BGR: two panels with a title each, side by side or, for wide images, above each other.
+        uint8 [H', W', 3], BGR: two panels with a title each, side by side or, for wide images, above each
+        other.
     """
     detections = np.asarray(detections, np.float32).reshape(-1, 6)
     shown = detections[detections[:, 4] >= threshold]
     shown = shown[np.argsort(-shown[:, 4], kind='stable')]
-    titles = ['detections: {} (score >= {:g})'.format(len(shown), threshold), 'ground truth: {}'.format(len(ground_truth.boxes))]
+    titles = [
+        f'detections: {len(shown)} (score >= {threshold:g})',
+        f'ground truth: {len(ground_truth.boxes)}',
+    ]
     classes = shown[:, 5].astype(int).tolist()
-    found = [(box, index, ' {:.2f}'.format(score), False)
-             for box, index, score in zip(shown[:, :4].tolist(), classes, shown[:, 4].tolist())]
-    truth = [(box, index, ' (crowd)' if crowd else '', crowd)
-             for box, index, crowd in zip(*(part.tolist() for part in ground_truth))]
+    found = [
+        (box, index, f' {score:.2f}', False)
+        for box, index, score in zip(shown[:, :4].tolist(), classes, shown[:, 4].tolist())
+    ]
+    truth = [
+        (box, index, ' (crowd)' if crowd else '', crowd)
+        for box, index, crowd in zip(*(part.tolist() for part in ground_truth))
+    ]
     panels = [_panel(image, title, boxes, class_names) for title, boxes in zip(titles, (found, truth))]
     wide = image.shape[1] > _WIDE * image.shape[0]
     height, width = panels[0].shape[:2]
@@ -64,10 +79,11 @@ def draw(image: np.ndarray, detections: np.ndarray, ground_truth: GroundTruth, c
 
 
 def save_png(path: str, picture: np.ndarray) -> None:
-    """Write a picture (uint8 [H, W, 3], BGR) as a PNG file, whole or not at all. Raises OutputError where it cannot."""
+    """Write a picture (uint8 [H, W, 3], BGR) as a PNG file, whole or not at all. Raises OutputError where it
+    cannot."""
     done, data = cv2.imencode('.png', picture)
     if not done:
-        raise OutputError('cannot write {}: the picture could not be encoded'.format(path))
+        raise OutputError(f'cannot write {path}: the picture could not be encoded')
     with atomic_write(path, 'wb') as file:
         file.write(data.tobytes())
 
@@ -80,25 +96,38 @@ def class_colour(index: int) -> Tuple[int, int, int]:
 
 
 def ascii_name(name: str, index: int) -> str:
-    """A class name in the ASCII letters OpenCV can draw: accents dropped, ``class 7`` where nothing legible remains."""
-    plain = ''.join(letter for letter in unicodedata.normalize('NFKD', name) if not unicodedata.combining(letter))
+    """A class name in the ASCII letters OpenCV can draw: accents dropped, ``class 7`` where nothing legible
+    remains."""
+    plain = ''.join(
+        letter for letter in unicodedata.normalize('NFKD', name) if not unicodedata.combining(letter)
+    )
     plain = ''.join(letter if ' ' <= letter <= '~' else '?' for letter in ' '.join(plain.split()))
-    return plain if any(letter.isalnum() for letter in plain) else 'class {}'.format(index)
+    return plain if any(letter.isalnum() for letter in plain) else f'class {index}'
 
 
 def _panel(image, title, boxes, class_names):
-    """One image with its boxes and labels under a title strip; boxes are (x1 y1 x2 y2, class index, suffix, dashed)."""
+    """One image with its boxes and labels under a title strip; boxes are (x1 y1 x2 y2, class index, suffix,
+    dashed)."""
     height, width = image.shape[:2]
     factor = min(max(_SMALLEST / max(height, width), 1), _LARGEST / max(height, width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC if factor > 1 else cv2.INTER_NEAREST
     # The widest title decides how narrow a panel may be; what the image leaves free is plain ground.
-    canvas_width = max(size[0], _text_size('detections: 100 (score >= 0.333333)', _TITLE_SCALE)[0] + 4 * _MARGIN)
+    canvas_width = max(
+        size[0], _text_size('detections: 100 (score >= 0.333333)', _TITLE_SCALE)[0] + 4 * _MARGIN
+    )
     canvas = np.full((max(size[1], 3 * _TITLE_HEIGHT), canvas_width, 3), _BACKGROUND, np.uint8)
-    canvas[:size[1], :size[0]] = cv2.resize(image, size, interpolation=method)
-    items = [_Item(_corners(box, (width, height), size), ascii_name(class_names[index], index), suffix, class_colour(index),
-                   dashed)
-             for box, index, suffix, dashed in boxes]
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=method)
+    items = [
+        _Item(
+            _corners(box, (width, height), size),
+            ascii_name(class_names[index], index),
+            suffix,
+            class_colour(index),
+            dashed,
+        )
+        for box, index, suffix, dashed in boxes
+    ]
     # The first (best) item chooses its label's place first, and is drawn last, above the others.
     taken = []
     labels = [_place(canvas, item, taken) for item in items]
@@ -107,14 +136,18 @@ def _panel(image, title, boxes, class_names):
     for item, (text, corners) in reversed(list(zip(items, labels))):
         _label(canvas, text, corners, item.colour)
     strip = np.full((_TITLE_HEIGHT, canvas_width, 3), _BACKGROUND, np.uint8)
-    cv2.putText(strip, title, (2 * _MARGIN, _TITLE_HEIGHT - 9), _FONT, _TITLE_SCALE, _TITLE_INK, 1, cv2.LINE_AA)
+    cv2.putText(
+        strip, title, (2 * _MARGIN, _TITLE_HEIGHT - 9), _FONT, _TITLE_SCALE, _TITLE_INK, 1, cv2.LINE_AA
+    )
     return np.concatenate([strip, canvas])
 
 
 def _corners(box, size, drawn_size):
     """x1, y1, x2, y2 in whole pixels of the drawn image, kept inside it."""
-    return tuple(int(min(max(round(value * drawn / actual), 0), drawn - 1))
-                 for value, actual, drawn in zip(box, size * 2, drawn_size * 2))
+    return tuple(
+        int(min(max(round(value * drawn / actual), 0), drawn - 1))
+        for value, actual, drawn in zip(box, size * 2, drawn_size * 2)
+    )
 
 
 def _text_size(text, scale):
@@ -123,7 +156,8 @@ def _text_size(text, scale):
 
 
 def _place(canvas, item, taken):
-    """The label's text, shortened where it is long, and its place (x1, y1, x2, y2) by the box, over the fewest others."""
+    """The label's text, shortened where it is long, and its place (x1, y1, x2, y2) by the box, over the
+    fewest others."""
     limit_y, limit_x = canvas.shape[:2]
     text = item.name + item.suffix
     for length in range(len(item.name) - 1, -1, -1):
@@ -133,9 +167,20 @@ def _place(canvas, item, taken):
     width, height = (side + 2 * _MARGIN for side in _text_size(text, _TEXT_SCALE))
     left, top, right, bottom = item.corners
     best = None
-    for x, y in ((left, top - height), (left, top), (right - width, top - height), (left, bottom), (right - width, top),
-                 (left, bottom - height), (right - width, bottom), (right - width, bottom - height),
-                 (right, top), (left - width, top), (right, bottom - height), (left - width, bottom - height)):
+    for x, y in (
+        (left, top - height),
+        (left, top),
+        (right - width, top - height),
+        (left, bottom),
+        (right - width, top),
+        (left, bottom - height),
+        (right - width, bottom),
+        (right - width, bottom - height),
+        (right, top),
+        (left - width, top),
+        (right, bottom - height),
+        (left - width, bottom - height),
+    ):
         x, y = max(0, min(x, limit_x - width)), max(0, min(y, limit_y - height))
         place = x, y, x + width, y + height
         hidden = sum(_overlap(place, other) for other in taken)
@@ -149,7 +194,9 @@ def _place(canvas, item, taken):
 
 def _overlap(one, other):
     """Pixels that two places share."""
-    return max(0, min(one[2], other[2]) - max(one[0], other[0])) * max(0, min(one[3], other[3]) - max(one[1], other[1]))
+    return max(0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0, min(one[3], other[3]) - max(one[1], other[1])
+    )
 
 
 def _outline(canvas, item):
@@ -172,4 +219,6 @@ def _label(canvas, text, place, colour):
     blue, green, red = colour
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 110 else (255, 255, 255)
     (_, height), _ = cv2.getTextSize(text, _FONT, _TEXT_SCALE, 1)
-    cv2.putText(canvas, text, (left + _MARGIN, top + _MARGIN + height), _FONT, _TEXT_SCALE, ink, 1, cv2.LINE_AA)
+    cv2.putText(
+        canvas, text, (left + _MARGIN, top + _MARGIN + height), _FONT, _TEXT_SCALE, ink, 1, cv2.LINE_AA
+    )

@@ -28,10 +28,11 @@ class Group(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the loader hands over: of the readable images the ids, ``load`` and ``pre`` times (ms) and, per test scale, groups.
+    """What the loader hands over: of the readable images the ids, ``load`` and ``pre`` times (ms) and, per
+    test scale, groups.
 
-    ``damages``: id -> what its decoder complained of, for those of them that are damaged. ``failures``: id -> what is wrong with the
-    image, for those that could not be read.
+    ``damages``: id -> what its decoder complained of, for those of them that are damaged. ``failures``: id ->
+    what is wrong with the image, for those that could not be read.
     """
 
     ids: List[int]
@@ -50,19 +51,22 @@ def plan_batches(ids, sizes, batch_size):
 
     Args:
         ids: image ids.
-        sizes: the input size of every image, or None when all have the same. Images of one size are put together, looking at most
-            a few batches ahead; the groups are as long as they can be there, so the last of each may be short.
+        sizes: the input size of every image, or None when all have the same. Images of one size are put
+            together, looking at most a few batches ahead; the groups are as long as they can be there, so the
+            last of each may be short.
         batch_size: at most so many in a batch.
     """
     if sizes is None or batch_size == 1:
-        return [list(range(start, min(start + batch_size, len(ids)))) for start in range(0, len(ids), batch_size)]
+        return [
+            list(range(start, min(start + batch_size, len(ids)))) for start in range(0, len(ids), batch_size)
+        ]
     batches = []
     for start in range(0, len(ids), _WINDOW * batch_size):
         by_size = {}
         for index in range(start, min(start + _WINDOW * batch_size, len(ids))):
             by_size.setdefault(sizes[index], []).append(index)
         for indices in by_size.values():
-            batches += [indices[i:i + batch_size] for i in range(0, len(indices), batch_size)]
+            batches += [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     return batches
 
 
@@ -88,10 +92,16 @@ def make_loader(files, spec, test_scales, batches, workers) -> Iterator[Batch]:
         yield from ordered_map(load, batches, workers)
     except ProcessError as error:
         ids = [files[index][0] for index in error.task]
-        raise LoaderError('a loader process {} while it was at batch {} of {} (image{} {}); perhaps for want of memory (fewer --workers '
-                          'or a smaller --batch-size need less)'.format(
-                              error.how, batches.index(error.task) + 1, len(batches), '' if len(ids) == 1 else 's',
-                              ', '.join(map(str, ids)))) from error
+        raise LoaderError(
+            'a loader process {} while it was at batch {} of {} (image{} {}); perhaps for want of memory'
+            ' (fewer --workers or a smaller --batch-size need less)'.format(
+                error.how,
+                batches.index(error.task) + 1,
+                len(batches),
+                '' if len(ids) == 1 else 's',
+                ', '.join(map(str, ids)),
+            )
+        ) from error
 
 
 class _Load:
@@ -111,7 +121,8 @@ class _Load:
         return self._collate([self._load(*self.files[index]) for index in indices])
 
     def _load(self, image_id, path):
-        """(id, (load ms, pre ms), [(array, geometry) per scale], damage or None, None), or (id, None, None, None, what is wrong)."""
+        """(id, (load ms, pre ms), [(array, geometry) per scale], damage or None, None), or (id, None, None,
+        None, what is wrong)."""
         start = time.perf_counter()
         try:
             image, damage = read_image_checked(path)
@@ -121,16 +132,20 @@ class _Load:
             return image_id, None, None, None, str(error)
         except (MemoryError, cv2.error) as error:
             why = str(error).strip() or 'not enough memory'
-            return image_id, None, None, None, 'cannot prepare the image file {}: {}'.format(path, why)
+            return image_id, None, None, None, f'cannot prepare the image file {path}: {why}'
         done = time.perf_counter()
         return image_id, (1000 * (loaded - start), 1000 * (done - loaded)), inputs, damage, None
 
     def _collate(self, items):
         good = [item for item in items if item[4] is None]
         scales = [self._group([item[2][scale] for item in good]) for scale in range(len(self.test_scales))]
-        return Batch([item[0] for item in good], [item[1] for item in good], scales,
-                     {item[0]: item[3] for item in good if item[3] is not None},
-                     {item[0]: item[4] for item in items if item[4] is not None})
+        return Batch(
+            [item[0] for item in good],
+            [item[1] for item in good],
+            scales,
+            {item[0]: item[3] for item in good if item[3] is not None},
+            {item[0]: item[4] for item in items if item[4] is not None},
+        )
 
     def _group(self, inputs):
         by_shape = {}
@@ -138,7 +153,11 @@ class _Load:
             by_shape.setdefault(array.shape, []).append(position)
         groups = []
         for positions in by_shape.values():
-            groups.append(Group(positions, np.stack([inputs[position][0] for position in positions]),
-                                [inputs[position][1] for position in positions]))
+            groups.append(
+                Group(
+                    positions,
+                    np.stack([inputs[position][0] for position in positions]),
+                    [inputs[position][1] for position in positions],
+                )
+            )
         return groups
-

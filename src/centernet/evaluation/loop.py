@@ -22,10 +22,11 @@ from .timings import ImageTimes, summarise, warm_up_batches
 class Evaluation(NamedTuple):
     """What :func:`evaluate` found.
 
-    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``: all detections in COCO's
-    results format, in the data set's order. ``failed``: image id -> why it could not be read. ``damaged``: image id -> what its decoder
-    complained of; these count in the figures. ``document``: what metrics.json holds. ``files``: paths of what was written.
-    ``exit_status``: 1 where images failed or are damaged and that was to count, else 0.
+    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``:
+    all detections in COCO's results format, in the data set's order. ``failed``: image id -> why it could not
+    be read. ``damaged``: image id -> what its decoder complained of; these count in the figures.
+    ``document``: what metrics.json holds. ``files``: paths of what was written. ``exit_status``: 1 where
+    images failed or are damaged and that was to count, else 0.
     """
 
     metrics: CocoMetrics
@@ -39,19 +40,27 @@ class Evaluation(NamedTuple):
 
 
 class Interrupted(Exception):
-    """A run was stopped half-way; the message says how far it came and how it goes on. ``__cause__`` is what stopped it."""
+    """A run was stopped half-way; the message says how far it came and how it goes on. ``__cause__`` is what
+    stopped it."""
 
 
-def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str, resume: bool = False,
-             progress: bool = True) -> Evaluation:
+def evaluate(
+    runner: Callable,
+    data: CocoData,
+    options: EvalOptions,
+    folder: str,
+    resume: bool = False,
+    progress: bool = True,
+) -> Evaluation:
     """Run a network over a data set; writes results.json and metrics.json (and pictures) into ``folder``.
 
     Args:
         runner: maps float32 [N, 3, H, W] to Heads, or to RawBoxes; see :mod:`centernet.evaluation.runners`.
         data: the data set.
         options: the protocol, which images, how fast.
-        folder: the output folder; made if it is missing. While the run lasts it holds a journal of the finished images,
-            which stays; results.json and metrics.json are there only when it is done, those of an earlier run are removed first.
+        folder: the output folder; made if it is missing. While the run lasts it holds a journal of the
+            finished images, which stays; results.json and metrics.json are there only when it is done, those
+            of an earlier run are removed first.
         resume: go on where the journal in ``folder`` ends, instead of starting again.
         progress: show a bar on stderr.
 
@@ -59,20 +68,28 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
         The figures, times and detections.
 
     Raises:
-        OptionError: options that mean nothing, a network with another number of classes than the data, or a journal of another run.
+        OptionError: options that mean nothing, a network with another number of classes than the data, or a
+            journal of another run.
         DataError: images that were asked for are not in the data set, or not one of them can be read.
         OutputError: something cannot be written.
-        Interrupted: KeyboardInterrupt, SystemExit or the loss of a loader process stopped the run; the journal is kept.
+        Interrupted: KeyboardInterrupt, SystemExit or the loss of a loader process stopped the run; the
+            journal is kept.
     """
     check(options)
     image_ids = select(data, options)
     if options.flip_test and getattr(runner, 'decodes', False):
-        raise OptionError('the flip test averages heads, but this file has a decoder and gives boxes: export it without')
+        raise OptionError(
+            'the flip test averages heads, but this file has a decoder and gives boxes: export it without'
+        )
     if runner.classes != len(data.categories):
-        raise OptionError('the network has {} classes, but {} has {} categories: they belong to different data sets'.format(
-            runner.classes, data.annotations, len(data.categories)))
+        raise OptionError(
+            f'the network has {runner.classes} classes, but {data.annotations} has {len(data.categories)}'
+            ' categories: they belong to different data sets'
+        )
     folder = ensure_folder(folder)
-    with Journal(folder, _fingerprint(runner, data, options), resume, (report.METRICS_NAME, report.RESULTS_NAME)) as journal:
+    with Journal(
+        folder, _fingerprint(runner, data, options), resume, (report.METRICS_NAME, report.RESULTS_NAME)
+    ) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
             failed = _run(runner, data, options, journal, image_ids, todo, progress)
@@ -85,7 +102,9 @@ def evaluate(runner: Callable, data: CocoData, options: EvalOptions, folder: str
             raise OutputError(_how_to_go_on(str(error), journal, image_ids)) from error
         finished = [journal.record(image_id) for image_id in image_ids if image_id in journal.finished]
         if not finished:
-            raise DataError('none of the {} images could be read; the first: {}'.format(len(failed), next(iter(failed.values()))))
+            raise DataError(
+                f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
+            )
         return _conclude(runner, data, options, folder, finished, failed)
 
 
@@ -94,27 +113,55 @@ def _run(runner, data, options, journal, image_ids, todo, progress):
     if not todo:
         return {}
     failed = {}
-    sizes = [_input_size(data.coco.imgs[image_id], options.input) for image_id in todo] if options.input.keep_res else None
+    sizes = (
+        [_input_size(data.coco.imgs[image_id], options.input) for image_id in todo]
+        if options.input.keep_res
+        else None
+    )
     batches = plan_batches(todo, sizes, options.batch_size)
-    loader = make_loader([(image_id, data.file(image_id)) for image_id in todo], options.input, options.test_scales, batches,
-                         options.workers)
+    loader = make_loader(
+        [(image_id, data.file(image_id)) for image_id in todo],
+        options.input,
+        options.test_scales,
+        batches,
+        options.workers,
+    )
     warm_up = warm_up_batches(len(batches))
-    # tqdm's own rate and time left are of this session: images that a resumed run found finished cost nothing.
-    with contextlib.closing(loader), tqdm(total=len(image_ids), initial=len(image_ids) - len(todo), unit='img', disable=not progress,
-                                          file=sys.stderr, dynamic_ncols=True, smoothing=0.05) as bar:
+    # tqdm's own rate and time left are of this session: images that a resumed run found finished cost
+    # nothing.
+    with contextlib.closing(loader), tqdm(
+        total=len(image_ids),
+        initial=len(image_ids) - len(todo),
+        unit='img',
+        disable=not progress,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        smoothing=0.05,
+    ) as bar:
         start = time.perf_counter()
         for number, batch in enumerate(loader):
             failed.update(batch.failures)
             stages, detections = detect(runner, batch, options)
-            results = [to_results(image_id, found, data.categories) for image_id, found in zip(batch.ids, detections)]
+            results = [
+                to_results(image_id, found, data.categories) for image_id, found in zip(batch.ids, detections)
+            ]
             end = time.perf_counter()
             stages['post'] += 1000 * (end - stages.pop('end'))
             count = max(1, len(batch.ids))
             shared = {stage: value / count for stage, value in stages.items()}
-            journal.add([
-                Record(image_id, found, ImageTimes(load, pre, wall=1000 * (end - start) / count, warm_up=number < warm_up, **shared),
-                       batch.damages.get(image_id))
-                for image_id, found, (load, pre) in zip(batch.ids, results, batch.times)])
+            journal.add(
+                [
+                    Record(
+                        image_id,
+                        found,
+                        ImageTimes(
+                            load, pre, wall=1000 * (end - start) / count, warm_up=number < warm_up, **shared
+                        ),
+                        batch.damages.get(image_id),
+                    )
+                    for image_id, found, (load, pre) in zip(batch.ids, results, batch.times)
+                ]
+            )
             start = end
             bar.update(len(batch.ids) + len(batch.failures))
     return failed
@@ -124,8 +171,9 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions):
     """The detections of a batch: network, decode, postprocess and merge.
 
     Returns:
-        (stages, detections): milliseconds of the whole batch for ``net``, ``dec`` and ``post``, and under ``end`` the clock at the end
-        of the last; and one float32 [m, 6] per image: x1, y1, x2, y2 in image pixels, score, class index.
+        (stages, detections): milliseconds of the whole batch for ``net``, ``dec`` and ``post``, and under
+        ``end`` the clock at the end of the last; and one float32 [m, 6] per image: x1, y1, x2, y2 in image
+        pixels, score, class index.
     """
     clock = _Clock()
     per_image = [[] for _ in batch.ids]
@@ -177,15 +225,23 @@ def _conclude(runner, data, options, folder, finished, failed):
         'workers': options.workers,
         'versions': report.versions(),
     }
-    drawn = report.write_pictures(folder, data, {record.image_id: record.results for record in finished},
-                                  [record.image_id for record in finished[:options.save_images]])
+    drawn = report.write_pictures(
+        folder,
+        data,
+        {record.image_id: record.results for record in finished},
+        [record.image_id for record in finished[: options.save_images]],
+    )
     files = [report.write_results(folder, results), report.write_metrics(folder, document)] + drawn
     status = 1 if (failed or damaged) and options.on_bad_image == 'fail' else 0
     return Evaluation(metrics, timings, results, failed, damaged, document, files, status)
 
 
 def _fingerprint(runner, data, options):
-    return {'network': runner.identity(), 'protocol': protocol(options), 'data': {'annotations_sha256': sha256(data.annotations)}}
+    return {
+        'network': runner.identity(),
+        'protocol': protocol(options),
+        'data': {'annotations_sha256': sha256(data.annotations)},
+    }
 
 
 def _input_size(image, spec):
@@ -197,5 +253,7 @@ def _input_size(image, spec):
 
 
 def _how_to_go_on(why, journal, image_ids):
-    return '{}: {} of {} images are finished, in {}; the same command with --resume evaluates the others'.format(
-        why, sum(image_id in journal.finished for image_id in image_ids), len(image_ids), journal.path)
+    return (
+        f'{why}: {sum(image_id in journal.finished for image_id in image_ids)} of {len(image_ids)} images are'
+        f' finished, in {journal.path}; the same command with --resume evaluates the others'
+    )

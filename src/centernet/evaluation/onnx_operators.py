@@ -1,11 +1,14 @@
-"""The deformable convolutions of ATC and of TensorRT-CenterNet, said with ONNX's own operator, so that their files run on a PC.
+"""The deformable convolutions of ATC and of TensorRT-CenterNet, said with ONNX's own operator, so that their
+files run on a PC.
 
-This follows the operators' descriptions (docs/operators.md) and shares nothing with the code that writes such files: a file
-that was written with the wrong order of channels gives wrong values here, as it would on the device it is for.
+This follows the operators' descriptions (docs/operators.md) and shares nothing with the code that writes such
+files: a file that was written with the wrong order of channels gives wrong values here, as it would on the
+device it is for.
 
 ==================== =========================================================================================================
-``DeformableConv2D`` inputs x, weight, offsets, bias. ``offsets`` holds dx of all taps, then dy of all taps, then the mask (after
-                     the sigmoid). Attributes strides, pads, dilations, groups, deformable_groups.
+``DeformableConv2D`` inputs x, weight, offsets, bias. ``offsets`` holds dx of all taps, then dy of all taps,
+                     then the mask (after the sigmoid). Attributes strides, pads, dilations, groups,
+                     deformable_groups.
 ``DCNv2``            inputs x, offset, mask, weight, bias. ``offset`` holds dy, dx tap by tap. Attributes stride, padding, dilation,
                      groups, deformable_group.
 ``DeformConv``       ONNX, opset 19: inputs X, W, offset, B, mask; ``offset`` holds dy, dx tap by tap. What both become.
@@ -29,7 +32,8 @@ _ASIDE = 'centernet.aside'
 
 
 def operators(model: onnx.ModelProto) -> Dict[str, int]:
-    """How many deformable convolutions of each kind a graph has: operator -> count, none of them left out at 0."""
+    """How many deformable convolutions of each kind a graph has: operator -> count, none of them left out at
+    0."""
     counts = {}
     for node in model.graph.node:
         if node.op_type in CUSTOM_OPERATORS + (STANDARD_OPERATOR,):
@@ -46,25 +50,31 @@ def opset(model: onnx.ModelProto) -> int:
     for entry in model.opset_import:
         if entry.domain in ('', 'ai.onnx'):
             return entry.version
-    raise ModelError('the model names no opset of ONNX\'s own operators')
+    raise ModelError("the model names no opset of ONNX's own operators")
 
 
 def to_standard(model: onnx.ModelProto) -> None:
-    """Replace every custom deformable convolution by DeformConv and the little that brings its channels in order, in place.
+    """Replace every custom deformable convolution by DeformConv and the little that brings its channels in
+    order, in place.
 
     The opset number stays as it is: see :func:`raise_opset`.
 
     Raises:
-        ModelError: a node has inputs or attributes that its operator does not have, or a weight that is not stored in the file.
+        ModelError: a node has inputs or attributes that its operator does not have, or a weight that is not
+            stored in the file.
     """
     shapes = _stored_shapes(model.graph)
     nodes = []
     for index, node in enumerate(model.graph.node):
         if node.op_type in CUSTOM_OPERATORS:
-            name = node.name or '{}_{}'.format(node.op_type, index)
-            added, constants = (_from_ascend if node.op_type == 'DeformableConv2D' else _from_tensorrt)(node, name, shapes)
+            name = node.name or f'{node.op_type}_{index}'
+            added, constants = (_from_ascend if node.op_type == 'DeformableConv2D' else _from_tensorrt)(
+                node, name, shapes
+            )
             nodes += added
-            model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
+            model.graph.initializer.extend(
+                numpy_helper.from_array(value, key) for key, value in constants.items()
+            )
         else:
             nodes.append(node)
     nodes = [_copy(node) for node in nodes]
@@ -73,7 +83,8 @@ def to_standard(model: onnx.ModelProto) -> None:
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model at the opset of DeformConv, its deformable convolutions untouched; the model itself where it is as new already.
+    """The model at the opset of DeformConv, its deformable convolutions untouched; the model itself where it
+    is as new already.
 
     Raises:
         ModelError: a node of the old opset has no counterpart in the new one.
@@ -81,6 +92,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset(model) >= STANDARD_OPSET:
         return model
     from onnx import version_converter
+
     for node in model.graph.node:
         if node.op_type in CUSTOM_OPERATORS + (STANDARD_OPERATOR,):
             node.domain = _ASIDE
@@ -88,8 +100,9 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         model = version_converter.convert_version(model, STANDARD_OPSET)
     except Exception as error:  # a RuntimeError of its own kind, from C++
-        raise ModelError('opset {} cannot be raised to {}: {}'.format(
-            opset(model), STANDARD_OPSET, str(error).strip().splitlines()[0])) from error
+        raise ModelError(
+            f'opset {opset(model)} cannot be raised to {STANDARD_OPSET}: {str(error).strip().splitlines()[0]}'
+        ) from error
     for node in model.graph.node:
         if node.domain == _ASIDE:
             node.domain = ''
@@ -107,11 +120,13 @@ def _from_ascend(node, name, shapes):
     total = _taps(shapes, weight, name) * values['deformable_groups']
     # Channel c of the interleaved order is dy (even c) or dx (odd c) of tap c // 2.
     order = np.array([channel for tap in range(total) for channel in (total + tap, tap)], np.int64)
-    key = '{}/{{}}'.format(name).format
+    key = f'{name}/{{}}'.format
     constants = {key('order'): order, key('last'): np.arange(2 * total, 3 * total)}
-    nodes = [helper.make_node('Gather', [offsets, key('order')], [key('offset')], key('Gather_offset'), axis=1),
-             helper.make_node('Gather', [offsets, key('last')], [key('mask')], key('Gather_mask'), axis=1),
-             _standard(node, name, (x, weight, key('offset'), bias, key('mask')), values)]
+    nodes = [
+        helper.make_node('Gather', [offsets, key('order')], [key('offset')], key('Gather_offset'), axis=1),
+        helper.make_node('Gather', [offsets, key('last')], [key('mask')], key('Gather_mask'), axis=1),
+        _standard(node, name, (x, weight, key('offset'), bias, key('mask')), values),
+    ]
     return nodes, constants
 
 
@@ -119,15 +134,28 @@ def _from_tensorrt(node, name, _shapes):
     """(nodes, constants) for a DCNv2."""
     x, offset, mask, weight, bias = _inputs(node, name, ('x', 'offset', 'mask', 'weight', 'bias'))
     values = _attributes(node, name, ('stride', 'padding', 'dilation'), ('groups', 'deformable_group'))
-    values = {'strides': values['stride'], 'pads': values['padding'], 'dilations': values['dilation'], 'groups': values['groups'],
-              'deformable_groups': values['deformable_group']}
+    values = {
+        'strides': values['stride'],
+        'pads': values['padding'],
+        'dilations': values['dilation'],
+        'groups': values['groups'],
+        'deformable_groups': values['deformable_group'],
+    }
     return [_standard(node, name, (x, weight, offset, bias, mask), values)], {}
 
 
 def _standard(node, name, inputs, values):
-    return helper.make_node(STANDARD_OPERATOR, list(inputs), list(node.output), name, strides=list(values['strides']),
-                            pads=list(values['pads']) * 2, dilations=list(values['dilations']), group=values['groups'],
-                            offset_group=values['deformable_groups'])
+    return helper.make_node(
+        STANDARD_OPERATOR,
+        list(inputs),
+        list(node.output),
+        name,
+        strides=list(values['strides']),
+        pads=list(values['pads']) * 2,
+        dilations=list(values['dilations']),
+        group=values['groups'],
+        offset_group=values['deformable_groups'],
+    )
 
 
 def _inputs(node, name, names, optional=0):
@@ -135,12 +163,15 @@ def _inputs(node, name, names, optional=0):
     given = list(node.input)
     least = len(names) - optional
     if not least <= len(given) <= len(names) or not all(given[:least]):
-        raise ModelError('{} ({}) has {} inputs; it takes {}'.format(name, node.op_type, len(given), ', '.join(names)))
+        raise ModelError(
+            '{} ({}) has {} inputs; it takes {}'.format(name, node.op_type, len(given), ', '.join(names))
+        )
     return given + [''] * (len(names) - len(given))
 
 
 def _attributes(node, name, pairs, singles) -> Dict[str, object]:
-    """A node's attributes: pairs as two ints (one int counts for both directions), singles as an int; 1 where they are missing."""
+    """A node's attributes: pairs as two ints (one int counts for both directions), singles as an int; 1 where
+    they are missing."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     values = {}
     for key in pairs:
@@ -150,17 +181,17 @@ def _attributes(node, name, pairs, singles) -> Dict[str, object]:
             value = value[:2]
         values[key] = value if len(value) == 2 else value * 2
         if len(values[key]) != 2 or not all(isinstance(item, int) for item in values[key]):
-            raise ModelError('{} ({}): {} is {}; it is two whole numbers'.format(name, node.op_type, key, found[key]))
+            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it is two whole numbers')
     for key in singles:
         values[key] = found.get(key, 1) or 1
         if not isinstance(values[key], int):
-            raise ModelError('{} ({}): {} is {}; it is a whole number'.format(name, node.op_type, key, found[key]))
+            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it is a whole number')
     return values
 
 
 def _taps(shapes, weight, name):
     if weight not in shapes or len(shapes[weight]) != 4:
-        raise ModelError('{}: its weight {} is no stored tensor of four dimensions'.format(name, weight))
+        raise ModelError(f'{name}: its weight {weight} is no stored tensor of four dimensions')
     return int(shapes[weight][2] * shapes[weight][3])
 
 
@@ -179,4 +210,3 @@ def _copy(node) -> onnx.NodeProto:
     copied = onnx.NodeProto()
     copied.CopyFrom(node)
     return copied
-

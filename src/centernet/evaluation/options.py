@@ -13,8 +13,9 @@ BAD_IMAGE_POLICIES = ('fail', 'skip')
 class EvalOptions(NamedTuple):
     """How a data set is evaluated.
 
-    ``input``, ``flip_test``, ``test_scales`` and ``nms`` are the protocol: they decide the detections. The rest decides which
-    images count (``image_ids`` None for all of them, then the first ``limit`` of those), how fast it goes, and what else is made.
+    ``input``, ``flip_test``, ``test_scales`` and ``nms`` are the protocol: they decide the detections. The
+    rest decides which images count (``image_ids`` None for all of them, then the first ``limit`` of those),
+    how fast it goes, and what else is made.
     """
 
     input: InputSpec = InputSpec()
@@ -32,26 +33,46 @@ class EvalOptions(NamedTuple):
 
 def check(options):
     """Raise OptionError for values that mean nothing."""
-    for name, value, least in (('--batch-size', options.batch_size, 1), ('--workers', options.workers, 0),
-                               ('--limit', options.limit, 1), ('--save-images', options.save_images, 0),
-                               ('the input height', options.input.height, 1), ('the input width', options.input.width, 1)):
+    for name, value, least in (
+        ('--batch-size', options.batch_size, 1),
+        ('--workers', options.workers, 0),
+        ('--limit', options.limit, 1),
+        ('--save-images', options.save_images, 0),
+        ('the input height', options.input.height, 1),
+        ('the input width', options.input.width, 1),
+    ):
         if value is not None and value < least:
-            raise OptionError('{} must be at least {}, not {}'.format(name, least, value))
+            raise OptionError(f'{name} must be at least {least}, not {value}')
     if options.on_bad_image not in BAD_IMAGE_POLICIES:
-        raise OptionError("--on-bad-image is one of {}, not '{}'".format(', '.join(BAD_IMAGE_POLICIES), options.on_bad_image))
+        raise OptionError(
+            "--on-bad-image is one of {}, not '{}'".format(
+                ', '.join(BAD_IMAGE_POLICIES), options.on_bad_image
+            )
+        )
     if not options.test_scales:
         raise OptionError('--test-scales needs at least one scale')
     for scale in options.test_scales:
         if not (scale > 0 and math.isfinite(scale)):
-            raise OptionError('--test-scales: {:g} is not a positive number'.format(scale))
+            raise OptionError(f'--test-scales: {scale:g} is not a positive number')
 
 
 def protocol(options):
-    """What decides the detections of an image, as a plain dict for metrics.json and for comparing two runs."""
+    """What decides the detections of an image, as a plain dict for metrics.json and for comparing two
+    runs."""
     spec = options.input
-    size = {'keep_res': True, 'pad': spec.pad} if spec.keep_res else {'keep_res': False, 'height': spec.height, 'width': spec.width}
-    return dict(size, down_ratio=spec.down_ratio, flip_test=options.flip_test, test_scales=list(options.test_scales),
-                nms=options.nms or len(options.test_scales) > 1, max_per_image=options.max_per_image)
+    size = (
+        {'keep_res': True, 'pad': spec.pad}
+        if spec.keep_res
+        else {'keep_res': False, 'height': spec.height, 'width': spec.width}
+    )
+    return dict(
+        size,
+        down_ratio=spec.down_ratio,
+        flip_test=options.flip_test,
+        test_scales=list(options.test_scales),
+        nms=options.nms or len(options.test_scales) > 1,
+        max_per_image=options.max_per_image,
+    )
 
 
 def select(data, options):
@@ -65,10 +86,17 @@ def select(data, options):
         wanted = set(options.image_ids)
         unknown = sorted(wanted.difference(ids))
         if unknown:
-            raise DataError('{} has no image with the id {}{}'.format(
-                data.annotations, unknown[0], ' (and {} more of those asked for)'.format(len(unknown) - 1) if unknown[1:] else ''))
+            raise DataError(
+                '{} has no image with the id {}{}'.format(
+                    data.annotations,
+                    unknown[0],
+                    f' (and {len(unknown) - 1} more of those asked for)' if unknown[1:] else '',
+                )
+            )
         ids = [image_id for image_id in ids if image_id in wanted]
-    ids = ids[:options.limit]
+    ids = ids[: options.limit]
     if not ids:
-        raise DataError('no image to evaluate: {} images in {}, none of them chosen'.format(len(data.image_ids), data.annotations))
+        raise DataError(
+            f'no image to evaluate: {len(data.image_ids)} images in {data.annotations}, none of them chosen'
+        )
     return ids

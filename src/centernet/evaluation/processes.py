@@ -1,8 +1,9 @@
 """Tasks shared out among processes, their results in order: :func:`ordered_map`.
 
-torch's DataLoader does this too, but learns of a process that was killed by a signal's handler: the error is raised wherever the
-parent happens to be, which may be inside the network, and torch 1.0.0 waits for ever where the process was killed while it wrote.
-Here each process has a pipe of its own to write to, whose end is seen as soon as the process ends, and no lock is shared.
+torch's DataLoader does this too, but learns of a process that was killed by a signal's handler: the error is
+raised wherever the parent happens to be, which may be inside the network, and torch 1.0.0 waits for ever
+where the process was killed while it wrote. Here each process has a pipe of its own to write to, whose end is
+seen as soon as the process ends, and no lock is shared.
 """
 
 import multiprocessing
@@ -23,7 +24,7 @@ class ProcessError(Exception):
     """
 
     def __init__(self, task: Any, how: str) -> None:
-        super().__init__('a process {} at the task {!r}'.format(how, task))
+        super().__init__(f'a process {how} at the task {task!r}')
         self.task = task
         self.how = how
 
@@ -31,8 +32,8 @@ class ProcessError(Exception):
 def ordered_map(function: Callable, tasks: List[Any], processes: int) -> Iterator[Any]:
     """``function(task)`` for every task, in order, computed ahead by other processes.
 
-    Close the iterator (``contextlib.closing``) to end the processes where it is not run to its end. They also end when this
-    process does, however it ends.
+    Close the iterator (``contextlib.closing``) to end the processes where it is not run to its end. They also
+    end when this process does, however it ends.
 
     Args:
         function: it, the tasks and its results can be pickled.
@@ -71,10 +72,14 @@ class _Process:
     def __init__(self, function, tasks, others):
         given, self.tasks = multiprocessing.Pipe(duplex=False)
         self.results, answers = multiprocessing.Pipe(duplex=False)
-        # A forked process has the ends of the other pipes too; it closes them, so that each pipe ends with its process.
+        # A forked process has the ends of the other pipes too; it closes them, so that each pipe ends with
+        # its process.
         forked = multiprocessing.get_start_method() == 'fork'
-        self._process = multiprocessing.Process(target=_work, daemon=True, args=(
-            function, tasks, given, answers, others + [self.tasks, self.results] if forked else []))
+        self._process = multiprocessing.Process(
+            target=_work,
+            daemon=True,
+            args=(function, tasks, given, answers, others + [self.tasks, self.results] if forked else []),
+        )
         self._process.start()
         given.close()
         answers.close()
@@ -91,7 +96,7 @@ class _Process:
         code = self._process.exitcode
         if code is None:
             return 'closed its pipe'
-        return 'ended with status {}'.format(code) if code >= 0 else 'was killed by {}'.format(_signal_name(-code))
+        return f'ended with status {code}' if code >= 0 else f'was killed by {_signal_name(-code)}'
 
     def end(self):
         self.tasks.close()
@@ -121,6 +126,6 @@ def _work(function, tasks, given, answers, others):
 
 def _signal_name(number):
     try:
-        return 'signal {} ({})'.format(number, signal.Signals(number).name)
+        return f'signal {number} ({signal.Signals(number).name})'
     except ValueError:
-        return 'signal {}'.format(number)
+        return f'signal {number}'

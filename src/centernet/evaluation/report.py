@@ -23,15 +23,24 @@ RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'ima
 
 def versions() -> Dict[str, Optional[str]]:
     """Versions of what decides the figures, and the git revision where it is known."""
-    return {'centernet': __version__, 'git': git_revision(), 'python': platform.python_version(), 'torch': torch.__version__,
-            'numpy': np.__version__, 'opencv': cv2.__version__, 'pycocotools': _pycocotools_version()}
+    return {
+        'centernet': __version__,
+        'git': git_revision(),
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'numpy': np.__version__,
+        'opencv': cv2.__version__,
+        'pycocotools': _pycocotools_version(),
+    }
 
 
 def git_revision() -> Optional[str]:
-    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it. Elsewhere what
-    CENTERNET_REVISION says, which the image sets when it was built with one, or None."""
+    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it.
+    Elsewhere what CENTERNET_REVISION says, which the image sets when it was built with one, or None."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if not _git(package, 'ls-files', '__init__.py'):  # installed: the repository around, if any, is somebody else's
+    if not _git(
+        package, 'ls-files', '__init__.py'
+    ):  # installed: the repository around, if any, is somebody else's
         return os.environ.get('CENTERNET_REVISION') or None
     revision = _git(package, 'rev-parse', 'HEAD')
     changed = _git(package, 'status', '--porcelain', '--untracked-files=no', '--', '.')
@@ -48,7 +57,9 @@ def write_metrics(folder: str, document: Dict[str, Any]) -> str:
     return _write_json(os.path.join(folder, METRICS_NAME), document, indent=2)
 
 
-def write_pictures(folder: str, data: CocoData, results: Dict[int, List[Dict[str, Any]]], image_ids: List[int]) -> List[str]:
+def write_pictures(
+    folder: str, data: CocoData, results: Dict[int, List[Dict[str, Any]]], image_ids: List[int]
+) -> List[str]:
     """Draw the detections of some images beside their ground truth, as PNG files.
 
     Args:
@@ -74,21 +85,32 @@ def write_pictures(folder: str, data: CocoData, results: Dict[int, List[Dict[str
         detections = np.array(rows, np.float32).reshape(-1, 6)
         detections[:, 2:4] += detections[:, :2]
         stem = re.sub(r'[^\w.-]', '_', os.path.splitext(os.path.basename(data.file(image_id)))[0])
-        paths.append(os.path.join(folder, '{}_{}.png'.format(image_id, stem)))
+        paths.append(os.path.join(folder, f'{image_id}_{stem}.png'))
         save_png(paths[-1], draw(image, detections, data.ground_truth(image_id), data.class_names))
     return paths
 
 
-def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str],
-                  damaged: Optional[Dict[int, str]] = None) -> str:
-    """The figures, the times and the images that could not be read or are damaged, as text without a trailing newline."""
+def format_report(
+    metrics: CocoMetrics,
+    timings: Dict[str, Any],
+    failed: Dict[int, str],
+    damaged: Optional[Dict[int, str]] = None,
+) -> str:
+    """The figures, the times and the images that could not be read or are damaged, as text without a trailing
+    newline."""
     parts = [format_metrics(metrics), format_timings(timings)]
-    for images, one, many in ((failed, 'could not be read', 'could not be read'),
-                              (damaged, 'is damaged and counts all the same', 'are damaged and count all the same')):
+    for images, one, many in (
+        (failed, 'could not be read', 'could not be read'),
+        (damaged, 'is damaged and counts all the same', 'are damaged and count all the same'),
+    ):
         if images:
-            parts.append('{} image{}:\n{}'.format(
-                len(images), ' ' + one if len(images) == 1 else 's ' + many,
-                '\n'.join('  {}: {}'.format(image_id, message) for image_id, message in images.items())))
+            parts.append(
+                '{} image{}:\n{}'.format(
+                    len(images),
+                    ' ' + one if len(images) == 1 else 's ' + many,
+                    '\n'.join(f'  {image_id}: {message}' for image_id, message in images.items()),
+                )
+            )
     return '\n\n'.join(parts)
 
 
@@ -101,7 +123,9 @@ def _write_json(path, value, **style):
 
 def _git(folder, *arguments):
     try:
-        run = subprocess.run(('git', '-C', folder) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+        run = subprocess.run(
+            ('git', '-C', folder) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.decode('utf-8', 'replace').strip() if run.returncode == 0 else None
@@ -112,5 +136,6 @@ def _pycocotools_version():
         from importlib.metadata import version  # novm
     except ImportError:  # Python 3.7 and older
         from pkg_resources import get_distribution
+
         return get_distribution('pycocotools').version
     return version('pycocotools')

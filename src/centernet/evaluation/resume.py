@@ -1,10 +1,11 @@
 """The journal of a run: what is finished, so that an interrupted run can go on.
 
-A text file of JSON lines. The first says what the run is (a fingerprint of weights, protocol and data), each other one holds a
-finished image with its detections and times. Lines are only ever added, one write per batch, so after a ``kill -9`` at most the
-last line is torn; that image is evaluated again. Where the file vanishes, because somebody removed the folder, it is written anew
-with all that it held (the system keeps the content of an open file). What is finished is kept in the file alone: in memory a
-hundred detections take 40 KB.
+A text file of JSON lines. The first says what the run is (a fingerprint of weights, protocol and data), each
+other one holds a finished image with its detections and times. Lines are only ever added, one write per
+batch, so after a ``kill -9`` at most the last line is torn; that image is evaluated again. Where the file
+vanishes, because somebody removed the folder, it is written anew with all that it held (the system keeps the
+content of an open file). What is finished is kept in the file alone: in memory a hundred detections take 40
+KB.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """A finished image: its detections in COCO's results format, what it cost, and its damage where it has one."""
+    """A finished image: its detections in COCO's results format, what it cost, and its damage where it has
+    one."""
 
     image_id: int
     results: List[Dict[str, Any]]
@@ -33,22 +35,25 @@ class Record(NamedTuple):
 
 
 class Journal:
-    """A context manager around the journal file in ``folder``; ``finished`` has the ids of its images, :meth:`record` reads one.
+    """A context manager around the journal file in ``folder``; ``finished`` has the ids of its images,
+    :meth:`record` reads one.
 
     Args:
         folder: the output folder; it exists.
         fingerprint: dict of plain values that must be the same for two runs to be one.
-        resume: take over what the journal has. Where there is none yet, the run starts at its beginning. When not resuming,
-            an old journal is replaced.
-        made_of_it: names of files in the folder that are made of the journal. Those of an earlier run are removed, so that none
-            is ever beside a journal that it is not made of.
+        resume: take over what the journal has. Where there is none yet, the run starts at its beginning. When
+            not resuming, an old journal is replaced.
+        made_of_it: names of files in the folder that are made of the journal. Those of an earlier run are
+            removed, so that none is ever beside a journal that it is not made of.
 
     Raises:
         OptionError: the journal is of a run with another fingerprint; the message says what differs.
         OutputError: the file cannot be written, is damaged, or another run is writing to it.
     """
 
-    def __init__(self, folder: str, fingerprint: Dict[str, Any], resume: bool, made_of_it: Tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: str, fingerprint: Dict[str, Any], resume: bool, made_of_it: Tuple[str, ...] = ()
+    ) -> None:
         self.path = os.path.join(folder, JOURNAL_NAME)
         self.finished = {}  # image id -> (offset, length) of its line
         self._end = 0
@@ -68,7 +73,7 @@ class Journal:
                 self._file.close()
                 raise
         except OSError as error:
-            raise OutputError('cannot write {}: {}'.format(self.path, error.strerror)) from error
+            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
 
     def __enter__(self) -> 'Journal':
         return self
@@ -81,7 +86,7 @@ class Journal:
         try:
             places = self._write([_to_line(record) for record in records])
         except OSError as error:
-            raise OutputError('cannot write {}: {}'.format(self.path, error.strerror)) from error
+            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
         self.finished.update((record.image_id, place) for record, place in zip(records, places))
         self.keep()
 
@@ -95,11 +100,11 @@ class Journal:
         try:
             record = _from_line(json.loads(os.pread(self._file.fileno(), length, offset).decode('utf-8')))
         except OSError as error:
-            raise OutputError('cannot read {}: {}'.format(self.path, error.strerror)) from error
+            raise OutputError(f'cannot read {self.path}: {error.strerror}') from error
         except (ValueError, KeyError, TypeError):
             record = None
         if record is None or record.image_id != image_id:
-            raise OutputError('{} was changed during the run: run without --resume to start again'.format(self.path))
+            raise OutputError(f'{self.path} was changed during the run: run without --resume to start again')
         return record
 
     def keep(self) -> None:
@@ -112,30 +117,42 @@ class Journal:
             there, ours = os.stat(self.path), os.fstat(self._file.fileno())
             if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
                 return
-            raise OutputError('{} was replaced during the run: is another evaluation writing there? Choose another output folder'.format(
-                self.path))
+            raise OutputError(
+                f'{self.path} was replaced during the run: is another evaluation writing there? Choose'
+                ' another output folder'
+            )
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
-            raise OutputError('cannot write {}: {}'.format(self.path, error.strerror)) from error
-        _log.warning('warning: %s has vanished during the run; it is written anew, with all that it held', self.path)
+            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
+        _log.warning(
+            'warning: %s has vanished during the run; it is written anew, with all that it held', self.path
+        )
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             with self._file as old:
-                self._file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666), 'a+b', buffering=0)
+                self._file = open(
+                    os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666),
+                    'a+b',
+                    buffering=0,
+                )
                 self._lock()
                 old.seek(0)
                 shutil.copyfileobj(old, _Whole(self._file))
         except OSError as error:
-            raise OutputError('{} has vanished during the run, and cannot be written anew: {}'.format(
-                self.path, error.strerror)) from error
+            raise OutputError(
+                f'{self.path} has vanished during the run, and cannot be written anew: {error.strerror}'
+            ) from error
 
     def _lock(self):
-        # A lock of the process, not of the open file: loader processes that outlive a killed parent must not hold it.
+        # A lock of the process, not of the open file: loader processes that outlive a killed parent must not
+        # hold it.
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError('another evaluation is writing to {}: choose another output folder'.format(self.path)) from None
+            raise OutputError(
+                f'another evaluation is writing to {self.path}: choose another output folder'
+            ) from None
         except OSError:
             pass  # a file system without locks
 
@@ -158,14 +175,17 @@ class Journal:
                 if number == len(lines) and number > 1:  # torn, and its end overwritten
                     whole -= len(line) + 1
                     break
-                raise OutputError('{} is damaged in line {}: run without --resume to start again'.format(
-                    self.path, number)) from None
+                raise OutputError(
+                    f'{self.path} is damaged in line {number}: run without --resume to start again'
+                ) from None
         if found is None:
             return False
         differences = _differences(found, fingerprint)
         if differences:
-            raise OptionError('cannot resume, {} is of another run: {}; give the same settings again, or leave --resume away to '
-                              'start again'.format(self.path, '; '.join(differences)))
+            raise OptionError(
+                'cannot resume, {} is of another run: {}; give the same settings again, or leave --resume'
+                ' away to start again'.format(self.path, '; '.join(differences))
+            )
         self._file.truncate(whole)
         self._end = whole
         self.finished = finished
@@ -173,7 +193,9 @@ class Journal:
 
     def _write(self, entries):
         """Append entries; returns (offset, length) of each."""
-        lines = [json.dumps(entry, separators=(',', ':'), allow_nan=False).encode('utf-8') for entry in entries]
+        lines = [
+            json.dumps(entry, separators=(',', ':'), allow_nan=False).encode('utf-8') for entry in entries
+        ]
         _Whole(self._file).write(b''.join(line + b'\n' for line in lines))
         places = []
         for line in lines:
@@ -190,19 +212,25 @@ class _Whole:
 
     def write(self, data):
         while data:
-            data = data[self._file.write(data):]
+            data = data[self._file.write(data) :]
 
 
 def _to_line(record):
     times = [value if isinstance(value, bool) else round(value, 4) for value in record.times]
-    line = {'image_id': record.image_id, 'times': times,
-            'detections': [[item['category_id']] + item['bbox'] + [item['score']] for item in record.results]}
+    line = {
+        'image_id': record.image_id,
+        'times': times,
+        'detections': [[item['category_id']] + item['bbox'] + [item['score']] for item in record.results],
+    }
     return line if record.damage is None else dict(line, damage=record.damage)
 
 
 def _from_line(entry):
     image_id = entry['image_id']
-    results = [{'image_id': image_id, 'category_id': row[0], 'bbox': row[1:5], 'score': row[5]} for row in entry['detections']]
+    results = [
+        {'image_id': image_id, 'category_id': row[0], 'bbox': row[1:5], 'score': row[5]}
+        for row in entry['detections']
+    ]
     return Record(image_id, results, ImageTimes(*entry['times']), entry.get('damage'))
 
 
@@ -215,5 +243,5 @@ def _differences(old, new, prefix=''):
         if isinstance(before, dict) and isinstance(now, dict):
             found += _differences(before, now, name + '.')
         elif before != now:
-            found.append('{} was {}, is now {}'.format(name, json.dumps(before), json.dumps(now)))
+            found.append(f'{name} was {json.dumps(before)}, is now {json.dumps(now)}')
     return found

@@ -2,10 +2,12 @@
 
 A runner is any object with
 
-- ``runner(images)``: float32 array [N, 3, H, W] -> Heads, float32 tensors on any device; it returns when the result is there, so
-  that the caller can time it; a runner whose network has a decoder (``decodes`` is true) gives RawBoxes instead;
+- ``runner(images)``: float32 array [N, 3, H, W] -> Heads, float32 tensors on any device; it returns when the
+  result is there, so that the caller can time it; a runner whose network has a decoder (``decodes`` is true)
+  gives RawBoxes instead;
 - ``classes``: channels of its heat map;
-- ``identity()``: plain dict of what decides its output (kind, architecture, hash of the weights, ...), compared on ``--resume``;
+- ``identity()``: plain dict of what decides its output (kind, architecture, hash of the weights, ...),
+compared on ``--resume``;
 - ``describe()``: plain dict for people and metrics.json (paths, device, ...).
 
 :func:`centernet.evaluation.evaluate` takes any of them.
@@ -28,19 +30,29 @@ class TorchRunner:
     """A network in torch.
 
     Args:
-        model: maps float32 [N, 3, H, W] to a dict with the heads hm, wh and reg. It is moved to ``device`` and put in evaluation mode.
+        model: maps float32 [N, 3, H, W] to a dict with the heads hm, wh and reg. It is moved to ``device``
+            and put in evaluation mode.
         device: a torch.device.
         classes: channels of the heat map.
         identity: what decides the output apart from the kind of runner: architecture, the weights' sha256.
         about: more for people, such as the weights' path.
         threads: on the CPU, how many threads; None leaves the number as torch has it.
-        adapt_threads: ``threads`` is the most; fewer are used while fewer are faster (:class:`ThreadChooser`).
+        adapt_threads: ``threads`` is the most; fewer are used while fewer are faster
+            (:class:`ThreadChooser`).
 
     On the CPU the runner may keep a copy of the model that is faster there.
     """
 
-    def __init__(self, model: torch.nn.Module, device: torch.device, classes: int, identity: Optional[Dict[str, Any]] = None,
-                 about: Optional[Dict[str, Any]] = None, threads: Optional[int] = None, adapt_threads: bool = False) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        device: torch.device,
+        classes: int,
+        identity: Optional[Dict[str, Any]] = None,
+        about: Optional[Dict[str, Any]] = None,
+        threads: Optional[int] = None,
+        adapt_threads: bool = False,
+    ) -> None:
         self.device = torch.device(device)
         self.classes = classes
         self._threads = threads if self.device.type == 'cpu' else None
@@ -52,16 +64,25 @@ class TorchRunner:
 
     @classmethod
     def of_checkpoint(cls, loaded: Any, device: torch.device, path: str, **threads: Any) -> 'TorchRunner':
-        """A runner of what :func:`centernet.checkpoint.load_model` returned for the file ``path``; ``threads`` as above.
+        """A runner of what :func:`centernet.checkpoint.load_model` returned for the file ``path``;
+        ``threads`` as above.
 
         Raises CheckpointError for a network without the heads of detection.
         """
         if [loaded.heads.get(name) for name in ('wh', 'reg')] != [2, 2] or not loaded.heads.get('hm'):
-            raise CheckpointError('{} has the heads {}; detection (ctdet) needs hm (one channel per class), wh (2) and reg (2)'.format(
-                path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items())))
-        return cls(loaded.model, device, loaded.heads['hm'], {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
-                   {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
-                   **threads)
+            raise CheckpointError(
+                '{} has the heads {}; detection (ctdet) needs hm (one channel per class), wh (2) and reg (2)'.format(
+                    path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items())
+                )
+            )
+        return cls(
+            loaded.model,
+            device,
+            loaded.heads['hm'],
+            {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
+            {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
+            **threads,
+        )
 
     def __call__(self, images: np.ndarray) -> Heads:
         """float32 array or tensor [N, 3, H, W] -> Heads on the runner's device."""
@@ -72,7 +93,9 @@ class TorchRunner:
         with torch.no_grad():
             heads = self.model(torch.as_tensor(images).to(self.device))
         if self._chooser:
-            self._chooser.report(threads, time.perf_counter() - start, images.shape[0] * images.shape[2] * images.shape[3])
+            self._chooser.report(
+                threads, time.perf_counter() - start, images.shape[0] * images.shape[2] * images.shape[3]
+            )
         if self.device.type == 'cuda':
             with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
                 torch.cuda.synchronize()
@@ -88,5 +111,7 @@ class TorchRunner:
         if self._threads:
             found['threads'] = self._threads
         if self._chooser:
-            found['batches_by_threads'] = {str(number): batches for number, batches in self._chooser.batches.items()}
+            found['batches_by_threads'] = {
+                str(number): batches for number, batches in self._chooser.batches.items()
+            }
         return found

@@ -1,8 +1,9 @@
 """How many threads a network gets, found out while it runs.
 
-Several threads meet at the end of every layer. On cores of their own they are faster than one; where another process has one of
-the cores, all wait for the thread that is not running, and they are slower than one, up to a hundred times for a network of
-small layers (docs/threads.md). No fixed number is right on a machine that is shared, so the batches tell.
+Several threads meet at the end of every layer. On cores of their own they are faster than one; where another
+process has one of the cores, all wait for the thread that is not running, and they are slower than one, up to
+a hundred times for a network of small layers (docs/threads.md). No fixed number is right on a machine that is
+shared, so the batches tell.
 """
 
 #: after how many batches the slower setting gets another try: at first, and at the latest
@@ -12,8 +13,9 @@ _FIRST_RETRY, _LAST_RETRY = 4, 128
 class ThreadChooser:
     """Decides between one thread and ``threads``, batch by batch, by what the batches cost.
 
-    The first two batches warm up the two settings, the next two compare them. From then on the faster one runs, and the other is
-    given a batch now and then: after 4, and each time that it loses after twice as many as the time before, up to 128.
+    The first two batches warm up the two settings, the next two compare them. From then on the faster one
+    runs, and the other is given a batch now and then: after 4, and each time that it loses after twice as
+        many as the time before, up to 128.
 
     Args:
         threads: at least 2.
@@ -35,7 +37,8 @@ class ThreadChooser:
         return self._other(best) if self._count >= self._next_try else best
 
     def report(self, threads: int, seconds: float, work: float) -> None:
-        """What the batch cost that was run on ``threads`` threads; ``work`` is its size, such as the number of pixels."""
+        """What the batch cost that was run on ``threads`` threads; ``work`` is its size, such as the number
+        of pixels."""
         cost = seconds / work
         self.batches[threads] += 1
         self._count += 1

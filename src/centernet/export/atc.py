@@ -7,7 +7,7 @@ import shlex
 from ..errors import ModelError
 from ..files import atomic_write
 
-_SCRIPT = '''\
+_SCRIPT = """\
 #!/bin/sh
 # Compiles {name} for an Ascend processor, with ATC of the CANN toolkit (source its set_env.sh first).
 #
@@ -29,7 +29,7 @@ if [ "$batch" != {batch} ]; then
 fi
 exec atc --framework=5 --model={model} --output={output} --input_format=NCHW \\
     --input_shape={input}:"$batch",{shape} --log=error --soc_version="$soc_version" --precision_mode="$precision_mode"
-'''
+"""
 
 
 def write_script(path, graph):
@@ -46,17 +46,22 @@ def write_script(path, graph):
         ModelError: the input's size is open.
         OutputError: it cannot be written.
     """
-    image, = graph.inputs
+    (image,) = graph.inputs
     if not all(isinstance(side, int) for side in image.shape):
-        raise ModelError('ATC needs a fixed input, not {}'.format(list(image.shape)))
+        raise ModelError(f'ATC needs a fixed input, not {list(image.shape)}')
     name = os.path.basename(path)
     stem = re.sub(r'\.onnx$', '', name)
     script = stem + '_atc.sh'
     text = _SCRIPT.format(
-        name=name, script=script, batch=image.shape[0], shape=','.join(str(side) for side in image.shape[1:]),
-        model=shlex.quote(name), output=shlex.quote(stem), input=shlex.quote(image.name))
+        name=name,
+        script=script,
+        batch=image.shape[0],
+        shape=','.join(str(side) for side in image.shape[1:]),
+        model=shlex.quote(name),
+        output=shlex.quote(stem),
+        input=shlex.quote(image.name),
+    )
     script = os.path.join(os.path.dirname(path), script)
     with atomic_write(script) as file:
         file.write(text)
     return script
-

@@ -14,9 +14,10 @@ OPSET = 11
 def append_decode(graph, k=100, down_ratio=4):
     """Let a graph give boxes instead of heads, in place.
 
-    The outputs become ``boxes`` float32 [N, k, 4] (x1, y1, x2, y2 in pixels of the network's input), ``scores`` float32 [N, k],
-    falling, and ``classes`` int64 [N, k]. This is :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes
-    at once, where equal scores fall by class, then by place.
+    The outputs become ``boxes`` float32 [N, k, 4] (x1, y1, x2, y2 in pixels of the network's input),
+    ``scores`` float32 [N, k], falling, and ``classes`` int64 [N, k]. This is
+    :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes at once, where equal
+    scores fall by class, then by place.
 
     Args:
         graph: outputs hm, wh, reg, whose shapes but for the batch are known.
@@ -26,8 +27,14 @@ def append_decode(graph, k=100, down_ratio=4):
         ModelError: the outputs are others.
     """
     heads = {value.name: value for value in graph.outputs}
-    if sorted(heads) != ['hm', 'reg', 'wh'] or not all(isinstance(side, int) for value in graph.outputs for side in value.shape[1:]):
-        raise ModelError('the decoder needs the outputs hm, wh and reg of known size, not {}'.format(', '.join(sorted(heads))))
+    if sorted(heads) != ['hm', 'reg', 'wh'] or not all(
+        isinstance(side, int) for value in graph.outputs for side in value.shape[1:]
+    ):
+        raise ModelError(
+            'the decoder needs the outputs hm, wh and reg of known size, not {}'.format(
+                ', '.join(sorted(heads))
+            )
+        )
     raise_opset(graph, OPSET)
     batch, classes, rows, columns = heads['hm'].shape
     cells, k = rows * columns, min(k, classes * rows * columns)
@@ -49,15 +56,23 @@ def append_decode(graph, k=100, down_ratio=4):
     x, y, cell = (build.reshape(value, (0, 1, k)) for value in (x, y, cell))
     both = build.add('Concat', cell, cell, axis=1)
     place = build.add('Cast', build.add('Concat', x, y, axis=1), to=serial.element_type(np.float32))
-    offset, size = (build.add('GatherElements', build.reshape(name, (0, 2, cells)), both, axis=2) for name in ('reg', 'wh'))
+    offset, size = (
+        build.add('GatherElements', build.reshape(name, (0, 2, cells)), both, axis=2)
+        for name in ('reg', 'wh')
+    )
     centre = build.add('Add', place, offset)
     half = build.add('Mul', size, build.constant(np.float32(0.5)))
     corners = build.add('Concat', build.add('Sub', centre, half), build.add('Add', centre, half), axis=1)
-    boxes = build.add('Mul', build.add('Transpose', corners, perm=[0, 2, 1]), build.constant(np.float32(down_ratio)))
+    boxes = build.add(
+        'Mul', build.add('Transpose', corners, perm=[0, 2, 1]), build.constant(np.float32(down_ratio))
+    )
 
     graph.outputs = []
-    for name, value, dtype, shape in (('boxes', boxes, np.float32, (batch, k, 4)), ('scores', scores, np.float32, (batch, k)),
-                                      ('classes', kind, np.int64, (batch, k))):
+    for name, value, dtype, shape in (
+        ('boxes', boxes, np.float32, (batch, k, 4)),
+        ('scores', scores, np.float32, (batch, k)),
+        ('classes', kind, np.int64, (batch, k)),
+    ):
         graph.rename_value(value, name)
         graph.outputs.append(Value(name, np.dtype(dtype), shape))
 
@@ -71,7 +86,7 @@ class _Builder:
     def add(self, op_type, *inputs, outputs=1, **attributes):
         """Append a node; returns the name of its output, or a tuple of the names of its outputs."""
         name = self._graph.fresh('decode/' + op_type)
-        names = [name] if outputs == 1 else ['{}.{}'.format(name, i) for i in range(outputs)]
+        names = [name] if outputs == 1 else [f'{name}.{i}' for i in range(outputs)]
         self._graph.nodes.append(Node(op_type, inputs, names, sorted(attributes.items()), name))
         return name if outputs == 1 else tuple(names)
 

@@ -1,7 +1,7 @@
 """The operators with which exported graphs compute shapes and move channels about, in numpy.
 
-Each takes its inputs as arrays and follows its opset by its form: what was an attribute before opset 10, 11 or 13 and an input
-afterwards is looked for in both places.
+Each takes its inputs as arrays and follows its opset by its form: what was an attribute before opset 10, 11
+or 13 and an input afterwards is looked for in both places.
 """
 
 import numpy as np
@@ -22,25 +22,30 @@ def evaluate(node, arrays):
 
     Args:
         node: a :class:`~centernet.export.graph.Node`.
-        arrays: its inputs, numpy arrays, None where one is left out. Operators of :data:`MOVING` take any dtype.
+        arrays: its inputs, numpy arrays, None where one is left out. Operators of :data:`MOVING` take any
+            dtype.
 
     Returns:
         The list of its outputs, or None where the operator, or what it is asked, is not known here.
 
     Raises:
-        TooLargeError: its outputs would have more than :data:`MOST_BYTES`. What a damaged node raises is anything.
+        TooLargeError: its outputs would have more than :data:`MOST_BYTES`. What a damaged node raises is
+            anything.
     """
     if node.domain or node.op_type not in _OPERATORS:
         return None
     size = _bytes(node, arrays)
     if size > MOST_BYTES:
-        raise TooLargeError('{} {!r} makes {:.0f} MB of nothing but constants'.format(node.op_type, node.name, size / 1e6))
+        raise TooLargeError(
+            f'{node.op_type} {node.name!r} makes {size / 1e6:.0f} MB of nothing but constants'
+        )
     outputs = _OPERATORS[node.op_type](node, *arrays)
     return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _bytes(node, arrays):
-    """How many bytes a node gives at most, of the operators whose result may be larger than what they are given."""
+    """How many bytes a node gives at most, of the operators whose result may be larger than what they are
+    given."""
     if node.op_type == 'ConstantOfShape':
         return _product(arrays[0]) * 8
     if node.op_type == 'Range':
@@ -48,7 +53,12 @@ def _bytes(node, arrays):
         return abs(limit - start) / max(abs(step), 1e-300) * 8
     given = [array for array in arrays if array is not None]
     if node.op_type == 'Gather':
-        return given[1].size * given[0].size // max(1, given[0].shape[node.attributes.get('axis', 0)]) * given[0].itemsize
+        return (
+            given[1].size
+            * given[0].size
+            // max(1, given[0].shape[node.attributes.get('axis', 0)])
+            * given[0].itemsize
+        )
     if node.op_type == 'Concat':
         return sum(array.nbytes for array in given)
     if node.op_type == 'Expand':
@@ -68,7 +78,8 @@ def _product(sizes):
 
 
 def _argument(node, key, given, default=None):
-    """What a node says under ``key``, as an attribute or as the input ``given``: a list of ints, or the default."""
+    """What a node says under ``key``, as an attribute or as the input ``given``: a list of ints, or the
+    default."""
     if given is not None:
         return [int(item) for item in np.reshape(given, -1)]
     return node.attributes.get(key, default)
@@ -141,7 +152,10 @@ def _divide(node, a, b):
 
 
 def _constant_of_shape(node, shape):
-    return np.full([int(size) for size in shape], np.reshape(node.attributes.get('value', np.zeros(1, np.float32)), -1)[0])
+    return np.full(
+        [int(size) for size in shape],
+        np.reshape(node.attributes.get('value', np.zeros(1, np.float32)), -1)[0],
+    )
 
 
 def _cast(node, data):
@@ -155,15 +169,32 @@ def _elementwise(function):
 
 #: operators that only move elements about
 MOVING = {
-    'Identity': lambda node, data: data, 'Concat': lambda node, *data: np.concatenate(data, node.attributes['axis']), 'Gather': _gather,
-    'Slice': _slice, 'Split': _split, 'Unsqueeze': _unsqueeze, 'Squeeze': _squeeze, 'Reshape': _reshape, 'Flatten': _flatten,
+    'Identity': lambda node, data: data,
+    'Concat': lambda node, *data: np.concatenate(data, node.attributes['axis']),
+    'Gather': _gather,
+    'Slice': _slice,
+    'Split': _split,
+    'Unsqueeze': _unsqueeze,
+    'Squeeze': _squeeze,
+    'Reshape': _reshape,
+    'Flatten': _flatten,
     'Transpose': _transpose,
 }
 _ELEMENTWISE = ('Add', 'Sub', 'Mul', 'Div', 'Floor', 'Ceil', 'Neg', 'Sqrt')
 _OPERATORS = dict(
-    MOVING, Constant=_constant, Shape=_shape, Cast=_cast, Div=_divide, ConstantOfShape=_constant_of_shape,
+    MOVING,
+    Constant=_constant,
+    Shape=_shape,
+    Cast=_cast,
+    Div=_divide,
+    ConstantOfShape=_constant_of_shape,
     Range=lambda node, start, limit, step: np.arange(start, limit, step, dtype=start.dtype),
     Expand=lambda node, data, shape: data * np.ones([int(size) for size in shape], data.dtype),
-    Add=_elementwise(np.add), Sub=_elementwise(np.subtract), Mul=_elementwise(np.multiply), Floor=_elementwise(np.floor),
-    Ceil=_elementwise(np.ceil), Neg=_elementwise(np.negative), Sqrt=_elementwise(np.sqrt),
+    Add=_elementwise(np.add),
+    Sub=_elementwise(np.subtract),
+    Mul=_elementwise(np.multiply),
+    Floor=_elementwise(np.floor),
+    Ceil=_elementwise(np.ceil),
+    Neg=_elementwise(np.negative),
+    Sqrt=_elementwise(np.sqrt),
 )

@@ -22,8 +22,8 @@ def export(loaded, folder, stem, names=('ascend',), height=512, width=512, batch
 
     Args:
         loaded: what :func:`centernet.checkpoint.load_model` returned; its network goes into evaluation mode.
-        folder, stem: files are called ``<folder>/<stem>.onnx`` for ``ascend`` and for ``raw``, ``<folder>/<stem>_<target>.onnx`` for the
-            others.
+        folder, stem: files are called ``<folder>/<stem>.onnx`` for ``ascend`` and for ``raw``,
+            ``<folder>/<stem>_<target>.onnx`` for the others.
         names: of the targets.
         height, width: of the input, in pixels.
         batch: images at once, None for an open batch.
@@ -83,9 +83,12 @@ def _targets(names, raw):
 def _check_network(loaded, height, width):
     missing = [name for name in HEADS if name not in loaded.heads]
     if missing:
-        raise ModelError('the checkpoint has no head {}, which detection (ctdet) needs; it has {}'.format(
-            ' and no head '.join(missing), ', '.join(loaded.heads)))
+        raise ModelError(
+            'the checkpoint has no head {}, which detection (ctdet) needs; it has {}'.format(
+                ' and no head '.join(missing), ', '.join(loaded.heads)
+            )
+        )
     step = divisor(loaded.arch)
     for what, side in (('height', height), ('width', width)):
         if side < step or side % step:
-            raise OptionError('the input {} must be a multiple of {} for {}, not {}'.format(what, step, loaded.arch, side))
+            raise OptionError(f'the input {what} must be a multiple of {step} for {loaded.arch}, not {side}')

@@ -1,7 +1,7 @@
 """A small editable graph over an ONNX model: nodes with Python attributes, weights as numpy arrays.
 
-It needs of the onnx package only the protocol buffers, so it works alike with onnx 1.8.1 and with the newest, and reads and
-writes operators and opsets that the installed onnx does not know.
+It needs of the onnx package only the protocol buffers, so it works alike with onnx 1.8.1 and with the newest,
+and reads and writes operators and opsets that the installed onnx does not know.
 """
 
 from collections import OrderedDict
@@ -15,19 +15,37 @@ from ..files import atomic_write
 from . import serial
 from .reading import damages_named, read_model
 
-#: the IR version that came with each opset of the default domain (onnx's own table begins later in its older releases)
-_IR_VERSIONS = {9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
+#: the IR version that came with each opset of the default domain (onnx's own table begins later in its older
+#: releases)
+_IR_VERSIONS = {
+    9: 4,
+    10: 5,
+    11: 6,
+    12: 7,
+    13: 7,
+    14: 7,
+    15: 8,
+    16: 8,
+    17: 8,
+    18: 8,
+    19: 9,
+    20: 9,
+    21: 10,
+    22: 10,
+}
 _DEFAULT_DOMAINS = ('', 'ai.onnx')
 
-#: name; numpy dtype; shape: a tuple of int, str (a named, unknown size) or None (unknown), or None where nothing is known
+#: name; numpy dtype; shape: a tuple of int, str (a named, unknown size) or None (unknown), or None where
+#: nothing is known
 Value = NamedTuple('Value', [('name', str), ('dtype', object), ('shape', object)])
 
 
 class Node:
     """One operator.
 
-    ``inputs``, ``outputs``: names of values, '' where an optional one is left out. ``attributes``: name -> int, float, str, list of
-    these, or numpy array (a tensor); anything else stays the AttributeProto that it was.
+    ``inputs``, ``outputs``: names of values, '' where an optional one is left out. ``attributes``: name ->
+    int, float, str, list of these, or numpy array (a tensor); anything else stays the AttributeProto that it
+    was.
     """
 
     def __init__(self, op_type, inputs, outputs, attributes=None, name='', domain='', doc_string=''):
@@ -40,28 +58,35 @@ class Node:
         self.doc_string = doc_string
 
     def __repr__(self):
-        return '{} {!r}: {} -> {}'.format(self.op_type, self.name, ', '.join(self.inputs), ', '.join(self.outputs))
+        return '{} {!r}: {} -> {}'.format(
+            self.op_type, self.name, ', '.join(self.inputs), ', '.join(self.outputs)
+        )
 
     def input(self, index):
         """The name of an input, '' where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else ''
 
     def reads(self):
-        """The names of all values that it reads, those that only its subgraphs (of If and Loop) name included."""
+        """The names of all values that it reads, those that only its subgraphs (of If and Loop) name
+        included."""
         return [name for name in self.inputs if name] + serial.subgraph_reads(self.attributes.values())
 
     def copy(self):
         """A node of its own; its arrays are shared."""
-        attributes = [(key, list(value) if isinstance(value, list) else value) for key, value in self.attributes.items()]
-        return Node(self.op_type, self.inputs, self.outputs, attributes, self.name, self.domain, self.doc_string)
+        attributes = [
+            (key, list(value) if isinstance(value, list) else value) for key, value in self.attributes.items()
+        ]
+        return Node(
+            self.op_type, self.inputs, self.outputs, attributes, self.name, self.domain, self.doc_string
+        )
 
 
 class Graph:
     """An ONNX model of one graph.
 
-    ``nodes``: list of :class:`Node`, in an order in which they can be computed. ``initializers``: name -> numpy array. ``inputs``,
-    ``outputs``: lists of :class:`Value` (an initializer is no input). ``opset``: of the default domain; ``domains``: name -> version
-    of the others. ``metadata``: text -> text.
+    ``nodes``: list of :class:`Node`, in an order in which they can be computed. ``initializers``: name ->
+    numpy array. ``inputs``, ``outputs``: lists of :class:`Value` (an initializer is no input). ``opset``: of
+    the default domain; ``domains``: name -> version of the others. ``metadata``: text -> text.
     """
 
     def __init__(self, opset, name='centernet'):
@@ -105,11 +130,13 @@ class Graph:
     def fresh(self, stem):
         """A value name that starts with ``stem`` and is not in use."""
         taken = {name for node in self.nodes for name in node.inputs + node.outputs}
-        taken.update(self.initializers, self._handed_out, (value.name for value in self.inputs + self.outputs))
+        taken.update(
+            self.initializers, self._handed_out, (value.name for value in self.inputs + self.outputs)
+        )
         name, number = stem, 1
         while name in taken:
             number += 1
-            name = '{}_{}'.format(stem, number)
+            name = f'{stem}_{number}'
         self._handed_out.add(name)
         return name
 
@@ -130,14 +157,16 @@ class Graph:
             node.inputs = [new if name == old else name for name in node.inputs]
             node.outputs = [new if name == old else name for name in node.outputs]
         if old in self.initializers:
-            self.initializers = OrderedDict((new if name == old else name, array) for name, array in self.initializers.items())
+            self.initializers = OrderedDict(
+                (new if name == old else name, array) for name, array in self.initializers.items()
+            )
         self.inputs = [value._replace(name=new) if value.name == old else value for value in self.inputs]
         self.outputs = [value._replace(name=new) if value.name == old else value for value in self.outputs]
 
     def substitute(self, node, replacement):
         """Put the nodes of ``replacement`` where ``node`` is."""
         place = next(i for i, other in enumerate(self.nodes) if other is node)
-        self.nodes[place:place + 1] = replacement
+        self.nodes[place : place + 1] = replacement
 
     def remove_dead(self):
         """Drop the nodes and initializers that no output depends on."""
@@ -151,7 +180,8 @@ class Graph:
         self.initializers = OrderedDict(item for item in self.initializers.items() if item[0] in needed)
 
     def sorted_nodes(self):
-        """The nodes in the order in which the outputs, first to last, need them: the same for every graph of the same structure.
+        """The nodes in the order in which the outputs, first to last, need them: the same for every graph of
+        the same structure.
 
         Nodes that no output needs come last, in their present order.
 
@@ -172,7 +202,7 @@ class Graph:
                     stack.append((node, True))
                     above = [producers[name] for name in node.reads() if name in producers]
                     if any(state.get(id(other)) == 'open' for other in above):
-                        raise ModelError('the graph has a cycle through {}'.format(node.name or node.op_type))
+                        raise ModelError(f'the graph has a cycle through {node.name or node.op_type}')
                     stack.extend((other, False) for other in reversed(above) if id(other) not in state)
         return order
 
@@ -191,7 +221,9 @@ class Graph:
     def to_model(self):
         """The graph as an onnx.ModelProto, weights included."""
         model = self._frame()
-        model.graph.initializer.extend(serial.tensor_proto(name, array) for name, array in self.initializers.items())
+        model.graph.initializer.extend(
+            serial.tensor_proto(name, array) for name, array in self.initializers.items()
+        )
         return model
 
     def save(self, path):
@@ -206,7 +238,7 @@ class Graph:
         frame = self._frame()
         weights = sum(array.nbytes for array in self.initializers.values())
         if weights + frame.ByteSize() > (1 << 31) - (1 << 20):  # leaves room for the names of the weights
-            raise ModelError('{} would have {} bytes of weights; an ONNX file can have 2 GiB'.format(path, weights))
+            raise ModelError(f'{path} would have {weights} bytes of weights; an ONNX file can have 2 GiB')
         with atomic_write(path, 'wb') as file:
             for part in serial.byte_parts(frame, self.initializers):
                 file.write(part)
@@ -215,11 +247,20 @@ class Graph:
         """The model without its weights."""
         graph = onnx.GraphProto(name=self.name)
         for node in self.nodes:
-            graph.node.add(op_type=node.op_type, input=node.inputs, output=node.outputs, name=node.name, domain=node.domain,
-                           doc_string=node.doc_string, attribute=serial.attribute_protos(node.attributes))
+            graph.node.add(
+                op_type=node.op_type,
+                input=node.inputs,
+                output=node.outputs,
+                name=node.name,
+                domain=node.domain,
+                doc_string=node.doc_string,
+                attribute=serial.attribute_protos(node.attributes),
+            )
         graph.input.extend(serial.value_proto(*value) for value in self.inputs)
         graph.output.extend(serial.value_proto(*value) for value in self.outputs)
-        model = onnx.ModelProto(ir_version=_IR_VERSIONS.get(self.opset, 4 if self.opset < 9 else 10), graph=graph)
+        model = onnx.ModelProto(
+            ir_version=_IR_VERSIONS.get(self.opset, 4 if self.opset < 9 else 10), graph=graph
+        )
         model.producer_name, model.producer_version = self.producer
         if self.functions:
             model.functions.extend(self.functions)
@@ -241,7 +282,7 @@ def load(path):
     """
     model = read_model(path)
     if not model.ir_version:
-        raise ModelError('{} is not an ONNX model, or an empty one'.format(path))
+        raise ModelError(f'{path} is not an ONNX model, or an empty one')
     with damages_named(path):
         return of_model(model)
 
@@ -250,15 +291,26 @@ def of_model(model):
     """A :class:`Graph` of an onnx.ModelProto, which is not changed."""
     if model.graph.sparse_initializer:
         raise ModelError('the model has sparse initializers, which are not supported')
-    graph = Graph(max([entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS] or [1]), model.graph.name)
-    graph.domains.update((entry.domain, entry.version) for entry in model.opset_import if entry.domain not in _DEFAULT_DOMAINS)
+    graph = Graph(
+        max([entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS] or [1]),
+        model.graph.name,
+    )
+    graph.domains.update(
+        (entry.domain, entry.version) for entry in model.opset_import if entry.domain not in _DEFAULT_DOMAINS
+    )
     graph.producer = (model.producer_name, model.producer_version)
     graph.functions = list(getattr(model, 'functions', ()))
     graph.metadata.update((entry.key, entry.value) for entry in model.metadata_props)
     graph.initializers.update((tensor.name, serial.array_of(tensor)) for tensor in model.graph.initializer)
-    graph.inputs = [Value(*serial.value_parts(value)) for value in model.graph.input if value.name not in graph.initializers]
+    graph.inputs = [
+        Value(*serial.value_parts(value))
+        for value in model.graph.input
+        if value.name not in graph.initializers
+    ]
     graph.outputs = [Value(*serial.value_parts(value)) for value in model.graph.output]
     for node in model.graph.node:
         attributes = [(entry.name, serial.attribute_value(entry)) for entry in node.attribute]
-        graph.nodes.append(Node(node.op_type, node.input, node.output, attributes, node.name, node.domain, node.doc_string))
+        graph.nodes.append(
+            Node(node.op_type, node.input, node.output, attributes, node.name, node.domain, node.doc_string)
+        )
     return graph

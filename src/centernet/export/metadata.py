@@ -1,4 +1,5 @@
-"""What an exported file says about itself: enough to feed it and to read its outputs, and what it was made of.
+"""What an exported file says about itself: enough to feed it and to read its outputs, and what it was made
+of.
 
 No times, names of machines or paths: the same checkpoint, options and versions give the same bytes.
 """
@@ -29,7 +30,11 @@ def network_metadata(loaded):
         found['epoch'] = str(loaded.checkpoint.epoch)
     found['heads'] = json.dumps(loaded.heads)
     names = loaded.checkpoint.meta.get('classes')
-    if isinstance(names, list) and len(names) == loaded.heads.get('hm') and all(isinstance(name, str) for name in names):
+    if (
+        isinstance(names, list)
+        and len(names) == loaded.heads.get('hm')
+        and all(isinstance(name, str) for name in names)
+    ):
         found['classes'] = json.dumps(names)
     return found
 
@@ -43,23 +48,36 @@ def file_metadata(graph, target, decoded=False, down_ratio=4):
         decoded: whether the graph has the decoder.
     """
     image = graph.inputs[0]
-    found = OrderedDict([
-        ('target', target),
-        ('input_size', json.dumps(list(image.shape[2:]))),
-        ('colour_order', 'BGR'),
-        ('mean', _numbers(MEAN)),
-        ('std', _numbers(STD)),
-        ('normalisation', '(pixel / 255 - mean) / std'),
-        ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
-        ('down_ratio', str(down_ratio)),
-    ])
+    found = OrderedDict(
+        [
+            ('target', target),
+            ('input_size', json.dumps(list(image.shape[2:]))),
+            ('colour_order', 'BGR'),
+            ('mean', _numbers(MEAN)),
+            ('std', _numbers(STD)),
+            ('normalisation', '(pixel / 255 - mean) / std'),
+            ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
+            ('down_ratio', str(down_ratio)),
+        ]
+    )
     if decoded:
-        found['decoded'] = ('boxes: x1, y1, x2, y2 in pixels of the input; scores: probabilities, falling; classes: index of the class')
+        found['decoded'] = (
+            'boxes: x1, y1, x2, y2 in pixels of the input; scores: probabilities, falling; classes: index of'
+            ' the class'
+        )
     else:
         found['decoded'] = 'no: hm logits, wh and reg in output cells'
-    found['versions'] = json.dumps(OrderedDict([
-        ('centernet', __version__), ('numpy', np.__version__), ('onnx', onnx.__version__), ('python', platform.python_version()),
-        ('torch', torch.__version__)]))
+    found['versions'] = json.dumps(
+        OrderedDict(
+            [
+                ('centernet', __version__),
+                ('numpy', np.__version__),
+                ('onnx', onnx.__version__),
+                ('python', platform.python_version()),
+                ('torch', torch.__version__),
+            ]
+        )
+    )
     return found
 
 

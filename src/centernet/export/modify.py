@@ -27,13 +27,15 @@ def modify(path, output, target='ascend', said=None, loaded=None):
         output: the file to write.
         target: the name of one of :data:`~centernet.export.targets.TARGETS`.
         said: the heads in the order of the outputs, as the user says it; None decides it (:mod:`.heads`).
-        loaded: what :func:`centernet.checkpoint.load_model` gave for the checkpoint that the file was made of, or None.
+        loaded: what :func:`centernet.checkpoint.load_model` gave for the checkpoint that the file was made
+            of, or None.
 
     Returns:
         Modified.
 
     Raises:
-        ModelError: the file cannot be read, which output is which cannot be decided, or the target cannot say what it has.
+        ModelError: the file cannot be read, which output is which cannot be decided, or the target cannot say
+            what it has.
         OutputError: the file cannot be written.
     """
     graph = load(path)
@@ -44,8 +46,11 @@ def modify(path, output, target='ascend', said=None, loaded=None):
 def _modify(graph, path, output, target, said, loaded):
     shape = graph.inputs[0].shape if len(graph.inputs) == 1 else None
     if shape is None or len(shape) != 4 or not all(isinstance(side, int) and side > 0 for side in shape[1:]):
-        raise ModelError('{} needs one input [N, 3, H, W] of fixed size, and has {}'.format(
-            path, ', '.join('{} {}'.format(value.name, value.shape) for value in graph.inputs) or 'none'))
+        raise ModelError(
+            '{} needs one input [N, 3, H, W] of fixed size, and has {}'.format(
+                path, ', '.join(f'{value.name} {value.shape}' for value in graph.inputs) or 'none'
+            )
+        )
     check_input(path, shape)
     before = _count(graph)
     names, how = heads.identify(graph, said, None if loaded is None else loaded.checkpoint)
@@ -77,8 +82,12 @@ def _rename_outputs(graph, names, how):
             graph.rename_value(head, graph.fresh(head + '/value'))
     for name, head in zip(old, names):
         graph.rename_value(name + '/' + head, head)
-    wrong = ['{} holds {}'.format(name, head) for name, head in zip(old, names) if name != head]
-    return ['outputs renamed: {} ({})'.format(', '.join(wrong), how)] if wrong else ['the outputs have the right names ({})'.format(how)]
+    wrong = [f'{name} holds {head}' for name, head in zip(old, names) if name != head]
+    return (
+        ['outputs renamed: {} ({})'.format(', '.join(wrong), how)]
+        if wrong
+        else [f'the outputs have the right names ({how})']
+    )
 
 
 def _count(graph):
@@ -92,7 +101,11 @@ def _differences(before, after):
     """Lines that say which operators are gone and which are new."""
     lines = []
     for what, more, fewer in (('gone', before, after), ('new', after, before)):
-        found = ['{} {}'.format(more[name] - fewer.get(name, 0), name) for name in sorted(more) if more[name] > fewer.get(name, 0)]
+        found = [
+            f'{more[name] - fewer.get(name, 0)} {name}'
+            for name in sorted(more)
+            if more[name] > fewer.get(name, 0)
+        ]
         if found:
             lines.append('{}: {}'.format(what, ', '.join(found)))
-    return lines + ['{} nodes, {} before'.format(sum(after.values()), sum(before.values()))]
+    return lines + [f'{sum(after.values())} nodes, {sum(before.values())} before']

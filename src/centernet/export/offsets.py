@@ -1,8 +1,9 @@
 """Fold the re-ordering of offsets into the convolution that predicts them.
 
-A trace says by slices, reshapes and concatenations which channel of ``conv_offset_mask`` goes where. Which one that is, is read off
-by sending numbers through these nodes in place of values: each element is its place in what the convolution gives, and a bit says
-whether it went through the sigmoid. The order is then the order of the convolution's weights, and the nodes are not needed.
+A trace says by slices, reshapes and concatenations which channel of ``conv_offset_mask`` goes where. Which
+one that is, is read off by sending numbers through these nodes in place of values: each element is its place
+in what the convolution gives, and a bit says whether it went through the sigmoid. The order is then the order
+of the convolution's weights, and the nodes are not needed.
 """
 
 import numpy as np
@@ -19,11 +20,13 @@ _SOURCE, _SIGMOID = np.int64(1) << 40, np.int64(1) << 39
 
 
 def fold_offset_order(graph):
-    """Let every deformable convolution read its offsets and mask from convolutions that give them in its order, in place.
+    """Let every deformable convolution read its offsets and mask from convolutions that give them in its
+    order, in place.
 
-    One convolution gives them all, behind it Split and a Sigmoid for the mask (and, in Ascend's spelling, Concat). Two convolutions
-    would need no Split; in onnxruntime 1.32 on a CPU they take 1.3 to 1.4 times as long (64 to 512 channels, 128 x 128 to 16 x 16).
-    A deformable convolution whose offsets come from elsewhere keeps what it has.
+    One convolution gives them all, behind it Split and a Sigmoid for the mask (and, in Ascend's spelling,
+    Concat). Two convolutions would need no Split; in onnxruntime 1.32 on a CPU they take 1.3 to 1.4 times as
+    long (64 to 512 channels, 128 x 128 to 16 x 16). A deformable convolution whose offsets come from
+    elsewhere keeps what it has.
 
     Raises:
         ModelError: the mask does not go through a sigmoid, or the offsets do.
@@ -40,12 +43,19 @@ def fold_offset_order(graph):
             continue
         channels = [channel for found in channels for channel in found]
         if len(channels) != 3 * masks:
-            raise ModelError('{} {!r} has {} channels of offsets and mask, and needs {}'.format(
-                node.op_type, node.name or c.output, len(channels), 3 * masks))
-        for what, part, expected in (('offsets go', channels[:2 * masks], False), ('mask does not go', channels[2 * masks:], True)):
+            raise ModelError(
+                f'{node.op_type} {node.name or c.output!r} has {len(channels)} channels of offsets and mask,'
+                f' and needs {3 * masks}'
+            )
+        for what, part, expected in (
+            ('offsets go', channels[: 2 * masks], False),
+            ('mask does not go', channels[2 * masks :], True),
+        ):
             if any(sigmoid != expected for _, _, sigmoid in part):
-                raise ModelError('the {} through a sigmoid before {} {!r}: that is not the operator that CenterNet trains'.format(
-                    what, node.op_type, node.name or c.output))
+                raise ModelError(
+                    f'the {what} through a sigmoid before {node.op_type} {node.name or c.output!r}: that is'
+                    ' not the operator that CenterNet trains'
+                )
         convolution = _predict(graph, channels)
         if convolution is not None:
             graph.substitute(node, [convolution] + _apart(graph, node, c, convolution.outputs[0], masks))
@@ -53,7 +63,7 @@ def fold_offset_order(graph):
 
 def _apart(graph, node, c, predicted, masks):
     """The nodes that make offsets and mask from the convolution's output, and the node that reads them."""
-    offset, logits, mask = (graph.fresh('{}.{}'.format(predicted, what)) for what in ('offset', 'logits', 'mask'))
+    offset, logits, mask = (graph.fresh(f'{predicted}.{what}') for what in ('offset', 'logits', 'mask'))
     split = Node('Split', [predicted], [offset, logits], [('axis', 1)])
     if graph.opset < 13:
         split.attributes['split'] = [2 * masks, masks]
@@ -62,36 +72,54 @@ def _apart(graph, node, c, predicted, masks):
     nodes = [split, Node('Sigmoid', [logits], [mask])]
     if c.packed:
         packed = graph.fresh(predicted + '.packed')
-        return nodes + [Node('Concat', [offset, mask], [packed], [('axis', 1)]), _with_inputs(node, c._replace(packed=packed))]
+        return nodes + [
+            Node('Concat', [offset, mask], [packed], [('axis', 1)]),
+            _with_inputs(node, c._replace(packed=packed)),
+        ]
     return nodes + [_with_inputs(node, c._replace(offset=offset, mask=mask))]
 
 
 def _with_inputs(node, c):
     """The node with the offsets and mask of ``c``; what its spelling says in attributes stays as it is."""
     new = node.copy()
-    places = {'onnx': {2: c.offset, 4: c.mask}, 'ascend': {2: c.packed}, 'tensorrt': {1: c.offset, 2: c.mask}}[dialects.spelling(node)]
+    places = {
+        'onnx': {2: c.offset, 4: c.mask},
+        'ascend': {2: c.packed},
+        'tensorrt': {1: c.offset, 2: c.mask},
+    }[dialects.spelling(node)]
     for place, value in places.items():
         new.inputs[place] = value
     return new
 
 
 def _predict(graph, channels):
-    """A convolution that gives these (producer, channel, sigmoid) in this order, or None where no convolutions predict them."""
+    """A convolution that gives these (producer, channel, sigmoid) in this order, or None where no
+    convolutions predict them."""
     producers = []
     for producer, _, _ in channels:
         if not any(producer is other for other in producers):
             producers.append(producer)
     first = producers[0]
     for producer in producers:
-        if (producer.op_type != 'Conv' or producer.domain or any(name and name not in graph.initializers for name in producer.inputs[1:])
-                or producer.attributes.get('group', 1) != 1 or producer.inputs[0] != first.inputs[0]
-                or producer.attributes != first.attributes):
+        if (
+            producer.op_type != 'Conv'
+            or producer.domain
+            or any(name and name not in graph.initializers for name in producer.inputs[1:])
+            or producer.attributes.get('group', 1) != 1
+            or producer.inputs[0] != first.inputs[0]
+            or producer.attributes != first.attributes
+        ):
             return None
     weight = np.stack([graph.initializers[producer.inputs[1]][channel] for producer, channel, _ in channels])
-    bias = np.array([graph.initializers[producer.input(2)][channel] if producer.input(2) else 0
-                     for producer, channel, _ in channels], weight.dtype)
+    bias = np.array(
+        [
+            graph.initializers[producer.input(2)][channel] if producer.input(2) else 0
+            for producer, channel, _ in channels
+        ],
+        weight.dtype,
+    )
     stem = first.inputs[1]
-    stem = stem[:-len('.weight')] if stem.endswith('.weight') else stem
+    stem = stem[: -len('.weight')] if stem.endswith('.weight') else stem
     inputs = [first.inputs[0], graph.constant(stem + '.weight', weight), graph.constant(stem + '.bias', bias)]
     return Node('Conv', inputs, [graph.fresh(stem)], first.attributes)
 
@@ -104,13 +132,19 @@ class _Tracker:
         self._sources, self._numbers = [], {}
 
     def channels(self, value):
-        """Where each channel of ``value`` [N, C, H, W] is from: C times (node, channel of its output, went through a sigmoid).
+        """Where each channel of ``value`` [N, C, H, W] is from: C times (node, channel of its output, went
+        through a sigmoid).
 
         None where it is not made of whole channels in their places, or where that cannot be told.
         """
         try:
             numbers = self._follow(value)
-        except (ValueError, IndexError, TypeError, KeyError):  # a node asks of the numbers what their shape does not give
+        except (
+            ValueError,
+            IndexError,
+            TypeError,
+            KeyError,
+        ):  # a node asks of the numbers what their shape does not give
             return None
         if numbers is None or numbers.ndim != 4:
             return None
@@ -121,7 +155,9 @@ class _Tracker:
             sigmoid = bool(first & _SIGMOID)
             place = int(first % _SIGMOID) // (shape[2] * shape[3])
             here = self._base(first // _SOURCE)[:, place] + (_SIGMOID if sigmoid else 0)
-            if numbers.shape[:1] + numbers.shape[2:] != here.shape or not np.array_equal(numbers[:, channel], here):
+            if numbers.shape[:1] + numbers.shape[2:] != here.shape or not np.array_equal(
+                numbers[:, channel], here
+            ):
                 return None
             found.append((self._producers[name], place, sigmoid))
         return found
@@ -135,8 +171,16 @@ class _Tracker:
             return None
         numbers = None
         if node.op_type in MOVING and not node.domain:
-            arrays = [self._facts.constants[name] if name in self._facts.constants else self._follow(name) if name else None
-                      for name in node.inputs]
+            arrays = [
+                (
+                    self._facts.constants[name]
+                    if name in self._facts.constants
+                    else self._follow(name)
+                    if name
+                    else None
+                )
+                for name in node.inputs
+            ]
             if any(array is None for array, name in zip(arrays, node.inputs) if name):
                 return None
             for name, array in zip(node.outputs, evaluate(node, arrays)):
@@ -147,8 +191,12 @@ class _Tracker:
             numbers = None if numbers is None or np.any(numbers & _SIGMOID) else numbers | _SIGMOID
         else:
             shape = self._facts.shapes.get(value)
-            if shape is not None and len(shape) == 4 and all(isinstance(side, int) and 0 <= side <= _LARGEST for side in shape[1:]) \
-                    and np.prod([float(side) for side in shape[1:]]) < _MOST_NUMBERS:
+            if (
+                shape is not None
+                and len(shape) == 4
+                and all(isinstance(side, int) and 0 <= side <= _LARGEST for side in shape[1:])
+                and np.prod([float(side) for side in shape[1:]]) < _MOST_NUMBERS
+            ):
                 self._sources.append((value, (shape[0] if isinstance(shape[0], int) else 1,) + shape[1:]))
                 numbers = self._base(len(self._sources) - 1)
         self._numbers[value] = numbers

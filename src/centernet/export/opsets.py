@@ -1,7 +1,7 @@
 """Bring a graph from the opset it was traced in to another one.
 
-onnx's own converter does not know operators outside its tables and refuses graphs with them, so the few changes that concern
-convolutional networks are made here, and a graph with anything else is refused.
+onnx's own converter does not know operators outside its tables and refuses graphs with them, so the few
+changes that concern convolutional networks are made here, and a graph with anything else is refused.
 """
 
 import numpy as np
@@ -9,17 +9,80 @@ import numpy as np
 from ..errors import ModelError
 
 # Same inputs, attributes and meaning at inference from opset 7 to 22, as far as networks made of them use it.
-_STABLE = frozenset((
-    'Abs', 'Add', 'And', 'AveragePool', 'BatchNormalization', 'Cast', 'Ceil', 'Concat', 'Constant', 'ConstantOfShape', 'Conv',
-    'ConvTranspose', 'CumSum', 'DCNv2', 'DeformConv', 'DeformableConv2D', 'Div', 'Elu', 'Equal', 'Erf', 'Exp', 'Expand', 'Flatten',
-    'Floor', 'Gather', 'GatherElements', 'GatherND', 'Gemm', 'GlobalAveragePool', 'GlobalMaxPool', 'Greater', 'HardSigmoid',
-    'Identity', 'InstanceNormalization', 'LeakyRelu', 'Less', 'Log', 'MatMul', 'Max', 'MaxPool', 'Min', 'Mod', 'Mul', 'Neg', 'Not',
-    'Or', 'PRelu', 'Pow', 'Range', 'Reciprocal', 'Relu', 'Reshape', 'ScatterND', 'Shape', 'Sigmoid', 'Sign', 'Size', 'Softplus',
-    'Sqrt', 'Sub', 'Sum', 'Tanh', 'Tile', 'Transpose', 'Where'))
+_STABLE = frozenset(
+    (
+        'Abs',
+        'Add',
+        'And',
+        'AveragePool',
+        'BatchNormalization',
+        'Cast',
+        'Ceil',
+        'Concat',
+        'Constant',
+        'ConstantOfShape',
+        'Conv',
+        'ConvTranspose',
+        'CumSum',
+        'DCNv2',
+        'DeformConv',
+        'DeformableConv2D',
+        'Div',
+        'Elu',
+        'Equal',
+        'Erf',
+        'Exp',
+        'Expand',
+        'Flatten',
+        'Floor',
+        'Gather',
+        'GatherElements',
+        'GatherND',
+        'Gemm',
+        'GlobalAveragePool',
+        'GlobalMaxPool',
+        'Greater',
+        'HardSigmoid',
+        'Identity',
+        'InstanceNormalization',
+        'LeakyRelu',
+        'Less',
+        'Log',
+        'MatMul',
+        'Max',
+        'MaxPool',
+        'Min',
+        'Mod',
+        'Mul',
+        'Neg',
+        'Not',
+        'Or',
+        'PRelu',
+        'Pow',
+        'Range',
+        'Reciprocal',
+        'Relu',
+        'Reshape',
+        'ScatterND',
+        'Shape',
+        'Sigmoid',
+        'Sign',
+        'Size',
+        'Softplus',
+        'Sqrt',
+        'Sub',
+        'Sum',
+        'Tanh',
+        'Tile',
+        'Transpose',
+        'Where',
+    )
+)
 
 
 def raise_opset(graph, opset):
-    """Rewrite a graph in place for a later opset of the default domain; does nothing where it has that or a later one.
+    """Rewrite a graph in place for a later opset of the default domain; does nothing where it has that or a
+    later one.
 
     Raises:
         ModelError: an operator that is not known here, or whose old meaning has no equal.
@@ -29,7 +92,11 @@ def raise_opset(graph, opset):
     known = _STABLE.union(*(op_types for op_types, _, _ in _CHANGES))
     unknown = sorted({node.op_type for node in graph.nodes if not node.domain} - known)
     if unknown:
-        raise ModelError('the graph cannot be brought from opset {} to {}: it has {}'.format(graph.opset, opset, ', '.join(unknown)))
+        raise ModelError(
+            'the graph cannot be brought from opset {} to {}: it has {}'.format(
+                graph.opset, opset, ', '.join(unknown)
+            )
+        )
     for node in graph.nodes:
         for op_types, since, change in _CHANGES:
             if not node.domain and node.op_type in op_types and graph.opset < since <= opset:
@@ -43,25 +110,34 @@ def lower_opset(graph, opset):
     Raises:
         ModelError: an operator is not known here, or changed since.
     """
+
     def same(op_type):
         changes = [since for op_types, since, _ in _CHANGES if op_type in op_types]
         return op_type in _STABLE or (changes and not any(opset < since <= graph.opset for since in changes))
 
     changed = sorted({node.op_type for node in graph.nodes if not node.domain and not same(node.op_type)})
     if changed:
-        raise ModelError('the graph cannot be taken back from opset {} to {}: it has {}; start from the checkpoint'.format(
-            graph.opset, opset, ', '.join(changed)))
+        raise ModelError(
+            'the graph cannot be taken back from opset {} to {}: it has {}; start from the checkpoint'.format(
+                graph.opset, opset, ', '.join(changed)
+            )
+        )
     graph.opset = opset
 
 
 def _attributes_to_inputs(*keys):
-    """A change: these attributes (name, dtype) become inputs, in this order, behind those that the node has."""
+    """A change: these attributes (name, dtype) become inputs, in this order, behind those that the node
+    has."""
+
     def change(graph, node):
         for key, dtype in keys:
             value = node.attributes.pop(key, None)
-            node.inputs.append('' if value is None else graph.constant('{}.{}'.format(node.outputs[0], key), np.array(value, dtype)))
+            node.inputs.append(
+                '' if value is None else graph.constant(f'{node.outputs[0]}.{key}', np.array(value, dtype))
+            )
         while not node.inputs[-1]:
             node.inputs.pop()
+
     return change
 
 
@@ -89,7 +165,9 @@ def _dropout(graph, node):
 
 def _softmax(graph, node):
     if node.attributes.get('axis', 1) != -1:
-        raise ModelError('{} {!r} flattens its input, which has no equal after opset 12'.format(node.op_type, node.name))
+        raise ModelError(
+            f'{node.op_type} {node.name!r} flattens its input, which has no equal after opset 12'
+        )
 
 
 #: operators, the opset that changed them, and how a node follows; by opset, as a node may need several

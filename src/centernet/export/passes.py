@@ -1,4 +1,5 @@
-"""What makes a traced graph clean: constants folded, BatchNormalization folded, offsets in order, dead parts gone, names."""
+"""What makes a traced graph clean: constants folded, BatchNormalization folded, offsets in order, dead parts
+gone, names."""
 
 import re
 
@@ -8,13 +9,20 @@ from .offsets import fold_offset_order
 from .shapes import examine
 
 #: operator -> the places of its weight and of its bias among its inputs
-WEIGHTED = {'Conv': (1, 2), 'ConvTranspose': (1, 2), 'DeformConv': (1, 3), 'DeformableConv2D': (1, 3), 'DCNv2': (3, 4)}
+WEIGHTED = {
+    'Conv': (1, 2),
+    'ConvTranspose': (1, 2),
+    'DeformConv': (1, 3),
+    'DeformableConv2D': (1, 3),
+    'DCNv2': (3, 4),
+}
 # a module's path and what an initializer of its weight is called, or was when a copy was made of it
 _MODULE_WEIGHT = re.compile(r'([A-Za-z_]\w*(\.\w+)*)\.weight(_\d+)?$')
 
 
 def clean(graph):
-    """All passes, in place. Deformable convolutions keep their spelling; the graph must have been traced for inference.
+    """All passes, in place. Deformable convolutions keep their spelling; the graph must have been traced for
+    inference.
 
     Raises:
         ModelError: a deformable convolution cannot be read, or its mask does not go through a sigmoid.
@@ -57,9 +65,11 @@ def remove_identities(graph):
 
 
 def fold_batch_norm(graph):
-    """Fold each BatchNormalization into the convolution before it: plain, transposed or deformable in any spelling.
+    """Fold each BatchNormalization into the convolution before it: plain, transposed or deformable in any
+    spelling.
 
-    It stays where that convolution has other readers, or weights that are computed. The arithmetic is in float64.
+    It stays where that convolution has other readers, or weights that are computed. The arithmetic is in
+    float64.
     """
     producers, consumers, outputs = graph.producers(), graph.consumers(), set(graph.output_names())
     for node in graph.find('BatchNormalization'):
@@ -69,17 +79,27 @@ def fold_batch_norm(graph):
         weight_at, bias_at = WEIGHTED[before.op_type]
         bias = before.input(bias_at)
         needed = node.inputs[1:5] + [before.inputs[weight_at]] + ([bias] if bias else [])
-        if len(consumers[node.inputs[0]]) > 1 or node.inputs[0] in outputs or any(name not in graph.initializers for name in needed):
+        if (
+            len(consumers[node.inputs[0]]) > 1
+            or node.inputs[0] in outputs
+            or any(name not in graph.initializers for name in needed)
+        ):
             continue
-        scale, shift, mean, variance = (graph.initializers[name].astype(np.float64) for name in node.inputs[1:5])
+        scale, shift, mean, variance = (
+            graph.initializers[name].astype(np.float64) for name in node.inputs[1:5]
+        )
         weight = graph.initializers[before.inputs[weight_at]]
         scale = scale / np.sqrt(variance + node.attributes.get('epsilon', 1e-5))
         shift = shift - mean * scale
         if bias:
             shift = shift + graph.initializers[bias].astype(np.float64) * scale
-        if before.op_type == 'ConvTranspose':  # [in, out / groups, kh, kw]: rows of a group meet that group's part of the scale
+        if (
+            before.op_type == 'ConvTranspose'
+        ):  # [in, out / groups, kh, kw]: rows of a group meet that group's part of the scale
             groups = before.attributes.get('group', 1)
-            factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)[:, :, np.newaxis, np.newaxis]
+            factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)[
+                :, :, np.newaxis, np.newaxis
+            ]
         else:
             factor = scale[:, np.newaxis, np.newaxis, np.newaxis]
         stem = before.inputs[weight_at]
@@ -107,7 +127,8 @@ def drop_defaults(graph):
 
 
 def own_weights(graph):
-    """Give each node initializers of its own where several share one, which torch 2.x does to equal ones and 1.0.0 does not."""
+    """Give each node initializers of its own where several share one, which torch 2.x does to equal ones and
+    1.0.0 does not."""
     seen = set()
     for node in graph.nodes:
         for place, name in enumerate(node.inputs):
@@ -120,9 +141,9 @@ def own_weights(graph):
 def name_everything(graph):
     """Name nodes, their outputs and their initializers, and order the initializers as the nodes need them.
 
-    A node with weights is called as the module that they are of, ``base.level2.root.conv``; another one as the nearest of those
-    above it and its operator, ``base.level2.root.conv/Relu``. Where the weights' names are numbers, as torch 1.0.0 writes them,
-    nodes are called ``Conv_0``, ``Relu_1``, in order.
+    A node with weights is called as the module that they are of, ``base.level2.root.conv``; another one as
+    the nearest of those above it and its operator, ``base.level2.root.conv/Relu``. Where the weights' names
+    are numbers, as torch 1.0.0 writes them, nodes are called ``Conv_0``, ``Relu_1``, in order.
     """
     stems, taken, renamed, initializers = {}, set(), {}, {}
     inputs, outputs = {value.name for value in graph.inputs}, set(graph.output_names())
@@ -132,19 +153,19 @@ def name_everything(graph):
         module = _module(node.inputs[weighted[0]]) if weighted else None
         above = next((stems[name] for name in node.inputs if name in stems), None)
         if module is None and (above is None or weighted):
-            name, stem = '{}_{}'.format(node.op_type, index), None
+            name, stem = f'{node.op_type}_{index}', None
         else:
             stem = module or above
-            name = module or '{}/{}'.format(stem, node.op_type)
+            name = module or f'{stem}/{node.op_type}'
         node.name = _unique(name, taken)
         for place, value in enumerate(node.inputs):
             if value in graph.initializers:
-                new = '{}.{}'.format(node.name, _role(node, place, weighted))
+                new = f'{node.name}.{_role(node, place, weighted)}'
                 initializers[new] = graph.initializers[value]
                 node.inputs[place] = new
         for place, value in enumerate(node.outputs):
             if value and value not in outputs:
-                new = node.name if len(node.outputs) == 1 else '{}.{}'.format(node.name, place)
+                new = node.name if len(node.outputs) == 1 else f'{node.name}.{place}'
                 renamed[value] = new if new not in inputs | outputs else new + '/output'
                 node.outputs[place] = renamed[value]
             if stem:
@@ -163,17 +184,17 @@ def _role(node, place, weighted):
     if weighted and place in weighted:
         return ('weight', 'bias')[weighted.index(place)]
     names = {'Upsample': ('', 'scales'), 'Resize': ('', 'roi', 'scales', 'sizes')}.get(node.op_type, ())
-    return names[place] if place < len(names) else 'input{}'.format(place)
+    return names[place] if place < len(names) else f'input{place}'
 
 
 def _bias_name(weight):
-    return weight[:-len('weight')] + 'bias' if weight.endswith('.weight') else weight + '.bias'
+    return weight[: -len('weight')] + 'bias' if weight.endswith('.weight') else weight + '.bias'
 
 
 def _unique(name, taken):
     unique, number = name, 1
     while unique in taken:
         number += 1
-        unique = '{}_{}'.format(name, number)
+        unique = f'{name}_{number}'
     taken.add(unique)
     return unique

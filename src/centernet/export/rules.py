@@ -1,7 +1,8 @@
 """What the readers of exported files refuse or silently read wrongly, checked on the file.
 
-ATC's rules are those of its parser for DeformableConv2D, TensorRT-CenterNet's those of its onnx-tensorrt parser and of its decoder;
-where they are from is in docs/operators.md. Neither runs here, so a file that keeps the rules is not proved to convert.
+ATC's rules are those of its parser for DeformableConv2D, TensorRT-CenterNet's those of its onnx-tensorrt
+parser and of its decoder; where they are from is in docs/operators.md. Neither runs here, so a file that
+keeps the rules is not proved to convert.
 """
 
 from typing import NamedTuple, Optional, Tuple
@@ -38,7 +39,8 @@ class Violation(NamedTuple):
 
 
 class Report(NamedTuple):
-    """True where no rule is broken. ``checked``: the rules that were looked at. ``target`` None: none applies, ``why`` says it."""
+    """True where no rule is broken. ``checked``: the rules that were looked at. ``target`` None: none
+    applies, ``why`` says it."""
 
     target: Optional[str]
     checked: Tuple[str, ...]
@@ -100,9 +102,9 @@ def _opset(graph, target):
     if target == 'ascend' and not ASCEND_OPSETS[0] <= graph.opset <= ASCEND_OPSETS[1]:
         return [('', 'opset {}; ATC reads {} to {}'.format(graph.opset, *ASCEND_OPSETS))]
     if target == 'onnx' and graph.opset < dialects.ONNX_OPSET and graph.find('DeformConv'):
-        return [('', 'opset {}; DeformConv came with {}'.format(graph.opset, dialects.ONNX_OPSET))]
+        return [('', f'opset {graph.opset}; DeformConv came with {dialects.ONNX_OPSET}')]
     if target == 'portable' and graph.opset > PORTABLE_OPSET:
-        return [('', 'opset {}; onnxruntime 1.7.0 runs up to {}'.format(graph.opset, PORTABLE_OPSET))]
+        return [('', f'opset {graph.opset}; onnxruntime 1.7.0 runs up to {PORTABLE_OPSET}')]
     return []
 
 
@@ -111,20 +113,36 @@ def _operators(graph, target):
     found = []
     for node in graph.nodes:
         if node.domain:
-            found.append((_name(node), '{} is of the domain {}, not of the default one'.format(node.op_type, node.domain)))
+            found.append(
+                (_name(node), f'{node.op_type} is of the domain {node.domain}, not of the default one')
+            )
         elif dialects.spelling(node):
             if node.op_type != _OPERATORS[target]:
-                found.append((_name(node), '{} is not for this target{}'.format(
-                    node.op_type, '; {} is'.format(_OPERATORS[target]) if _OPERATORS[target] else ', which has standard operators only')))
+                found.append(
+                    (
+                        _name(node),
+                        '{} is not for this target{}'.format(
+                            node.op_type,
+                            (
+                                f'; {_OPERATORS[target]} is'
+                                if _OPERATORS[target]
+                                else ', which has standard operators only'
+                            ),
+                        ),
+                    )
+                )
         elif not _is_standard(node, graph.opset):
-            found.append((_name(node), '{} is no operator of opset {}'.format(node.op_type, graph.opset)))
+            found.append((_name(node), f'{node.op_type} is no operator of opset {graph.opset}'))
     return found
 
 
 def _inputs(graph, target):
     """Deformable convolutions have all their inputs, and their weights are stored."""
     found = []
-    names = {'ascend': ('x', 'weight', 'offsets', 'bias'), 'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias')}[target]
+    names = {
+        'ascend': ('x', 'weight', 'offsets', 'bias'),
+        'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias'),
+    }[target]
     for node in graph.find(_OPERATORS[target]):
         given = [name for name in node.inputs if name]
         if len(given) < len(node.inputs) or not len(names) - (target == 'ascend') <= len(given) <= len(names):
@@ -132,9 +150,11 @@ def _inputs(graph, target):
             continue
         for name, value in zip(names, node.inputs):
             if name in ('weight', 'bias') and value not in graph.initializers:
-                found.append((_name(node), 'its {} {} is not an initializer'.format(name, value)))
+                found.append((_name(node), f'its {name} {value} is not an initializer'))
             elif name in ('weight', 'bias') and graph.initializers[value].dtype != np.float32:
-                found.append((_name(node), 'its {} {} is {}, not float32'.format(name, value, graph.initializers[value].dtype)))
+                found.append(
+                    (_name(node), f'its {name} {value} is {graph.initializers[value].dtype}, not float32')
+                )
     return found
 
 
@@ -144,16 +164,35 @@ def _ascend_attributes(graph, _target):
         for key in _PAIRS:
             value = node.attributes.get(key)
             if isinstance(value, int):
-                found.append((_name(node), '{} is the number {}: ATC skips it and takes its default; a list of two is read'.format(
-                    key, value)))
-            elif not isinstance(value, list) or len(value) != 2 or not all(isinstance(item, int) for item in value):
-                found.append((_name(node), '{} is {}; ATC takes a list of two whole numbers'.format(key, _show(value))))
+                found.append(
+                    (
+                        _name(node),
+                        (
+                            f'{key} is the number {value}: ATC skips it and takes its default; a list of two'
+                            ' is read'
+                        ),
+                    )
+                )
+            elif (
+                not isinstance(value, list)
+                or len(value) != 2
+                or not all(isinstance(item, int) for item in value)
+            ):
+                found.append((_name(node), f'{key} is {_show(value)}; ATC takes a list of two whole numbers'))
         if node.attributes.get('groups') != 1 or not isinstance(node.attributes.get('groups'), int):
-            found.append((_name(node), "groups is {}; it has to be written as 1 (ATC's default is 0)".format(
-                _show(node.attributes.get('groups')))))
+            found.append(
+                (
+                    _name(node),
+                    "groups is {}; it has to be written as 1 (ATC's default is 0)".format(
+                        _show(node.attributes.get('groups'))
+                    ),
+                )
+            )
         value = node.attributes.get('deformable_groups')
         if not isinstance(value, int) or value < 1:
-            found.append((_name(node), 'deformable_groups is {}; ATC takes a whole number of at least 1'.format(_show(value))))
+            found.append(
+                (_name(node), f'deformable_groups is {_show(value)}; ATC takes a whole number of at least 1')
+            )
         found += _unknown(node, _PAIRS + _COUNTS)
     return found
 
@@ -164,7 +203,7 @@ def _tensorrt_attributes(graph, _target):
         for key in _NUMBERS:
             value = node.attributes.get(key)
             if not isinstance(value, int):
-                found.append((_name(node), '{} is {}; the parser takes a number'.format(key, _show(value))))
+                found.append((_name(node), f'{key} is {_show(value)}; the parser takes a number'))
         found += _unknown(node, _NUMBERS)
     return found
 
@@ -187,12 +226,24 @@ def _offsets(graph, target):
                 continue
             shape = shapes.get(value)
             if not shape or len(shape) != 4 or not isinstance(shape[1], int):
-                found.append((_name(node), 'how many channels {} has cannot be told from the file'.format(value)))
+                found.append((_name(node), f'how many channels {value} has cannot be told from the file'))
             elif shape[1] != channels:
-                found.append((_name(node), '{} has {} channels; {} taps in {} deformable groups need {}'.format(
-                    value, shape[1], c.kernel[0] * c.kernel[1], c.deformable_groups, channels)))
+                found.append(
+                    (
+                        _name(node),
+                        (
+                            f'{value} has {shape[1]} channels; {c.kernel[0] * c.kernel[1]} taps in'
+                            f' {c.deformable_groups} deformable groups need {channels}'
+                        ),
+                    )
+                )
             elif output and shape[2:] != output[2:]:
-                found.append((_name(node), '{} is {} x {}, the output {} x {}'.format(*(value,) + shape[2:] + output[2:])))
+                found.append(
+                    (
+                        _name(node),
+                        '{} is {} x {}, the output {} x {}'.format(*(value,) + shape[2:] + output[2:]),
+                    )
+                )
     return found
 
 
@@ -200,16 +251,23 @@ def _batch(graph, target):
     found = []
     for value in graph.inputs:
         if value.shape is None or not all(isinstance(side, int) and side > 0 for side in value.shape):
-            found.append(('', 'the input {} is {}; every side has to be fixed'.format(value.name, _show(value.shape))))
+            found.append(('', f'the input {value.name} is {_show(value.shape)}; every side has to be fixed'))
         elif target == 'tensorrt' and value.shape[0] != 1:
-            found.append(('', 'a batch of {}; the parser\'s operator takes 1'.format(value.shape[0])))
+            found.append(('', f"a batch of {value.shape[0]}; the parser's operator takes 1"))
     return found
 
 
 def _outputs(graph, target):
     names = graph.output_names()
     if target == 'tensorrt' and names != TENSORRT_OUTPUTS:
-        return [('', 'the outputs are {}; the decoder takes {}, in this order'.format(', '.join(names), ', '.join(TENSORRT_OUTPUTS)))]
+        return [
+            (
+                '',
+                'the outputs are {}; the decoder takes {}, in this order'.format(
+                    ', '.join(names), ', '.join(TENSORRT_OUTPUTS)
+                ),
+            )
+        ]
     return []
 
 
@@ -219,10 +277,21 @@ def _folded(graph, _target):
     found = []
     for node in graph.find('BatchNormalization'):
         before = producers.get(node.input(0))
-        if before is not None and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before)) \
-                and len(consumers[node.input(0)]) == 1 and node.input(0) not in graph.output_names():
-            found.append((_name(node), 'a BatchNormalization that belongs into {} before it: centernet modify folds it'.format(
-                _name(before))))
+        if (
+            before is not None
+            and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before))
+            and len(consumers[node.input(0)]) == 1
+            and node.input(0) not in graph.output_names()
+        ):
+            found.append(
+                (
+                    _name(node),
+                    (
+                        f'a BatchNormalization that belongs into {_name(before)} before it: centernet modify'
+                        ' folds it'
+                    ),
+                )
+            )
     return found
 
 
@@ -240,16 +309,28 @@ def _checker(graph, _target):
 
 _COMMON = (('opset', _opset), ('operators', _operators), ('folded', _folded), ('checker', _checker))
 _RULES = {
-    'ascend': _COMMON + (('inputs', _inputs), ('attributes', _ascend_attributes), ('offsets', _offsets), ('batch', _batch)),
-    'tensorrt': _COMMON + (('inputs', _inputs), ('attributes', _tensorrt_attributes), ('offsets', _offsets), ('batch', _batch),
-                           ('outputs', _outputs)),
+    'ascend': (
+        _COMMON
+        + (('inputs', _inputs), ('attributes', _ascend_attributes), ('offsets', _offsets), ('batch', _batch))
+    ),
+    'tensorrt': (
+        _COMMON
+        + (
+            ('inputs', _inputs),
+            ('attributes', _tensorrt_attributes),
+            ('offsets', _offsets),
+            ('batch', _batch),
+            ('outputs', _outputs),
+        )
+    ),
     'onnx': _COMMON + (('offsets', _offsets),),
     'portable': _COMMON,
 }
 
 
 def _with_plain_convolutions(graph):
-    """An onnx.ModelProto of the graph's structure, without its large weights (they become inputs of the same shape).
+    """An onnx.ModelProto of the graph's structure, without its large weights (they become inputs of the same
+    shape).
 
     Operators that ONNX does not have become convolutions whose output has the same shape.
     """
@@ -261,8 +342,15 @@ def _with_plain_convolutions(graph):
             c = dialects.read(graph, node)
         except ModelError:
             continue
-        attributes = [('strides', list(c.stride)), ('pads', list(c.padding * 2)), ('dilations', list(c.dilation)), ('group', c.groups)]
-        plain.nodes[place] = Node('Conv', [name for name in (c.x, c.weight, c.bias) if name], [c.output], attributes, node.name)
+        attributes = [
+            ('strides', list(c.stride)),
+            ('pads', list(c.padding * 2)),
+            ('dilations', list(c.dilation)),
+            ('group', c.groups),
+        ]
+        plain.nodes[place] = Node(
+            'Conv', [name for name in (c.x, c.weight, c.bias) if name], [c.output], attributes, node.name
+        )
     for name, array in list(plain.initializers.items()):
         if array.size > _SMALL:
             del plain.initializers[name]
@@ -278,7 +366,11 @@ def _is_standard(node, opset):
 
 
 def _unknown(node, known):
-    return [(_name(node), 'the attribute {} is not one of {}'.format(key, ', '.join(known))) for key in node.attributes if key not in known]
+    return [
+        (_name(node), 'the attribute {} is not one of {}'.format(key, ', '.join(known)))
+        for key in node.attributes
+        if key not in known
+    ]
 
 
 def _name(node):

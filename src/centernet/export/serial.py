@@ -4,8 +4,16 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-_TYPES = {TensorProto.FLOAT: 'float32', TensorProto.DOUBLE: 'float64', TensorProto.FLOAT16: 'float16', TensorProto.INT64: 'int64',
-          TensorProto.INT32: 'int32', TensorProto.INT8: 'int8', TensorProto.UINT8: 'uint8', TensorProto.BOOL: 'bool'}
+_TYPES = {
+    TensorProto.FLOAT: 'float32',
+    TensorProto.DOUBLE: 'float64',
+    TensorProto.FLOAT16: 'float16',
+    TensorProto.INT64: 'int64',
+    TensorProto.INT32: 'int32',
+    TensorProto.INT8: 'int8',
+    TensorProto.UINT8: 'uint8',
+    TensorProto.BOOL: 'bool',
+}
 _ELEMENTS = {np.dtype(name): number for number, name in _TYPES.items()}
 
 
@@ -31,7 +39,8 @@ def tensor_proto(name, array):
 
 
 def attribute_value(entry):
-    """An AttributeProto as int, float, str, list of these, or numpy array; as it is where it is none of them."""
+    """An AttributeProto as int, float, str, list of these, or numpy array; as it is where it is none of
+    them."""
     if entry.type == AttributeProto.STRING:
         return entry.s.decode('utf-8')
     if entry.type == AttributeProto.STRINGS:
@@ -62,29 +71,44 @@ def attribute_protos(attributes):
 
 def subgraph_reads(values):
     """The names that the graphs among attribute values read."""
-    graphs = [value.g for value in values if isinstance(value, AttributeProto) and value.type == AttributeProto.GRAPH]
+    graphs = [
+        value.g
+        for value in values
+        if isinstance(value, AttributeProto) and value.type == AttributeProto.GRAPH
+    ]
     return [name for graph in graphs for node in graph.node for name in node.input if name]
 
 
 def value_parts(proto):
-    """A ValueInfoProto -> (name, numpy dtype or None, shape): sizes are int, str (named) or None; the shape may be None."""
+    """A ValueInfoProto -> (name, numpy dtype or None, shape): sizes are int, str (named) or None; the shape
+    may be None."""
     kind = proto.type.tensor_type
     dtype = dtype_of(kind.elem_type)
     if not kind.HasField('shape'):
         return proto.name, dtype, None
-    return proto.name, dtype, tuple(dim.dim_value if dim.HasField('dim_value') else dim.dim_param or None for dim in kind.shape.dim)
+    return (
+        proto.name,
+        dtype,
+        tuple(
+            dim.dim_value if dim.HasField('dim_value') else dim.dim_param or None for dim in kind.shape.dim
+        ),
+    )
 
 
 def value_proto(name, dtype, shape):
     """The reverse of :func:`value_parts`."""
-    return helper.make_tensor_value_info(name, TensorProto.UNDEFINED if dtype is None else element_type(dtype), shape)
+    return helper.make_tensor_value_info(
+        name, TensorProto.UNDEFINED if dtype is None else element_type(dtype), shape
+    )
 
 
-# A model's bytes are its fields one after another, and so are the bytes of the graph in it. So the weights can be appended to
-# the frame one by one, and no second copy of all of them is ever in memory.
+# A model's bytes are its fields one after another, and so are the bytes of the graph in it. So the weights
+# can be appended to the frame one by one, and no second copy of all of them is ever in memory.
+
 
 def byte_parts(frame, initializers):
-    """The bytes, part by part, of a ModelProto whose graph has ``initializers`` (name -> array) and else is ``frame``'s."""
+    """The bytes, part by part, of a ModelProto whose graph has ``initializers`` (name -> array) and else is
+    ``frame``'s."""
     sizes = [tensor_proto(*item).ByteSize() for item in initializers.items()]
     head = onnx.ModelProto()
     head.CopyFrom(frame)
@@ -110,8 +134,8 @@ def _tag(number):
 def _varint(number):
     """``number`` as a protocol buffer's variable-length integer."""
     out = bytearray()
-    while number > 0x7f:
-        out.append(number & 0x7f | 0x80)
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)

@@ -1,6 +1,7 @@
 """What is known of a graph's values before it runs: their shapes, and those that are constant.
 
-onnx's own inference stops at operators it does not know, which a deformable convolution is in three of four spellings.
+onnx's own inference stops at operators it does not know, which a deformable convolution is in three of four
+spellings.
 """
 
 from typing import NamedTuple
@@ -10,21 +11,58 @@ import numpy as np
 from . import dialects
 from .evaluate import MOVING, TooLargeError, evaluate
 
-#: shapes: value name -> tuple of int, str (the name of a size that is open) or None; constants: value name -> numpy array
+#: shapes: value name -> tuple of int, str (the name of a size that is open) or None; constants: value name ->
+#: numpy array
 Facts = NamedTuple('Facts', [('shapes', dict), ('constants', dict)])
 
-_SAME = frozenset((
-    'Abs', 'BatchNormalization', 'Cast', 'Ceil', 'Clip', 'Dropout', 'Exp', 'Floor', 'Identity', 'LeakyRelu', 'Neg', 'PRelu', 'Relu',
-    'Sigmoid', 'Softmax', 'Sqrt', 'Tanh'))
-_BROADCAST = frozenset((
-    'Add', 'And', 'Div', 'Equal', 'Greater', 'Less', 'Max', 'Min', 'Mod', 'Mul', 'Or', 'Pow', 'Sub', 'Sum', 'Where'))
+_SAME = frozenset(
+    (
+        'Abs',
+        'BatchNormalization',
+        'Cast',
+        'Ceil',
+        'Clip',
+        'Dropout',
+        'Exp',
+        'Floor',
+        'Identity',
+        'LeakyRelu',
+        'Neg',
+        'PRelu',
+        'Relu',
+        'Sigmoid',
+        'Softmax',
+        'Sqrt',
+        'Tanh',
+    )
+)
+_BROADCAST = frozenset(
+    (
+        'Add',
+        'And',
+        'Div',
+        'Equal',
+        'Greater',
+        'Less',
+        'Max',
+        'Min',
+        'Mod',
+        'Mul',
+        'Or',
+        'Pow',
+        'Sub',
+        'Sum',
+        'Where',
+    )
+)
 _SIZES_FOR_OPEN = (2, 3)
 #: bytes of constants that are computed for one graph
 _MOST_FOLDED = 1 << 28
 
 
 def infer_shapes(graph):
-    """Value name -> its shape: a tuple of int, str (a named open size) or None (unknown). Values of unknown rank are not in it."""
+    """Value name -> its shape: a tuple of int, str (a named open size) or None (unknown). Values of unknown
+    rank are not in it."""
     return examine(graph).shapes
 
 
@@ -35,7 +73,8 @@ def examine(graph, lenient=False):
         lenient: nothing is known of a node that makes no sense, where its error would be raised.
 
     Raises:
-        TooLargeError: it computes constants that are far larger than the graph is. What a damaged node raises is anything.
+        TooLargeError: it computes constants that are far larger than the graph is. What a damaged node raises
+            is anything.
     """
     shapes = {value.name: tuple(value.shape) for value in graph.inputs if value.shape is not None}
     shapes.update((name, array.shape) for name, array in graph.initializers.items())
@@ -43,7 +82,7 @@ def examine(graph, lenient=False):
     room = _MOST_FOLDED
     for node in graph.nodes:
         if room < 0:
-            raise TooLargeError('its constants make more than {:.0f} MB of others'.format(_MOST_FOLDED / 1e6))
+            raise TooLargeError(f'its constants make more than {_MOST_FOLDED / 1e6:.0f} MB of others')
         try:
             found = _constants(node, shapes, constants)
             if found is not None:
@@ -107,16 +146,29 @@ def _window(sizes, kernel, strides, pads, dilations, up=False):
     return tuple(
         None if not isinstance(size, int) else -(-total // stride) + 1 if up else total // stride + 1
         for size, total, stride in (
-            (size, 0 if not isinstance(size, int) else size + pads[i] + pads[i + count] - dilations[i] * (kernel[i] - 1) - 1, strides[i])
-            for i, size in enumerate(sizes)))
+            (
+                size,
+                (
+                    0
+                    if not isinstance(size, int)
+                    else size + pads[i] + pads[i + count] - dilations[i] * (kernel[i] - 1) - 1
+                ),
+                strides[i],
+            )
+            for i, size in enumerate(sizes)
+        )
+    )
 
 
 def _settings(node, count):
-    """(strides, pads, dilations) of a convolution or pooling, or None where the padding is left to the runtime."""
+    """(strides, pads, dilations) of a convolution or pooling, or None where the padding is left to the
+    runtime."""
     if node.attributes.get('auto_pad', 'NOTSET') not in ('NOTSET', ''):
         return None
-    return [node.attributes.get(key, [default] * length)
-            for key, default, length in (('strides', 1, count), ('pads', 0, 2 * count), ('dilations', 1, count))]
+    return [
+        node.attributes.get(key, [default] * length)
+        for key, default, length in (('strides', 1, count), ('pads', 0, 2 * count), ('dilations', 1, count))
+    ]
 
 
 def _convolution(node, given, constants):
@@ -130,7 +182,9 @@ def _pooling(node, given, constants):
     settings = _settings(node, len(given[0]) - 2)
     if settings is None:
         return None
-    return given[0][:2] + _window(given[0][2:], node.attributes['kernel_shape'], *settings, up=bool(node.attributes.get('ceil_mode')))
+    return given[0][:2] + _window(
+        given[0][2:], node.attributes['kernel_shape'], *settings, up=bool(node.attributes.get('ceil_mode'))
+    )
 
 
 def _transposed(node, given, constants):
@@ -140,9 +194,19 @@ def _transposed(node, given, constants):
         return None
     strides, pads, dilations = settings
     extra = node.attributes.get('output_padding', [0] * count)
-    sides = tuple(None if not isinstance(size, int) else
-                  (size - 1) * strides[i] - pads[i] - pads[i + count] + dilations[i] * (given[1][2 + i] - 1) + extra[i] + 1
-                  for i, size in enumerate(given[0][2:]))
+    sides = tuple(
+        (
+            None
+            if not isinstance(size, int)
+            else (size - 1) * strides[i]
+            - pads[i]
+            - pads[i + count]
+            + dilations[i] * (given[1][2 + i] - 1)
+            + extra[i]
+            + 1
+        )
+        for i, size in enumerate(given[0][2:])
+    )
     return (given[0][0], given[1][1] * node.attributes.get('group', 1)) + sides
 
 
@@ -154,7 +218,10 @@ def _resized(node, given, constants):
     scales = constants.get(node.inputs[-1]) if len(node.inputs) > 1 else node.attributes.get('scales')
     if scales is None or len(scales) != len(given[0]):
         return None
-    return tuple(int(np.floor(size * scale)) if isinstance(size, int) else size for size, scale in zip(given[0], np.asarray(scales)))
+    return tuple(
+        int(np.floor(size * scale)) if isinstance(size, int) else size
+        for size, scale in zip(given[0], np.asarray(scales))
+    )
 
 
 def _broadcast(given):
@@ -187,15 +254,27 @@ def _moved(node, given, constants):
     if node.op_type == 'Concat' and None not in given:
         return [_concatenated(node, given)]
     names = {size for shape in given if shape is not None for size in shape if not isinstance(size, int)}
-    if None in names or len(names) > 1 or any(
-            name and name not in constants and shape is None for name, shape in zip(node.inputs, given)):
+    if (
+        None in names
+        or len(names) > 1
+        or any(name and name not in constants and shape is None for name, shape in zip(node.inputs, given))
+    ):
         return [None] * len(node.outputs)
     name, tries = (names.pop(), _SIZES_FOR_OPEN) if names else (None, (1, 1))
     results = []
-    for trial in tries[:2 if name else 1]:
-        arrays = [constants[value] if value in constants else None if shape is None else
-                  np.broadcast_to(np.int8(0), [trial if size == name else size for size in shape])
-                  for value, shape in zip(node.inputs, given)]
+    for trial in tries[: 2 if name else 1]:
+        arrays = [
+            (
+                constants[value]
+                if value in constants
+                else (
+                    None
+                    if shape is None
+                    else np.broadcast_to(np.int8(0), [trial if size == name else size for size in shape])
+                )
+            )
+            for value, shape in zip(node.inputs, given)
+        ]
         if node.op_type == 'Reshape' and node.inputs[1] not in constants:
             return [None] * len(node.outputs)
         try:
@@ -204,8 +283,17 @@ def _moved(node, given, constants):
             return [None] * len(node.outputs)
     if not name:
         return results[0]
-    return [tuple(a if a == b else name if (a, b) == _SIZES_FOR_OPEN else None for a, b in zip(*pair)) for pair in zip(*results)]
+    return [
+        tuple(a if a == b else name if (a, b) == _SIZES_FOR_OPEN else None for a, b in zip(*pair))
+        for pair in zip(*results)
+    ]
 
 
-_SPATIAL = {'Conv': _convolution, 'ConvTranspose': _transposed, 'MaxPool': _pooling, 'AveragePool': _pooling, 'Upsample': _resized,
-            'Resize': _resized}
+_SPATIAL = {
+    'Conv': _convolution,
+    'ConvTranspose': _transposed,
+    'MaxPool': _pooling,
+    'AveragePool': _pooling,
+    'Upsample': _resized,
+    'Resize': _resized,
+}

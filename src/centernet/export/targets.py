@@ -10,26 +10,43 @@ from .lowering import lower
 from .opsets import lower_opset, raise_opset
 from .shapes import infer_shapes
 
-Target = NamedTuple('Target', [
-    ('name', str),
-    ('reader', str),
-    ('spelling', str),            # of the deformable convolution: see dialects; '' for standard operators alone
-    ('opset', int),
-    ('outputs', Tuple[str, ...]),
-    ('batches', bool),            # reads other batches than 1
-    ('open_batch', bool),         # reads files whose batch is open
-    ('decodes', bool),            # runs what --with-decode appends
-])
+Target = NamedTuple(
+    'Target',
+    [
+        ('name', str),
+        ('reader', str),
+        ('spelling', str),  # of the deformable convolution: see dialects; '' for standard operators alone
+        ('opset', int),
+        ('outputs', Tuple[str, ...]),
+        ('batches', bool),  # reads other batches than 1
+        ('open_batch', bool),  # reads files whose batch is open
+        ('decodes', bool),  # runs what --with-decode appends
+    ],
+)
 
 _HEADS = ('hm', 'wh', 'reg')
-#: name -> Target. ATC's documents name opset 11 in every release, and onnx 1.8.1 can check it; torch 1.0.0's 9 is what
-#: TensorRT-CenterNet's parser was written for.
-TARGETS = OrderedDict((target.name, target) for target in (
-    Target('ascend', 'ATC, for Ascend processors', 'ascend', 11, _HEADS, True, False, False),
-    Target('tensorrt', "TensorRT-CenterNet's parser", 'tensorrt', 9, ('hm', 'reg', 'wh'), False, False, False),
-    Target('onnx', 'onnxruntime >= 1.26, TensorRT >= 10.1', 'onnx', dialects.ONNX_OPSET, _HEADS, True, True, True),
-    Target('portable', 'onnxruntime >= 1.7', '', 11, _HEADS, True, True, True),
-))
+#: name -> Target. ATC's documents name opset 11 in every release, and onnx 1.8.1 can check it; torch 1.0.0's
+#: 9 is what TensorRT-CenterNet's parser was written for.
+TARGETS = OrderedDict(
+    (target.name, target)
+    for target in (
+        Target('ascend', 'ATC, for Ascend processors', 'ascend', 11, _HEADS, True, False, False),
+        Target(
+            'tensorrt', "TensorRT-CenterNet's parser", 'tensorrt', 9, ('hm', 'reg', 'wh'), False, False, False
+        ),
+        Target(
+            'onnx',
+            'onnxruntime >= 1.26, TensorRT >= 10.1',
+            'onnx',
+            dialects.ONNX_OPSET,
+            _HEADS,
+            True,
+            True,
+            True,
+        ),
+        Target('portable', 'onnxruntime >= 1.7', '', 11, _HEADS, True, True, True),
+    )
+)
 #: what an open batch is called in a file
 OPEN_BATCH = 'batch'
 
@@ -42,23 +59,28 @@ def check_options(target, batch, with_decode):
         batch: a number of images, or None for an open batch.
     """
     if batch is None and not target.open_batch:
-        raise OptionError('{} reads files of a fixed batch: give --batch in place of --dynamic-batch for the target {}'.format(
-            target.reader, target.name))
+        raise OptionError(
+            f'{target.reader} reads files of a fixed batch: give --batch in place of --dynamic-batch for the'
+            f' target {target.name}'
+        )
     if batch is not None and batch < 1:
-        raise OptionError('a batch has at least one image, not {}'.format(batch))
+        raise OptionError(f'a batch has at least one image, not {batch}')
     if batch not in (None, 1) and not target.batches:
-        raise OptionError('{} reads files of batch 1 only, not {}'.format(target.reader, batch))
+        raise OptionError(f'{target.reader} reads files of batch 1 only, not {batch}')
     if with_decode and not target.decodes:
-        raise OptionError('--with-decode is for the targets {}; for {} the boxes are decoded by the program that runs it'.format(
-            ' and '.join(other.name for other in TARGETS.values() if other.decodes), target.name))
+        raise OptionError(
+            '--with-decode is for the targets {}; for {} the boxes are decoded by the program that runs it'.format(
+                ' and '.join(other.name for other in TARGETS.values() if other.decodes), target.name
+            )
+        )
 
 
 def build(graph, target, batch=1, decode=None, down_ratio=4):
     """A target's graph.
 
     Args:
-        graph: a clean one with the outputs hm, wh and reg, deformable convolutions in any spelling; it is not changed, and the new
-            graph shares its arrays.
+        graph: a clean one with the outputs hm, wh and reg, deformable convolutions in any spelling; it is not
+            changed, and the new graph shares its arrays.
         target: a :class:`Target`.
         batch: number of images, None for an open batch.
         decode: append the decoder for this many boxes; None leaves the heads as they are.
@@ -91,7 +113,12 @@ def build(graph, target, batch=1, decode=None, down_ratio=4):
         append_decode(graph, decode, down_ratio)
     broken = rules.check_graph(graph, target.name).violations
     if broken:
-        raise ModelError('{} would not read this graph: {}{}{}'.format(
-            target.reader, broken[0].node + ': ' if broken[0].node else '', broken[0].message,
-            ' (and {} more)'.format(len(broken) - 1) if len(broken) > 1 else ''))
+        raise ModelError(
+            '{} would not read this graph: {}{}{}'.format(
+                target.reader,
+                broken[0].node + ': ' if broken[0].node else '',
+                broken[0].message,
+                f' (and {len(broken) - 1} more)' if len(broken) > 1 else '',
+            )
+        )
     return graph

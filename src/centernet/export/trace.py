@@ -1,8 +1,9 @@
-"""From a network in torch to a :class:`Graph`: one forward pass, traced, with its weights attached afterwards.
+"""From a network in torch to a :class:`Graph`: one forward pass, traced, with its weights attached
+afterwards.
 
-torch writes the structure alone, and the weights are the network's own arrays, so nothing is copied. The deformable convolution
-goes through a function with a symbolic of its own, which exists while the trace lasts: it computes real values, and appears in the
-trace as one node.
+torch writes the structure alone, and the weights are the network's own arrays, so nothing is copied. The
+deformable convolution goes through a function with a symbolic of its own, which exists while the trace lasts:
+it computes real values, and appears in the trace as one node.
 """
 
 import contextlib
@@ -30,14 +31,15 @@ def trace(model, outputs, height, width, input_name='image'):
     """Trace a network.
 
     Args:
-        model: maps float32 [N, 3, H, W] to a dict of outputs; its parameters are on the CPU. It is put in evaluation mode.
+        model: maps float32 [N, 3, H, W] to a dict of outputs; its parameters are on the CPU. It is put in
+            evaluation mode.
         outputs: the names of the outputs to keep, in order.
         height, width: of the image, in pixels.
 
     Returns:
-        Graph of batch size 1 at opset 9. Deformable convolutions are DeformConv nodes, with Split and Sigmoid between them and the
-        convolution that predicts their offsets; BatchNormalization is not folded. Initializers have the state dict's names and
-        share its memory.
+        Graph of batch size 1 at opset 9. Deformable convolutions are DeformConv nodes, with Split and Sigmoid
+        between them and the convolution that predicts their offsets; BatchNormalization is not folded.
+        Initializers have the state dict's names and share its memory.
 
     Raises:
         ModelError: the network has something in its forward pass that torch cannot export.
@@ -57,9 +59,10 @@ def trace(model, outputs, height, width, input_name='image'):
 def trace_raw(model, outputs, batch, height, width, input_name='image'):
     """Trace a network the way the original sample does, for those who want to see both of its steps.
 
-    The offsets are put into Ascend's order inside the graph, by reshape, slices and concatenation; DeformableConv2D has numbers for
-    attributes, which ATC skips; BatchNormalization stays; nodes have torch's names, or none, and torch's doc strings without the
-    paths of this machine. Unlike the sample's, the outputs have the names of what they hold. ``centernet modify`` makes it right.
+    The offsets are put into Ascend's order inside the graph, by reshape, slices and concatenation;
+    DeformableConv2D has numbers for attributes, which ATC skips; BatchNormalization stays; nodes have torch's
+    names, or none, and torch's doc strings without the paths of this machine. Unlike the sample's, the
+    outputs have the names of what they hold. ``centernet modify`` makes it right.
 
     Args: as :func:`trace`, and ``batch``, which the graph is then fixed to.
 
@@ -117,8 +120,17 @@ class _OneNode(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g, x, predicted, weight, bias, module):
-        node = g.op(compat.custom_operator(_TRACED), x, predicted, weight, bias, stride_i=list(module.stride),
-                    padding_i=list(module.padding), dilation_i=list(module.dilation), deformable_groups_i=module.deformable_groups)
+        node = g.op(
+            compat.custom_operator(_TRACED),
+            x,
+            predicted,
+            weight,
+            bias,
+            stride_i=list(module.stride),
+            padding_i=list(module.padding),
+            dilation_i=list(module.dilation),
+            deformable_groups_i=module.deformable_groups,
+        )
         return compat.with_channels(node, predicted, module.weight.shape[0])
 
 
@@ -141,22 +153,38 @@ class _AscendNode(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g, x, weight, packed, bias, module):
-        node = g.op(compat.custom_operator('DeformableConv2D'), x, weight, packed, bias, strides_i=module.stride[0],
-                    pads_i=module.padding[0], dilations_i=module.dilation[0], groups_i=1, deformable_groups_i=module.deformable_groups)
+        node = g.op(
+            compat.custom_operator('DeformableConv2D'),
+            x,
+            weight,
+            packed,
+            bias,
+            strides_i=module.stride[0],
+            pads_i=module.padding[0],
+            dilations_i=module.dilation[0],
+            groups_i=1,
+            deformable_groups_i=module.deformable_groups,
+        )
         return compat.with_channels(node, packed, module.weight.shape[0])
 
 
 def _export(wrapper, image, input_name, outputs, opset):
-    """The bytes of a model without weights, whose inputs are the image and the state dict's entries under their names."""
+    """The bytes of a model without weights, whose inputs are the image and the state dict's entries under
+    their names."""
     file = io.BytesIO()
     wrapper.eval()
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of torch, about its exporter's age and about sizes that become constants, as is meant here
+        warnings.simplefilter(
+            'ignore'
+        )  # of torch, about its exporter's age and about sizes that become constants, as is meant here
         try:
             compat.export_structure(wrapper, image, file, input_name, list(outputs), opset)
         except (RuntimeError, TypeError, ValueError) as error:
-            raise ModelError('torch {} cannot export this network: {}'.format(
-                torch.__version__, ' '.join(str(error).split())[:300])) from error
+            raise ModelError(
+                'torch {} cannot export this network: {}'.format(
+                    torch.__version__, ' '.join(str(error).split())[:300]
+                )
+            ) from error
     return file.getvalue()
 
 
@@ -168,9 +196,9 @@ def _with_weights(model, state_dict):
     for value in list(graph.inputs):
         if value.name in state_dict:
             graph.inputs.remove(value)
-            graph.initializers[value.name[len(prefix):]] = state_dict[value.name].detach().numpy()
+            graph.initializers[value.name[len(prefix) :]] = state_dict[value.name].detach().numpy()
     for node in graph.nodes:
-        node.inputs = [name[len(prefix):] if name in state_dict else name for name in node.inputs]
+        node.inputs = [name[len(prefix) :] if name in state_dict else name for name in node.inputs]
     return graph
 
 
@@ -184,7 +212,17 @@ def _spell(graph, node):
     return [
         Node('Split', [predicted], [offset, logits], [('axis', 1), ('split', [2 * masks, masks])]),
         Node('Sigmoid', [logits], [mask]),
-        Node('DeformConv', [x, weight, offset, bias, mask], node.outputs, [
-            ('kernel_shape', list(kernel)), ('strides', node.attributes['stride']), ('pads', node.attributes['padding'] * 2),
-            ('dilations', node.attributes['dilation']), ('group', 1), ('offset_group', groups)]),
+        Node(
+            'DeformConv',
+            [x, weight, offset, bias, mask],
+            node.outputs,
+            [
+                ('kernel_shape', list(kernel)),
+                ('strides', node.attributes['stride']),
+                ('pads', node.attributes['padding'] * 2),
+                ('dilations', node.attributes['dilation']),
+                ('group', 1),
+                ('offset_group', groups),
+            ],
+        ),
     ]

@@ -33,7 +33,8 @@ class Refused(Exception):
 
 
 class Failed(Exception):
-    """Something that may pass. ``wait``: seconds that the server asks for, or None. ``no_ranges``: ask for the whole file next time."""
+    """Something that may pass. ``wait``: seconds that the server asks for, or None. ``no_ranges``: ask for
+    the whole file next time."""
 
     def __init__(self, message: str, wait: Optional[float] = None, no_ranges: bool = False) -> None:
         super().__init__(message)
@@ -48,7 +49,9 @@ class Answer(NamedTuple):
     blocks: Iterator[bytes]
 
 
-def ask(session: requests.Session, address: str, have: int, size: int, timeout: float, ranges: bool = True) -> Answer:
+def ask(
+    session: requests.Session, address: str, have: int, size: int, timeout: float, ranges: bool = True
+) -> Answer:
     """Ask for a file from the byte ``have`` on.
 
     Args:
@@ -62,9 +65,9 @@ def ask(session: requests.Session, address: str, have: int, size: int, timeout: 
     Raises:
         Refused, Failed: here or while the blocks are read.
     """
-    headers = {'Accept-Encoding': 'identity', 'User-Agent': 'centernet/{}'.format(__version__)}
+    headers = {'Accept-Encoding': 'identity', 'User-Agent': f'centernet/{__version__}'}
     if have and ranges:
-        headers['Range'] = 'bytes={}-'.format(have)
+        headers['Range'] = f'bytes={have}-'
     response, first, blocks = _get(session, address, headers, timeout)
     try:
         if _is_page(response, first):
@@ -102,21 +105,26 @@ def _in_our_words(timeout):
     try:
         yield
     except (kinds.InvalidURL, kinds.InvalidSchema, kinds.TooManyRedirects) as error:
-        raise Refused('it leads astray: {}'.format(_cause(error))) from error
+        raise Refused(f'it leads astray: {_cause(error)}') from error
     except (OSError, urllib3.exceptions.HTTPError) as error:  # those of requests are OSErrors
         if 'CERTIFICATE_VERIFY_FAILED' in str(error):
-            raise Refused("its certificate is not trusted here; REQUESTS_CA_BUNDLE names the file of a company's own authority") from error
+            raise Refused(
+                "its certificate is not trusted here; REQUESTS_CA_BUNDLE names the file of a company's own"
+                ' authority'
+            ) from error
         if isinstance(error, kinds.Timeout) or 'timed out' in str(error):
-            raise Failed('no answer in {:g} seconds'.format(timeout)) from error
+            raise Failed(f'no answer in {timeout:g} seconds') from error
         who = 'the proxy cannot be used' if isinstance(error, kinds.ProxyError) else 'the connection failed'
-        raise Failed('{}: {}'.format(who, _cause(error))) from error
+        raise Failed(f'{who}: {_cause(error)}') from error
 
 
 def _blocks(response, timeout):
     """The body, block by block; a connection on which blocks do not arrive in time is ended."""
-    stalled = Failed('it stalls: less than {} bytes in {:g} seconds'.format(BLOCK, timeout))
+    stalled = Failed(f'it stalls: less than {BLOCK} bytes in {timeout:g} seconds')
     with _in_our_words(timeout), _StallGuard(response, timeout) as guard:
-        response.raw.enforce_content_length = False  # it would throw away the bytes of the last block, where a connection ends early
+        response.raw.enforce_content_length = (
+            False  # it would throw away the bytes of the last block, where a connection ends early
+        )
         try:
             for block in response.iter_content(BLOCK):
                 guard.blocks += 1
@@ -130,8 +138,8 @@ def _blocks(response, timeout):
 
 
 class _StallGuard:
-    """Shuts the connection down when a block takes longer than the time limit, however the bytes drip: each single one of them
-    starts the socket's own time limit anew."""
+    """Shuts the connection down when a block takes longer than the time limit, however the bytes drip: each
+    single one of them starts the socket's own time limit anew."""
 
     def __init__(self, response, timeout):
         self.blocks, self.stalled = 0, False
@@ -191,7 +199,7 @@ def _check_status(response, size):
     if response.status_code == 416:
         match = re.match(r'bytes \*/([0-9]{1,18})\Z', response.headers.get('Content-Range', ''))
         if match and int(match.group(1)) != size:
-            raise Refused('its file has {} bytes, not {}'.format(match.group(1), size))
+            raise Refused(f'its file has {match.group(1)} bytes, not {size}')
         raise Failed('it does not give the rest of the file (416)', no_ranges=True)
     if response.status_code not in (200, 206):
         raise _status_error(response)
@@ -200,7 +208,10 @@ def _check_status(response, size):
 def _status_error(response):
     status = response.status_code
     if status in _PASSING:
-        return Failed('it answers {}{}'.format(status, ' (too many requests)' if status == 429 else ''), _retry_after(response))
+        return Failed(
+            'it answers {}{}'.format(status, ' (too many requests)' if status == 429 else ''),
+            _retry_after(response),
+        )
     return Refused(_MEANINGS.get(status, 'it answers {} {}'.format(status, response.reason or '').rstrip()))
 
 
@@ -219,15 +230,17 @@ def _check_extent(response, have, size):
     """Where the answer begins in the file."""
     encoding = response.headers.get('Content-Encoding', 'identity').strip().lower()
     if encoding not in ('', 'identity'):
-        raise Refused('it sends the file encoded ({}), which was not asked for'.format(encoding))
+        raise Refused(f'it sends the file encoded ({encoding}), which was not asked for')
     if response.status_code == 200:
         length = response.headers.get('Content-Length', '')
         if re.match(r'[0-9]{1,18}\Z', length) and int(length) != size:
-            raise Refused('its file has {} bytes, not {}'.format(length, size))
+            raise Refused(f'its file has {length} bytes, not {size}')
         return 0
-    match = re.match(r'bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)\Z', response.headers.get('Content-Range', ''))
+    match = re.match(
+        r'bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)\Z', response.headers.get('Content-Range', '')
+    )
     if match and match.group(2) not in ('*', str(size)):
-        raise Refused('its file has {} bytes, not {}'.format(match.group(2), size))
+        raise Refused(f'its file has {match.group(2)} bytes, not {size}')
     if not match or int(match.group(1)) != have:
         raise Failed('it gives another part of the file than was asked for', no_ranges=True)
     return have

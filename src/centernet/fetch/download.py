@@ -24,9 +24,10 @@ _log = logging.getLogger(__name__)
 class Policy(NamedTuple):
     """How long a mirror is tried.
 
-    ``timeout``: seconds without an answer, or without a block of data. ``attempts``: in a row that bring nothing to speak of, until the
-    next mirror's turn comes. ``first_wait``: seconds before the second attempt; each further wait is twice as long, up to
-    ``longest_wait``. ``longest_retry_after``: a server that asks for a longer wait than this is given up.
+    ``timeout``: seconds without an answer, or without a block of data. ``attempts``: in a row that bring
+    nothing to speak of, until the next mirror's turn comes. ``first_wait``: seconds before the second
+    attempt; each further wait is twice as long, up to ``longest_wait``. ``longest_retry_after``: a server
+    that asks for a longer wait than this is given up.
     """
 
     timeout: float = 60.0
@@ -39,8 +40,11 @@ class Policy(NamedTuple):
 DEFAULT_POLICY = Policy()
 
 
-def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: bool = True, own: Optional[str] = None) -> str:
-    """Download a file; until it is whole and right it is called ``<path>.part``, and a later call goes on with that.
+def download(
+    item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: bool = True, own: Optional[str] = None
+) -> str:
+    """Download a file; until it is whole and right it is called ``<path>.part``, and a later call goes on
+    with that.
 
     Args:
         item: says where it is, and its size and SHA-256.
@@ -66,13 +70,16 @@ def download(item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: b
                 try:
                     _from_mirror(session, address, item, part, policy, progress)
                 except Refused as error:
-                    reasons.append('{}: {}'.format(shown(address), error))
+                    reasons.append(f'{shown(address)}: {error}')
                     _log.info('%s is not to be had from %s: %s', item.name, shown(address), error)
                     continue
             part.take_name(path)
             return shown(address)
-    raise FetchError('cannot fetch {}. {}. A copy that you have can be put to {}: it is checked, and taken'.format(
-        item.name, '. '.join(reasons), own or path))
+    raise FetchError(
+        'cannot fetch {}. {}. A copy that you have can be put to {}: it is checked, and taken'.format(
+            item.name, '. '.join(reasons), own or path
+        )
+    )
 
 
 def shown(address: str) -> str:
@@ -105,11 +112,15 @@ def _from_mirror(session, address, item, part, policy, progress):
         ranges = ranges and not failure.no_ranges
         attempts = 0 if part.size() - before >= enough else attempts + 1
         if attempts >= policy.attempts:
-            raise Refused('{} ({} attempts)'.format(failure, attempts)) from failure
-        wait = min(policy.longest_wait, policy.first_wait * 2 ** max(0, attempts - 1)) * random.uniform(0.75, 1.25)
+            raise Refused(f'{failure} ({attempts} attempts)') from failure
+        wait = min(policy.longest_wait, policy.first_wait * 2 ** max(0, attempts - 1)) * random.uniform(
+            0.75, 1.25
+        )
         if failure.wait is not None:
             if failure.wait > policy.longest_retry_after:
-                raise Refused('{}, and wants to be left alone for {:.0f} seconds'.format(failure, failure.wait)) from failure
+                raise Refused(
+                    f'{failure}, and wants to be left alone for {failure.wait:.0f} seconds'
+                ) from failure
             wait = max(wait, failure.wait)
         _log.info('%s: %s; trying again in %.1f s', item.name, failure, wait)
         time.sleep(wait)
@@ -118,21 +129,30 @@ def _from_mirror(session, address, item, part, policy, progress):
 def _attempt(answer, item, part, progress):
     """Append what an answer brings."""
     skip = part.size() - answer.start
-    with tqdm(total=item.bytes, initial=part.size(), unit='B', unit_scale=True, desc=item.name, disable=not progress, file=sys.stderr,
-              dynamic_ncols=True) as bar, contextlib.closing(answer.blocks):
+    with tqdm(
+        total=item.bytes,
+        initial=part.size(),
+        unit='B',
+        unit_scale=True,
+        desc=item.name,
+        disable=not progress,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    ) as bar, contextlib.closing(answer.blocks):
         for block in answer.blocks:
             if skip:  # the server sends the file from its beginning
                 block, skip = block[skip:], max(0, skip - len(block))
-            block = block[:item.bytes - part.size()]
+            block = block[: item.bytes - part.size()]
             part.add(block)
             bar.update(len(block))
             if part.size() >= item.bytes:
                 return
-    raise Failed('the connection ended after {} of {} bytes'.format(part.size(), item.bytes))
+    raise Failed(f'the connection ended after {part.size()} of {item.bytes} bytes')
 
 
 class _Part:
-    """A context manager around the partial file, which one process at a time may write to. It stays, unless it is empty."""
+    """A context manager around the partial file, which one process at a time may write to. It stays, unless
+    it is empty."""
 
     def __init__(self, path: str) -> None:
         self.path = path + '.part'
@@ -143,7 +163,7 @@ class _Part:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._file.close()
-                raise OutputError('another process is fetching {}'.format(self.path)) from None
+                raise OutputError(f'another process is fetching {self.path}') from None
             except OSError:
                 pass  # a file system without locks
             if self._is_under_its_name():
@@ -166,12 +186,12 @@ class _Part:
         try:
             return self.size() == item.bytes and sha256(self.path) == item.sha256
         except OSError as error:
-            raise OutputError('cannot read {} again: {}'.format(self.path, error.strerror)) from error
+            raise OutputError(f'cannot read {self.path} again: {error.strerror}') from error
 
     def add(self, block: bytes) -> None:
         with _writing(self.path):
             while block:
-                block = block[self._file.write(block):]
+                block = block[self._file.write(block) :]
 
     def clear(self) -> None:
         with _writing(self.path):
@@ -194,4 +214,4 @@ def _writing(path):
     try:
         yield
     except OSError as error:
-        raise OutputError('cannot write {}: {}'.format(path, error.strerror or error)) from error
+        raise OutputError(f'cannot write {path}: {error.strerror or error}') from error

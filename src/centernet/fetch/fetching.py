@@ -17,9 +17,9 @@ GOOD = ('right', 'fetched', 'unknown')
 class Outcome(NamedTuple):
     """What became of an item.
 
-    ``state``: ``right`` (it was there), ``fetched``, ``unknown`` (there, but nothing here can check it), or, where it is not there as it
-    should be, ``missing``, ``damaged``, ``foreign`` (something else has its name), ``failed``. ``paths``: its places. ``why``: more on the
-    state. ``source``: where it came from.
+    ``state``: ``right`` (it was there), ``fetched``, ``unknown`` (there, but nothing here can check it), or,
+    where it is not there as it should be, ``missing``, ``damaged``, ``foreign`` (something else has its
+    name), ``failed``. ``paths``: its places. ``why``: more on the state. ``source``: where it came from.
     """
 
     name: str
@@ -57,14 +57,22 @@ def places(item: Item, root: str) -> Tuple[str, ...]:
     return tuple(os.path.join(root, *part.path.split('/')) for part in item.unpack)
 
 
-def fetch(items: List[Item], roots: Dict[str, str], replace: bool = False, policy: Policy = DEFAULT_POLICY, progress: bool = True,
-          say: Callable[[Outcome], None] = lambda outcome: None) -> List[Outcome]:
-    """Bring items into their places. What is right is left as it is; what fails keeps no other item from being fetched.
+def fetch(
+    items: List[Item],
+    roots: Dict[str, str],
+    replace: bool = False,
+    policy: Policy = DEFAULT_POLICY,
+    progress: bool = True,
+    say: Callable[[Outcome], None] = lambda outcome: None,
+) -> List[Outcome]:
+    """Bring items into their places. What is right is left as it is; what fails keeps no other item from
+    being fetched.
 
     Args:
         items: of the manifest.
         roots: group -> folder.
-        replace: also put them in the place of other files of that name; else these are left, and the item counts as ``foreign``.
+        replace: also put them in the place of other files of that name; else these are left, and the item
+            counts as ``foreign``.
         policy: how long mirrors are tried.
         progress: show bars on stderr.
         say: is told of each item when it is done.
@@ -121,7 +129,7 @@ def _bring_zip(item, root, work, replace, policy, progress):
 def _check_space(folder, needed):
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OutputError('{} has {:.1f} GB free, and {:.1f} GB are needed'.format(folder, free / 1e9, needed / 1e9))
+        raise OutputError(f'{folder} has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed')
 
 
 def _size(path):

@@ -7,7 +7,8 @@ It is ``{"files": [...]}``, each file with
 - ``bytes`` and ``sha256``: what has to arrive;
 - ``mirrors``: addresses, tried in this order;
 - ``unpack``, for a zip: what it becomes. ``{"file", "bytes", "sha256"}`` is one member, under its own path;
-  ``{"folder", "suffix", "files", "bytes_at_most"}`` is a folder of so many files, together no larger than that.
+  ``{"folder", "suffix", "files", "bytes_at_most"}`` is a folder of so many files, together no larger than
+  that.
 """
 
 import json
@@ -24,8 +25,17 @@ GROUPS = ('weights', 'coco')
 Member = NamedTuple('Member', [('path', str), ('bytes', int), ('sha256', str)])
 Folder = NamedTuple('Folder', [('path', str), ('suffix', str), ('files', int), ('bytes_at_most', int)])
 #: unpack: None for a file that is used as it is
-Item = NamedTuple('Item', [('name', str), ('group', str), ('bytes', int), ('sha256', str), ('mirrors', Tuple[str, ...]),
-                           ('unpack', Optional[Tuple[Union[Member, Folder], ...]])])
+Item = NamedTuple(
+    'Item',
+    [
+        ('name', str),
+        ('group', str),
+        ('bytes', int),
+        ('sha256', str),
+        ('mirrors', Tuple[str, ...]),
+        ('unpack', Optional[Tuple[Union[Member, Folder], ...]]),
+    ],
+)
 
 # Plain names alone: no separators, nothing hidden, nothing that leaves the folder.
 _NAME = r'[A-Za-z0-9_][A-Za-z0-9_.-]*'
@@ -41,22 +51,22 @@ def read_manifest(path: str = MANIFEST) -> List[Item]:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
     except OSError as error:
-        raise FetchError('cannot read the manifest {}: {}'.format(path, error.strerror)) from error
+        raise FetchError(f'cannot read the manifest {path}: {error.strerror}') from error
     except ValueError as error:
-        raise FetchError('the manifest {} is not valid JSON: {}'.format(path, error)) from error
+        raise FetchError(f'the manifest {path} is not valid JSON: {error}') from error
     entries = content.get('files') if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise FetchError('the manifest {} has no list "files"'.format(path))
+        raise FetchError(f'the manifest {path} has no list "files"')
     items = []
     for number, entry in enumerate(entries, start=1):
         try:
             items.append(_item(entry))
         except ValueError as error:
-            raise FetchError('the manifest {}, file {}: {}'.format(path, number, error)) from None
+            raise FetchError(f'the manifest {path}, file {number}: {error}') from None
     names = [item.name for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise FetchError('the manifest {} has {} twice'.format(path, twice[0]))
+        raise FetchError(f'the manifest {path} has {twice[0]} twice')
     return items
 
 
@@ -83,7 +93,10 @@ def with_mirrors(items: List[Item], bases: List[str]) -> List[Item]:
     """
     for base in bases:
         _check_address(base, FetchError)
-    return [item._replace(mirrors=tuple(base.rstrip('/') + '/' + item.name for base in bases) + item.mirrors) for item in items]
+    return [
+        item._replace(mirrors=tuple(base.rstrip('/') + '/' + item.name for base in bases) + item.mirrors)
+        for item in items
+    ]
 
 
 def _item(entry: Dict[str, Any]) -> Item:
@@ -99,7 +112,14 @@ def _item(entry: Dict[str, Any]) -> Item:
         if not isinstance(entry['unpack'], list) or not entry['unpack']:
             raise ValueError('"unpack" is a list of what comes out of the zip')
         unpack = tuple(_unpacked(part) for part in entry['unpack'])
-    return Item(_path(entry, 'name', 1), entry['group'], _number(entry, 'bytes'), _sha256(entry), tuple(entry['mirrors']), unpack)
+    return Item(
+        _path(entry, 'name', 1),
+        entry['group'],
+        _number(entry, 'bytes'),
+        _sha256(entry),
+        tuple(entry['mirrors']),
+        unpack,
+    )
 
 
 def _unpacked(part):
@@ -107,7 +127,9 @@ def _unpacked(part):
         _check_keys(part, ('folder', 'suffix', 'files', 'bytes_at_most'))
         if not isinstance(part['suffix'], str) or not re.match(r'\.[a-z0-9]+\Z', part['suffix']):
             raise ValueError('"suffix" is the end of the names, such as ".jpg"')
-        return Folder(_path(part, 'folder', 1), part['suffix'], _number(part, 'files'), _number(part, 'bytes_at_most'))
+        return Folder(
+            _path(part, 'folder', 1), part['suffix'], _number(part, 'files'), _number(part, 'bytes_at_most')
+        )
     _check_keys(part, ('file', 'bytes', 'sha256'))
     return Member(_path(part, 'file', 3), _number(part, 'bytes'), _sha256(part))
 
@@ -118,27 +140,27 @@ def _check_keys(entry, needed, optional=()):
     missing = [key for key in needed if key not in entry]
     unknown = sorted(set(entry).difference(needed, optional))
     if missing or unknown:
-        raise ValueError('it has no "{}"'.format(missing[0]) if missing else 'nobody knows "{}"'.format(unknown[0]))
+        raise ValueError(f'it has no "{missing[0]}"' if missing else f'nobody knows "{unknown[0]}"')
 
 
 def _path(entry, key, most):
     value = entry[key]
-    if not isinstance(value, str) or not re.match(r'{0}(/{0}){{0,{1}}}\Z'.format(_NAME, most - 1), value):
-        raise ValueError('"{}" is no plain name: {!r}'.format(key, value))
+    if not isinstance(value, str) or not re.match(rf'{_NAME}(/{_NAME}){{0,{most - 1}}}\Z', value):
+        raise ValueError(f'"{key}" is no plain name: {value!r}')
     return value
 
 
 def _number(entry, key):
     value = entry[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError('"{}" is a whole number of at least 1, not {!r}'.format(key, value))
+        raise ValueError(f'"{key}" is a whole number of at least 1, not {value!r}')
     return value
 
 
 def _sha256(entry):
     value = entry['sha256']
     if not isinstance(value, str) or not re.match(r'[0-9a-f]{64}\Z', value):
-        raise ValueError('"sha256" is 64 hexadecimal digits in lower case, not {!r}'.format(value))
+        raise ValueError(f'"sha256" is 64 hexadecimal digits in lower case, not {value!r}')
     return value
 
 
@@ -149,4 +171,4 @@ def _check_address(address, error):
     except ValueError:  # a bracket without its partner
         good = False
     if not good:
-        raise error('a mirror is an address such as https://files.example/coco, not {!r}'.format(address))
+        raise error(f'a mirror is an address such as https://files.example/coco, not {address!r}')

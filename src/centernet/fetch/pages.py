@@ -12,9 +12,11 @@ _SIGN_IN = re.compile(r'accounts\.google\.com/|\bsign in\b|you need access', re.
 
 
 def is_page(content_type: str, start: bytes) -> bool:
-    """Whether an answer is a web page, by its Content-Type or, where that says something else, its first bytes."""
+    """Whether an answer is a web page, by its Content-Type or, where that says something else, its first
+    bytes."""
     return content_type.split(';')[0].strip().lower() in ('text/html', 'application/xhtml+xml') or bool(
-        re.match(br'\s*<(!doctype html|html)\b', start[:512], re.I))
+        re.match(rb'\s*<(!doctype html|html)\b', start[:512], re.I)
+    )
 
 
 def confirmation(text: str, address: str) -> Optional[str]:
@@ -25,7 +27,8 @@ def confirmation(text: str, address: str) -> Optional[str]:
         address: the page's own.
 
     Returns:
-        The address of the file: that of the page's form with the form's values, or of the link that older pages have; None where
+        The address of the file: that of the page's form with the form's values, or of the link that older
+            pages have; None where
         the page has neither, or they lead to another site.
     """
     page = _Page(text)
@@ -40,10 +43,13 @@ def confirmation(text: str, address: str) -> Optional[str]:
 
 
 def known(text: str, status: int) -> Optional[str]:
-    """What a page says that does not have to be guessed: that a quota is used up, or that one has to sign in; else None."""
+    """What a page says that does not have to be guessed: that a quota is used up, or that one has to sign in;
+    else None."""
     if _QUOTA.search(text):
-        return ("Google Drive's quota of downloads for this file is used up; it is free again within a day. Until then a browser that is "
-                'signed in may be able to make a copy of it')
+        return (
+            "Google Drive's quota of downloads for this file is used up; it is free again within a day. Until"
+            ' then a browser that is signed in may be able to make a copy of it'
+        )
     if status in (200, 206, 401, 403) and _SIGN_IN.search(text):
         return 'it wants somebody to sign in'
     return None
@@ -52,7 +58,9 @@ def known(text: str, status: int) -> Optional[str]:
 def describe(text: str) -> str:
     """What came in place of the file, in a few words."""
     title = ' '.join(_Page(text).title.split())[:100]
-    return "it gives a web page{} in place of the file (a proxy's, perhaps)".format(' titled {!r}'.format(title) if title else '')
+    return "it gives a web page{} in place of the file (a proxy's, perhaps)".format(
+        f' titled {title!r}' if title else ''
+    )
 
 
 def _site(address):

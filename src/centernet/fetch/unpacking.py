@@ -25,9 +25,11 @@ _BLOCK = 1 << 20
 
 @contextlib.contextmanager
 def working_folder(root: str) -> Iterator[str]:
-    """The folder beside what is unpacked, for one process at a time. It stays: it has the records of what was unpacked.
+    """The folder beside what is unpacked, for one process at a time. It stays: it has the records of what was
+    unpacked.
 
-    What is half done has fixed names in it, so that a run that was killed leaves nothing behind that the next one does not replace.
+    What is half done has fixed names in it, so that a run that was killed leaves nothing behind that the next
+    one does not replace.
 
     Raises:
         OutputError: it cannot be written, or another process has it.
@@ -38,7 +40,7 @@ def working_folder(root: str) -> Iterator[str]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError('another process is fetching into {}'.format(root)) from None
+            raise OutputError(f'another process is fetching into {root}') from None
         except OSError:
             pass  # a file system without locks
         yield path
@@ -64,17 +66,28 @@ def unpack(archive: str, item: Item, root: str, work: str, replace: bool = False
         with zipfile.ZipFile(archive) as content:
             for part in item.unpack:
                 if look(part, item, root)[0] not in (('right',) if replace else ('right', 'unknown')):
-                    (_unpack_file if isinstance(part, Member) else _unpack_folder)(content, part, item, root, work)
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise FetchError('{} cannot be unpacked: {}'.format(archive, error)) from error
+                    (_unpack_file if isinstance(part, Member) else _unpack_folder)(
+                        content, part, item, root, work
+                    )
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise FetchError(f'{archive} cannot be unpacked: {error}') from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # the zip's directory points before its beginning
-            raise FetchError('{} cannot be unpacked: it is damaged'.format(archive)) from error
-        raise OutputError('cannot unpack {} into {}: {}'.format(archive, root, error.strerror or error)) from error
+            raise FetchError(f'{archive} cannot be unpacked: it is damaged') from error
+        raise OutputError(f'cannot unpack {archive} into {root}: {error.strerror or error}') from error
 
 
 def leftovers(item: Item, root: str) -> List[str]:
-    """What a fetch of this item that was killed, or has just ended, left in the working folder: paths of files and folders."""
+    """What a fetch of this item that was killed, or has just ended, left in the working folder: paths of
+    files and folders."""
     names = [item.name, item.name + '.part']
     for part in item.unpack:
         last = part.path.split('/')[-1]
@@ -99,39 +112,49 @@ def look(part, item: Item, root: str, thorough: bool = False):
         thorough: read a folder's files, too, not only their names and sizes.
 
     Returns:
-        (state, why): ``right``; ``missing``; ``damaged`` (a folder that was unpacked here, and is no longer what it was); ``unknown`` (a
-        folder with the right number of files, which nothing here can check); ``foreign`` (something else has the name).
+        (state, why): ``right``; ``missing``; ``damaged`` (a folder that was unpacked here, and is no longer
+        what it was); ``unknown`` (a folder with the right number of files, which nothing here can check);
+        ``foreign`` (something else has the name).
     """
     path = os.path.join(root, *part.path.split('/'))
     if not os.path.lexists(path):
-        return 'missing', '{} is not there'.format(path)
+        return 'missing', f'{path} is not there'
     if isinstance(part, Member):
         return look_at_file(path, part.bytes, part.sha256)
     if not os.path.isdir(path):
-        return 'foreign', '{} is not a folder'.format(path)
+        return 'foreign', f'{path} is not a folder'
     record = _read_record(part, root)
     if record is None or record.get('archive_sha256') != item.sha256:
         try:
             count = sum(name.endswith(part.suffix) for name in os.listdir(path))
         except OSError as error:
-            return 'foreign', '{} cannot be read: {}'.format(path, error.strerror)
+            return 'foreign', f'{path} cannot be read: {error.strerror}'
         if count == part.files:
-            return 'unknown', '{} was not unpacked by this program, so there is no record to check it against'.format(path)
-        return 'foreign', '{} has {} {} files, not {}'.format(path, count, part.suffix, part.files)
-    wrong = [name for name, (size, digest) in sorted(record['files'].items())
-             if not _is_same(os.path.join(path, name), size, digest if thorough else None)]
+            return (
+                'unknown',
+                f'{path} was not unpacked by this program, so there is no record to check it against',
+            )
+        return 'foreign', f'{path} has {count} {part.suffix} files, not {part.files}'
+    wrong = [
+        name
+        for name, (size, digest) in sorted(record['files'].items())
+        if not _is_same(os.path.join(path, name), size, digest if thorough else None)
+    ]
     if wrong:
-        return 'damaged', '{} of {} files of {} are missing or changed, {} for one'.format(len(wrong), part.files, path, wrong[0])
+        return (
+            'damaged',
+            f'{len(wrong)} of {part.files} files of {path} are missing or changed, {wrong[0]} for one',
+        )
     return 'right', ''
 
 
 def look_at_file(path: str, size: int, digest: str):
     """Whether a file is there, as (state, why): ``right``, ``missing`` or ``foreign``."""
     if not os.path.lexists(path):
-        return 'missing', '{} is not there'.format(path)
+        return 'missing', f'{path} is not there'
     if _is_same(path, size, digest):
         return 'right', ''
-    return 'foreign', '{} is another file: its size or SHA-256 is not {} bytes, {}...'.format(path, size, digest[:12])
+    return 'foreign', f'{path} is another file: its size or SHA-256 is not {size} bytes, {digest[:12]}...'
 
 
 def _is_same(path, size, digest):
@@ -147,13 +170,13 @@ def _unpack_file(content, part, item, root, work):
     path = os.path.join(root, *part.path.split('/'))
     info = _members(content).get(part.path)
     if info is None:
-        raise FetchError('{} holds no {}'.format(item.name, part.path))
+        raise FetchError(f'{item.name} holds no {part.path}')
     _check(info, item)
     if info.file_size != part.bytes:
-        raise FetchError('{}: {} has {} bytes, not {}'.format(item.name, part.path, info.file_size, part.bytes))
+        raise FetchError(f'{item.name}: {part.path} has {info.file_size} bytes, not {part.bytes}')
     ensure_folder(os.path.dirname(path))
     if os.path.isdir(path) and not os.path.islink(path):
-        raise OutputError('{} is a folder: move it away'.format(path))
+        raise OutputError(f'{path} is a folder: move it away')
     temporary = os.path.join(work, os.path.basename(path) + '.part')
     with open(temporary, 'wb') as file:
         found = _copy(content, info, file)
@@ -161,7 +184,7 @@ def _unpack_file(content, part, item, root, work):
         os.fsync(file.fileno())
     if found != (part.bytes, part.sha256):
         os.unlink(temporary)
-        raise FetchError('{}: {} is another file than expected (SHA-256)'.format(item.name, part.path))
+        raise FetchError(f'{item.name}: {part.path} is another file than expected (SHA-256)')
     os.replace(temporary, path)
 
 
@@ -179,7 +202,8 @@ def _unpack_folder(content, part, item, root, work):
     path = os.path.join(root, part.path)
     if os.path.lexists(path):
         os.rename(path, old)
-    # The record first: without its folder it says nothing, but a folder without its record would be somebody else's.
+    # The record first: without its folder it says nothing, but a folder without its record would be somebody
+    # else's.
     record = _record_path(part, root)
     with open(record + '.part', 'w', encoding='utf-8') as file:
         json.dump({'archive': item.name, 'archive_sha256': item.sha256, 'files': files}, file, sort_keys=True)
@@ -201,19 +225,21 @@ def _wanted(content, part, item):
     for path, info in _members(content).items():
         if not path.startswith(part.path + '/') or path == part.path + '/':
             continue
-        name = path[len(part.path) + 1:]
+        name = path[len(part.path) + 1 :]
         if not re.match(r'[A-Za-z0-9_][A-Za-z0-9_.-]*\Z', name) or not name.endswith(part.suffix):
-            raise FetchError('{}: {!r} is not one of the {} files of {}'.format(item.name, path, part.suffix, part.path))
+            raise FetchError(f'{item.name}: {path!r} is not one of the {part.suffix} files of {part.path}')
         _check(info, item)
         found[name] = info
     if len(found) != part.files:
-        raise FetchError('{} holds {} files of {}, not {}'.format(item.name, len(found), part.path, part.files))
+        raise FetchError(f'{item.name} holds {len(found)} files of {part.path}, not {part.files}')
     if len({name.lower() for name in found}) != len(found):
-        raise FetchError('{}: names in {} differ by case alone'.format(item.name, part.path))
+        raise FetchError(f'{item.name}: names in {part.path} differ by case alone')
     total = sum(info.file_size for info in found.values())
     if total > part.bytes_at_most:
-        raise FetchError('{}: {} would become {} bytes, and {} at most are expected'.format(
-            item.name, part.path, total, part.bytes_at_most))
+        raise FetchError(
+            f'{item.name}: {part.path} would become {total} bytes, and {part.bytes_at_most} at most are'
+            ' expected'
+        )
     return found
 
 
@@ -222,7 +248,7 @@ def _members(content):
     found = {}
     for info in content.infolist():
         if info.filename in found:
-            raise FetchError('{} holds {!r} twice'.format(content.filename, info.filename))
+            raise FetchError(f'{content.filename} holds {info.filename!r} twice')
         found[info.filename] = info
     return found
 
@@ -231,13 +257,16 @@ def _check(info, item):
     """Refuse what is no plain file."""
     mode = info.external_attr >> 16
     if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise FetchError('{}: {!r} is no plain file but a link or the like'.format(item.name, info.filename))
+        raise FetchError(f'{item.name}: {info.filename!r} is no plain file but a link or the like')
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise FetchError('{}: {!r} is encrypted, or packed in a way that COCO does not use'.format(item.name, info.filename))
+        raise FetchError(
+            f'{item.name}: {info.filename!r} is encrypted, or packed in a way that COCO does not use'
+        )
 
 
 def _copy(content, info, file):
-    """Copy a member; returns (size, SHA-256). zipfile gives no more than the size that was checked, and compares the CRC."""
+    """Copy a member; returns (size, SHA-256). zipfile gives no more than the size that was checked, and
+    compares the CRC."""
     digest, size = hashlib.sha256(), 0
     with content.open(info) as source:
         for block in iter(lambda: source.read(_BLOCK), b''):
@@ -245,7 +274,7 @@ def _copy(content, info, file):
             size += len(block)
             file.write(block)
     if size != info.file_size:
-        raise FetchError('{}: {!r} ends after {} of {} bytes'.format(content.filename, info.filename, size, info.file_size))
+        raise FetchError(f'{content.filename}: {info.filename!r} ends after {size} of {info.file_size} bytes')
     return size, digest.hexdigest()
 
 

@@ -1,7 +1,9 @@
-"""DLA-34 with deformable convolutions on the way up (``dla_34``), and the sample's small copy of it (``dla_tiny``).
+"""DLA-34 with deformable convolutions on the way up (``dla_34``), and the sample's small copy of it
+(``dla_tiny``).
 
-Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The up-sampling with deformable convolutions: Zhou et al.,
-"Objects as Points", 2019, appendix A. Module names are those of the published checkpoints.
+Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The up-sampling with deformable
+convolutions: Zhou et al., "Objects as Points", 2019, appendix A. Module names are those of the published
+checkpoints.
 """
 
 import torch
@@ -66,14 +68,17 @@ class Tree(nn.Module):
             self.root = Root(root_channels, out_channels)
         else:
             self.tree1 = Tree(levels - 1, in_channels, out_channels, stride)
-            self.tree2 = Tree(levels - 1, out_channels, out_channels, root_channels=root_channels + out_channels)
+            self.tree2 = Tree(
+                levels - 1, out_channels, out_channels, root_channels=root_channels + out_channels
+            )
         self.levels = levels
         self.level_root = level_root
         self.downsample = nn.MaxPool2d(stride, stride) if stride > 1 else None
         self.project = None
         if in_channels != out_channels:
-            self.project = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False),
-                                         nn.BatchNorm2d(out_channels))
+            self.project = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
+            )
 
     def forward(self, x, children=()):
         bottom = self.downsample(x) if self.downsample is not None else x
@@ -102,8 +107,11 @@ class DLABase(nn.Module):
 
     @staticmethod
     def _convolution(in_channels, out_channels, kernel_size, stride):
-        return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False),
-                             nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+        return nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
 
     def forward(self, x):
         """[N, 3, H, W] -> the six levels' outputs, finest first."""
@@ -121,6 +129,7 @@ class DeformConv(nn.Module):
     def __init__(self, in_channels, out_channels):
         super().__init__()
         from ..dcn import DCN  # here, so that networks without it can share this module
+
         self.actf = nn.Sequential(nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
         self.conv = DCN(in_channels, out_channels)
 
@@ -129,7 +138,8 @@ class DeformConv(nn.Module):
 
 
 class IDAUp(nn.Module):
-    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one before.
+    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one
+    before.
 
     Args:
         out_channels: of every output.
@@ -140,16 +150,17 @@ class IDAUp(nn.Module):
     def __init__(self, out_channels, channels, factors):
         super().__init__()
         for i in range(1, len(channels)):
-            setattr(self, 'proj_{}'.format(i), DeformConv(channels[i], out_channels))
-            setattr(self, 'up_{}'.format(i), bilinear_upsampling(out_channels, factors[i]))
-            setattr(self, 'node_{}'.format(i), DeformConv(out_channels, out_channels))
+            setattr(self, f'proj_{i}', DeformConv(channels[i], out_channels))
+            setattr(self, f'up_{i}', bilinear_upsampling(out_channels, factors[i]))
+            setattr(self, f'node_{i}', DeformConv(out_channels, out_channels))
 
     def forward(self, *layers):
-        """Inputs finest first -> the first input, and after it one joined output per further input, all of the first's size."""
+        """Inputs finest first -> the first input, and after it one joined output per further input, all of
+        the first's size."""
         outputs = [layers[0]]
         for i, layer in enumerate(layers[1:], 1):
-            raised = getattr(self, 'up_{}'.format(i))(getattr(self, 'proj_{}'.format(i))(layer))
-            outputs.append(getattr(self, 'node_{}'.format(i))(raised + outputs[-1]))
+            raised = getattr(self, f'up_{i}')(getattr(self, f'proj_{i}')(layer))
+            outputs.append(getattr(self, f'node_{i}')(raised + outputs[-1]))
         return tuple(outputs)
 
 
@@ -162,8 +173,8 @@ class DLAUp(nn.Module):
         inputs = list(channels)
         for i in range(count - 1):
             j = count - 2 - i
-            setattr(self, 'ida_{}'.format(i), IDAUp(channels[j], inputs[j:], [1] + [2] * (count - 1 - j)))
-            inputs[j + 1:] = [channels[j]] * (count - 1 - j)
+            setattr(self, f'ida_{i}', IDAUp(channels[j], inputs[j:], [1] + [2] * (count - 1 - j)))
+            inputs[j + 1 :] = [channels[j]] * (count - 1 - j)
 
     def forward(self, *layers):
         """Layers finest first -> one aggregated output for each level, finest first."""
@@ -171,7 +182,7 @@ class DLAUp(nn.Module):
         outputs = [layers[-1]]
         for i in range(len(layers) - 1):
             j = len(layers) - 2 - i
-            layers[j:] = getattr(self, 'ida_{}'.format(i))(*layers[j:])
+            layers[j:] = getattr(self, f'ida_{i}')(*layers[j:])
             outputs.insert(0, layers[-1])
         return outputs
 
@@ -190,16 +201,16 @@ class DLASeg(nn.Module):
     def __init__(self, heads, head_conv, channels=DLA34_CHANNELS):
         super().__init__()
         self.base = DLABase(channels)
-        self.dla_up = DLAUp(channels[self.FIRST_LEVEL:])
-        used = channels[self.FIRST_LEVEL:self.LAST_LEVEL]
-        self.ida_up = IDAUp(used[0], used, [2 ** i for i in range(len(used))])
+        self.dla_up = DLAUp(channels[self.FIRST_LEVEL :])
+        used = channels[self.FIRST_LEVEL : self.LAST_LEVEL]
+        self.ida_up = IDAUp(used[0], used, [2**i for i in range(len(used))])
         self.heads = tuple(heads)
         add_heads(self, lambda name, outputs: make_head(name, used[0], outputs, head_conv), heads)
 
     def forward(self, x):
         """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
-        levels = self.dla_up(*self.base(x)[self.FIRST_LEVEL:])
-        features = self.ida_up(*levels[:self.LAST_LEVEL - self.FIRST_LEVEL])[-1]
+        levels = self.dla_up(*self.base(x)[self.FIRST_LEVEL :])
+        features = self.ida_up(*levels[: self.LAST_LEVEL - self.FIRST_LEVEL])[-1]
         return {name: getattr(self, name)(features) for name in self.heads}
 
 

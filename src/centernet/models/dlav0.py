@@ -1,4 +1,5 @@
-"""DLA-34 with plain convolutions on the way up (``dlav0_34``), the first form of CenterNet's DLA; no deformable convolution.
+"""DLA-34 with plain convolutions on the way up (``dlav0_34``), the first form of CenterNet's DLA; no
+deformable convolution.
 
 Yu et al., "Deep Layer Aggregation", 2018, section 4.2 (its network for dense prediction).
 """
@@ -11,7 +12,8 @@ from .heads import add_heads, bilinear_upsampling, make_head
 
 
 class IDAUp(nn.Module):
-    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one before.
+    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one
+    before.
 
     Args:
         out_channels: of every output; the first input must have as many.
@@ -21,16 +23,17 @@ class IDAUp(nn.Module):
     def __init__(self, out_channels, channels):
         super().__init__()
         for i in range(1, len(channels)):
-            setattr(self, 'proj_{}'.format(i), _convolution(channels[i], out_channels, 1))
-            setattr(self, 'up_{}'.format(i), bilinear_upsampling(out_channels, 2))
-            setattr(self, 'node_{}'.format(i), _convolution(2 * out_channels, out_channels, 3))
+            setattr(self, f'proj_{i}', _convolution(channels[i], out_channels, 1))
+            setattr(self, f'up_{i}', bilinear_upsampling(out_channels, 2))
+            setattr(self, f'node_{i}', _convolution(2 * out_channels, out_channels, 3))
 
     def forward(self, *layers):
-        """Inputs, the first twice as fine as the others -> one joined output per further input, all of the first's size."""
+        """Inputs, the first twice as fine as the others -> one joined output per further input, all of the
+        first's size."""
         outputs = [layers[0]]
         for i, layer in enumerate(layers[1:], 1):
-            raised = getattr(self, 'up_{}'.format(i))(getattr(self, 'proj_{}'.format(i))(layer))
-            outputs.append(getattr(self, 'node_{}'.format(i))(torch.cat([outputs[-1], raised], 1)))
+            raised = getattr(self, f'up_{i}')(getattr(self, f'proj_{i}')(layer))
+            outputs.append(getattr(self, f'node_{i}')(torch.cat([outputs[-1], raised], 1)))
         return outputs[1:]
 
 
@@ -42,15 +45,15 @@ class DLAUp(nn.Module):
         channels = list(channels)
         for i in range(len(channels) - 1):
             finer = len(channels) - 2 - i
-            setattr(self, 'ida_{}'.format(i), IDAUp(channels[finer], channels[finer:]))
-            channels[finer + 1:] = [channels[finer]] * (i + 1)
+            setattr(self, f'ida_{i}', IDAUp(channels[finer], channels[finer:]))
+            channels[finer + 1 :] = [channels[finer]] * (i + 1)
 
     def forward(self, *layers):
         """Layers finest first -> the features at the finest one's size."""
         layers = list(layers)
         for i in range(len(layers) - 1):
             finer = len(layers) - 2 - i
-            layers[finer + 1:] = getattr(self, 'ida_{}'.format(i))(*layers[finer:])
+            layers[finer + 1 :] = getattr(self, f'ida_{i}')(*layers[finer:])
         return layers[-1]
 
 
@@ -69,20 +72,23 @@ class DLAV0(nn.Module):
         self.base = DLABase()
         # Nothing uses the classifier, but the published checkpoints have it.
         self.base.fc = nn.Conv2d(DLA34_CHANNELS[-1], 1000, 1)
-        self.dla_up = DLAUp(DLA34_CHANNELS[self.FIRST_LEVEL:])
+        self.dla_up = DLAUp(DLA34_CHANNELS[self.FIRST_LEVEL :])
         channels = DLA34_CHANNELS[self.FIRST_LEVEL]
         self.heads = tuple(heads)
         add_heads(self, lambda name, outputs: make_head(name, channels, outputs, head_conv), heads)
 
     def forward(self, x):
         """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
-        features = self.dla_up(*self.base(x)[self.FIRST_LEVEL:])
+        features = self.dla_up(*self.base(x)[self.FIRST_LEVEL :])
         return {name: getattr(self, name)(features) for name in self.heads}
 
 
 def _convolution(in_channels, out_channels, kernel_size):
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
-                         nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
 
 
 def dlav0_34(heads, head_conv):

@@ -34,20 +34,25 @@ def add_heads(module, make, heads):
     """
     for name, channels in heads.items():
         if hasattr(module, name):
-            raise ArchitectureError('{!r} cannot be the name of a head: the network has a part of that name'.format(name))
+            raise ArchitectureError(
+                f'{name!r} cannot be the name of a head: the network has a part of that name'
+            )
         module.add_module(name, make(name, channels))
 
 
 def bilinear_upsampling(channels, factor):
-    """A per-channel transposed convolution that enlarges by ``factor`` and starts out as bilinear interpolation."""
-    up = nn.ConvTranspose2d(channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels,
-                            bias=False)
+    """A per-channel transposed convolution that enlarges by ``factor`` and starts out as bilinear
+    interpolation."""
+    up = nn.ConvTranspose2d(
+        channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels, bias=False
+    )
     fill_bilinear(up)
     return up
 
 
 def fill_bilinear(conv):
-    """Set the weights of a transposed convolution with as many inputs as outputs per group to bilinear interpolation.
+    """Set the weights of a transposed convolution with as many inputs as outputs per group to bilinear
+    interpolation.
 
     Channel i of the output depends on channel i of the input alone.
     """

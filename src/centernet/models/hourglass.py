@@ -1,7 +1,8 @@
-"""The large hourglass network of two stacks (``hourglass``, also known as Hourglass-104); no deformable convolution.
+"""The large hourglass network of two stacks (``hourglass``, also known as Hourglass-104); no deformable
+convolution.
 
-Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in the form of Law and Deng, "CornerNet", 2018,
-section 3.5: strides in place of pooling, five levels, widths 256 to 512.
+Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in the form of Law and Deng,
+"CornerNet", 2018, section 3.5: strides in place of pooling, five levels, widths 256 to 512.
 """
 
 import torch.nn.functional as F
@@ -50,7 +51,8 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """One hourglass: a branch at its own size, and one that goes down, through a smaller hourglass, and up again.
+    """One hourglass: a branch at its own size, and one that goes down, through a smaller hourglass, and up
+    again.
 
     Args:
         channels, blocks: per size, this one's first; two sizes make the innermost hourglass.
@@ -90,11 +92,17 @@ class HourglassNet(nn.Module):
         self.cnvs_ = nn.ModuleList(projection(width, width) for _ in range(STACKS - 1))
         self.relu = nn.ReLU(inplace=True)
         self.heads = tuple(heads)
-        add_heads(self, lambda name, outputs: nn.ModuleList(stack_head(name, width, outputs, head_conv)
-                                                            for _ in range(STACKS)), heads)
+        add_heads(
+            self,
+            lambda name, outputs: nn.ModuleList(
+                stack_head(name, width, outputs, head_conv) for _ in range(STACKS)
+            ),
+            heads,
+        )
 
     def forward(self, x):
-        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4] of the last stack.
+        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4] of the
+        last stack.
 
         In training the first stack's heads have a loss of their own; here they are not computed.
         """
@@ -113,11 +121,14 @@ def residuals(in_channels, out_channels, count):
 
 def projection(in_channels, out_channels, stride=1):
     """A 1x1 convolution and BatchNorm."""
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
 
 
 def stack_head(name, in_channels, out_channels, head_conv):
-    """A head under the names of the published checkpoints: the first convolution and its ReLU are a module of their own."""
+    """A head under the names of the published checkpoints: the first convolution and its ReLU are a module of
+    their own."""
     first, relu, last = make_head(name, in_channels, out_channels, head_conv)
     inner = nn.Sequential()
     inner.add_module('conv', first)

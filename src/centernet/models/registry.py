@@ -7,14 +7,23 @@ from typing import NamedTuple
 
 from ..errors import ArchitectureError
 
-Architecture = NamedTuple('Architecture', [
-    ('module', str),      # the module of this package that defines it, imported when the architecture is built
-    ('builder', str),     # a function there: builder(heads, head_conv, **options) -> nn.Module
-    ('options', dict),
-    ('head_conv', int),   # channels between the features and a head's output, as in the published checkpoints
-    ('divisor', int),     # the image's height and width must be multiples of it
-    ('landmark', str),    # a state-dict key that tells the family: every network of it has that
-])
+Architecture = NamedTuple(
+    'Architecture',
+    [
+        (
+            'module',
+            str,
+        ),  # the module of this package that defines it, imported when the architecture is built
+        ('builder', str),  # a function there: builder(heads, head_conv, **options) -> nn.Module
+        ('options', dict),
+        (
+            'head_conv',
+            int,
+        ),  # channels between the features and a head's output, as in the published checkpoints
+        ('divisor', int),  # the image's height and width must be multiples of it
+        ('landmark', str),  # a state-dict key that tells the family: every network of it has that
+    ],
+)
 
 _RESNET_DEPTHS = (18, 34, 50, 101, 152)
 
@@ -25,9 +34,10 @@ TABLE = {
     'hourglass': Architecture('hourglass', 'hourglass', {}, 256, 128, 'pre.0.conv.weight'),
 }
 for _depth in _RESNET_DEPTHS:
-    TABLE['res_{}'.format(_depth)] = Architecture('resnet', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
-    TABLE['resdcn_{}'.format(_depth)] = Architecture('resnet_dcn', 'build', {'depth': _depth}, 64, 32,
-                                                     'deconv_layers.0.conv_offset_mask.weight')
+    TABLE[f'res_{_depth}'] = Architecture('resnet', 'build', {'depth': _depth}, 64, 32, 'conv1.weight')
+    TABLE[f'resdcn_{_depth}'] = Architecture(
+        'resnet_dcn', 'build', {'depth': _depth}, 64, 32, 'deconv_layers.0.conv_offset_mask.weight'
+    )
 
 #: the names :func:`create_model` knows, sorted
 ARCHITECTURES = tuple(sorted(TABLE))
@@ -39,8 +49,8 @@ def create_model(arch, heads, head_conv=None):
     Args:
         arch: one of :data:`ARCHITECTURES`.
         heads: head name -> its channels, e.g. ``{'hm': 80, 'wh': 2, 'reg': 2}``; the output has this order.
-        head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; None for
-            the architecture's own (:func:`default_head_conv`).
+        head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; None
+            for the architecture's own (:func:`default_head_conv`).
 
     Returns:
         nn.Module in training mode.
@@ -50,16 +60,17 @@ def create_model(arch, heads, head_conv=None):
     """
     entry = _lookup(arch)
     if not isinstance(heads, dict) or not heads:
-        raise ArchitectureError("heads must be a dictionary such as {{'hm': 80, 'wh': 2, 'reg': 2}}, not {!r}"
-                                .format(heads))
+        raise ArchitectureError(
+            f"heads must be a dictionary such as {{'hm': 80, 'wh': 2, 'reg': 2}}, not {heads!r}"
+        )
     for name, channels in heads.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ArchitectureError('{!r} cannot be the name of a head'.format(name))
+            raise ArchitectureError(f'{name!r} cannot be the name of a head')
         if not _is_count(channels) or channels < 1:
-            raise ArchitectureError('head {} needs at least one channel, not {!r}'.format(name, channels))
+            raise ArchitectureError(f'head {name} needs at least one channel, not {channels!r}')
     head_conv = entry.head_conv if head_conv is None else head_conv
     if not _is_count(head_conv) or head_conv < 0:
-        raise ArchitectureError('head_conv must be a number of channels or 0, not {!r}'.format(head_conv))
+        raise ArchitectureError(f'head_conv must be a number of channels or 0, not {head_conv!r}')
     module = importlib.import_module('.' + entry.module, __package__)
     return getattr(module, entry.builder)(dict(heads), head_conv, **entry.options)
 
@@ -94,8 +105,11 @@ def _lookup(arch):
         return TABLE[arch]
     except (KeyError, TypeError):
         guess = nearest(arch)
-        raise ArchitectureError('unknown architecture {!r}{}; known: {}'.format(
-            arch, ': did you mean {}?'.format(guess) if guess else '', ', '.join(ARCHITECTURES))) from None
+        raise ArchitectureError(
+            'unknown architecture {!r}{}; known: {}'.format(
+                arch, f': did you mean {guess}?' if guess else '', ', '.join(ARCHITECTURES)
+            )
+        ) from None
 
 
 def _plain(name):

@@ -1,7 +1,9 @@
-"""Residual networks with plain transposed convolutions (``res_18`` to ``res_152``); no deformable convolution.
+"""Residual networks with plain transposed convolutions (``res_18`` to ``res_152``); no deformable
+convolution.
 
-The body: He et al., "Deep Residual Learning for Image Recognition", 2015, with the stride of a bottleneck on its 3x3
-convolution. The three transposed convolutions: Xiao et al., "Simple Baselines for Human Pose Estimation", 2018.
+The body: He et al., "Deep Residual Learning for Image Recognition", 2015, with the stride of a bottleneck on
+its 3x3 convolution. The three transposed convolutions: Xiao et al., "Simple Baselines for Human Pose
+Estimation", 2018.
 """
 
 from torch import nn
@@ -53,8 +55,13 @@ class Bottleneck(nn.Module):
 
 
 #: depth -> the block and how many of them in each of the four stages
-DEPTHS = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3)),
-          101: (Bottleneck, (3, 4, 23, 3)), 152: (Bottleneck, (3, 8, 36, 3))}
+DEPTHS = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
 
 
 class ResNet(nn.Module):
@@ -83,7 +90,7 @@ class ResNet(nn.Module):
             for i in range(count):
                 blocks.append(block(channels, width, 2 if stage and not i else 1))
                 channels = width * block.expansion
-            setattr(self, 'layer{}'.format(stage + 1), nn.Sequential(*blocks))
+            setattr(self, f'layer{stage + 1}', nn.Sequential(*blocks))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
@@ -113,7 +120,9 @@ def shortcut(in_channels, out_channels, stride):
     """The projection beside a block that changes the shape (option B of the paper), else None."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
 
 
 def build(heads, head_conv, depth):

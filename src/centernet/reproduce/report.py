@@ -13,7 +13,8 @@ _COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance
 
 
 def document(found: Reproduction) -> Dict[str, Any]:
-    """Everything that was found, as what JSON has. ``reproduced`` is None where nothing fails but not everything could be compared."""
+    """Everything that was found, as what JSON has. ``reproduced`` is None where nothing fails but not
+    everything could be compared."""
     return {
         'reproduced': False if not found else None if found.not_comparable else True,
         'verdict': verdict(found),
@@ -22,21 +23,33 @@ def document(found: Reproduction) -> Dict[str, Any]:
         'rows': [dict(row._asdict(), difference=row.difference) for row in found.rows],
         'tolerances': {name: tolerance._asdict() for name, tolerance in tolerances.TABLE},
         'environment': found.environment,
-        'settings': {'limit': found.settings.limit, 'targets': list(found.settings.targets), 'batch_size': found.settings.batch_size,
-                     'workers': found.settings.workers, 'threads': found.settings.threads, 'onnx_device': found.settings.onnx_device},
+        'settings': {
+            'limit': found.settings.limit,
+            'targets': list(found.settings.targets),
+            'batch_size': found.settings.batch_size,
+            'workers': found.settings.workers,
+            'threads': found.settings.threads,
+            'onnx_device': found.settings.onnx_device,
+        },
         'seconds': found.seconds,
     }
 
 
 def verdict(found: Reproduction) -> str:
     """One sentence."""
-    rows, failing, left = sum(row.verdict != NO_CLAIM for row in found.rows), len(found.failing), found.not_comparable
+    rows, failing, left = (
+        sum(row.verdict != NO_CLAIM for row in found.rows),
+        len(found.failing),
+        found.not_comparable,
+    )
     if failing:
         return 'NOT reproduced: {} of {} claims {}'.format(failing, rows, 'fails' if failing == 1 else 'fail')
     if left:
         notes = sorted({row.note for row in left})
-        return 'nothing fails, but only {} of {} claims could be compared ({})'.format(rows - len(left), rows, '; '.join(notes))
-    return 'reproduced: all {} claims hold'.format(rows)
+        return 'nothing fails, but only {} of {} claims could be compared ({})'.format(
+            rows - len(left), rows, '; '.join(notes)
+        )
+    return f'reproduced: all {rows} claims hold'
 
 
 def format_reproduction(found: Reproduction) -> str:
@@ -46,7 +59,7 @@ def format_reproduction(found: Reproduction) -> str:
     lines = []
     for line, note in zip(cells, [''] + [row.note for row in found.rows]):
         text = '  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        lines.append(text + ('  ({})'.format(note) if note else ''))
+        lines.append(text + (f'  ({note})' if note else ''))
     return '\n'.join(lines + ['', verdict(found)])
 
 
@@ -64,19 +77,39 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
 
 def _markdown(found):
     columns = _COLUMNS + ('note',)
-    lines = ['# {}: claimed and measured'.format(found.claims.data), '', '**{}**'.format(verdict(found)), '',
-             'Source of the expected AP (in [0, 1]): {}. Of an export is expected what the PyTorch network has on the same images; it is '
-             'measured in onnxruntime.'.format(found.claims.source), '', _line(columns), _line(['---'] * len(columns))]
+    lines = [
+        f'# {found.claims.data}: claimed and measured',
+        '',
+        f'**{verdict(found)}**',
+        '',
+        (
+            f'Source of the expected AP (in [0, 1]): {found.claims.source}. Of an export is expected what the'
+            ' PyTorch network has on the same images; it is measured in onnxruntime.'
+        ),
+        '',
+        _line(columns),
+        _line(['---'] * len(columns)),
+    ]
     lines += [_line(_cells(row) + (row.note,)) for row in found.rows]
-    lines += ['', '{} of {} images were evaluated.'.format(found.images, found.claims.images), '', '## Tolerances', '',
-              _line(('of', 'limit', 'unit', 'why')), _line(['---'] * 4)]
-    lines += [_line((name, '{:g}'.format(tolerance.limit), tolerance.unit, tolerance.why)) for name, tolerance in tolerances.TABLE]
+    lines += [
+        '',
+        f'{found.images} of {found.claims.images} images were evaluated.',
+        '',
+        '## Tolerances',
+        '',
+        _line(('of', 'limit', 'unit', 'why')),
+        _line(['---'] * 4),
+    ]
+    lines += [
+        _line((name, f'{tolerance.limit:g}', tolerance.unit, tolerance.why))
+        for name, tolerance in tolerances.TABLE
+    ]
     lines += ['', '## Environment', '', _line(('what', 'value')), _line(['---'] * 2)]
     for name, value in found.environment.items():
         for key, item in value.items() if isinstance(value, dict) else [('', value)]:
             lines.append(_line(((name + ' ' + key).strip().replace('_', ' '), str(item))))
     lines += ['', '## Time', '', _line(('step', 'seconds')), _line(['---'] * 2)]
-    lines += [_line((name, '{:.1f}'.format(seconds))) for name, seconds in found.seconds.items()]
+    lines += [_line((name, f'{seconds:.1f}')) for name, seconds in found.seconds.items()]
     return '\n'.join(lines) + '\n'
 
 
@@ -85,12 +118,18 @@ def _line(cells):
 
 
 def _cells(row: Row):
-    return (row.network or '', row.claim, _value(row.expected), _value(row.measured),
-            '' if row.difference is None else '{:+.4f}'.format(round(row.difference, 4) + 0.0),  # not -0.0000
-            '' if row.tolerance is None else '{:g}'.format(row.tolerance), row.verdict)
+    return (
+        row.network or '',
+        row.claim,
+        _value(row.expected),
+        _value(row.measured),
+        '' if row.difference is None else f'{round(row.difference, 4) + 0.0:+.4f}',  # not -0.0000
+        '' if row.tolerance is None else f'{row.tolerance:g}',
+        row.verdict,
+    )
 
 
 def _value(value):
     if isinstance(value, float):
-        return '{:.4f}'.format(value)
+        return f'{value:.4f}'
     return '' if value is None else str(value)[:12] + ('...' if len(str(value)) > 12 else '')

@@ -1,4 +1,5 @@
-"""Every claim put to the test: evaluations by the published protocols, and each export against its checkpoint."""
+"""Every claim put to the test: evaluations by the published protocols, and each export against its
+checkpoint."""
 
 import contextlib
 import json
@@ -38,9 +39,9 @@ STATE_NAME = 'state.json'
 class Settings(NamedTuple):
     """How it is run.
 
-    ``device``: of torch; ``onnx_device``: the name that onnxruntime gets. ``loading``: maps a device's type and an InputSpec to (batch
-    size, workers), which ``batch_size`` and ``workers`` override. ``threads`` and ``adapt_threads``: as of TorchRunner. ``limit``: only
-    the first images. ``targets``: which exports.
+    ``device``: of torch; ``onnx_device``: the name that onnxruntime gets. ``loading``: maps a device's type
+    and an InputSpec to (batch size, workers), which ``batch_size`` and ``workers`` override. ``threads`` and
+    ``adapt_threads``: as of TorchRunner. ``limit``: only the first images. ``targets``: which exports.
     """
 
     device: torch.device
@@ -58,9 +59,9 @@ class Settings(NamedTuple):
 class Row(NamedTuple):
     """A claim and what was found.
 
-    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: a figure, or a SHA-256; None where none is published.
-    ``tolerance``: None where the two have to be equal. ``verdict``: ``holds``, ``fails``, ``not comparable`` (AP of fewer images than the
-    claim is about) or ``no claim`` (none is published).
+    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: a figure, or a SHA-256; None where
+    none is published. ``tolerance``: None where the two have to be equal. ``verdict``: ``holds``, ``fails``,
+    ``not comparable`` (AP of fewer images than the claim is about) or ``no claim`` (none is published).
     """
 
     kind: str
@@ -75,7 +76,11 @@ class Row(NamedTuple):
     @property
     def difference(self) -> Optional[float]:
         """Measured less expected, of figures."""
-        return self.measured - self.expected if isinstance(self.measured, float) and isinstance(self.expected, float) else None
+        return (
+            self.measured - self.expected
+            if isinstance(self.measured, float) and isinstance(self.expected, float)
+            else None
+        )
 
 
 class Reproduction(NamedTuple):
@@ -100,16 +105,22 @@ class Reproduction(NamedTuple):
         return [row for row in self.rows if row.verdict == NOT_COMPARABLE]
 
 
-def reproduce(claims: Claims, data: CocoData, weights: Dict[str, str], folder: str, settings: Settings,
-              say: Callable[[str], None] = lambda text: None) -> Reproduction:
+def reproduce(
+    claims: Claims,
+    data: CocoData,
+    weights: Dict[str, str],
+    folder: str,
+    settings: Settings,
+    say: Callable[[str], None] = lambda text: None,
+) -> Reproduction:
     """Put claims to the test.
 
     Args:
         claims: what is claimed.
         data: the data set that it is claimed of.
         weights: architecture -> path of the checkpoint.
-        folder: the output folder. An interrupted run that it holds is continued, if it was of the same versions, weights, data and
-            device; a finished one is not used again.
+        folder: the output folder. An interrupted run that it holds is continued, if it was of the same
+            versions, weights, data and device; a finished one is not used again.
         settings: how to run it.
         say: is told what is being done.
 
@@ -125,49 +136,72 @@ def reproduce(claims: Claims, data: CocoData, weights: Dict[str, str], folder: s
     unknown = [name for name in settings.targets if name not in TARGETS]
     if unknown:
         raise OptionError("unknown target '{}'; known: {}".format(unknown[0], ', '.join(TARGETS)))
-    options = EvalOptions(limit=settings.limit, batch_size=settings.batch_size or 1, workers=settings.workers or 0)
+    options = EvalOptions(
+        limit=settings.limit, batch_size=settings.batch_size or 1, workers=settings.workers or 0
+    )
     check(options._replace(batch_size=1 if settings.batch_size is None else settings.batch_size))
     images = len(select(data, options))
     folder = ensure_folder(folder)
     annotations = sha256(data.annotations)
     digests = {network.arch: _digest(weights[network.arch]) for network in claims.networks}
-    environment = dict(versions(), onnx=onnx.__version__, onnxruntime=onnxruntime.__version__, platform=platform.platform(),
-                       deformable_convolution=compiled.description() or 'plain torch', **describe_device(settings.device))
+    environment = dict(
+        versions(),
+        onnx=onnx.__version__,
+        onnxruntime=onnxruntime.__version__,
+        platform=platform.platform(),
+        deformable_convolution=compiled.description() or 'plain torch',
+        **describe_device(settings.device),
+    )
     state = {'environment': environment, 'weights': digests, 'annotations': annotations}
     test = _Test(claims, data, settings, folder, images, _may_continue(folder, state), say)
     if test.resume:
-        say('going on with the interrupted run in {}'.format(folder))
+        say(f'going on with the interrupted run in {folder}')
     _write_state(folder, state, finished=False)
     rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, annotations)]
     for network in claims.networks:
         rows += test.network(network, weights[network.arch], digests[network.arch])
     _write_state(folder, state, finished=True)
-    return Reproduction(claims, tuple(rows), images, settings, dict(environment, weights_sha256=digests), test.seconds)
+    return Reproduction(
+        claims, tuple(rows), images, settings, dict(environment, weights_sha256=digests), test.seconds
+    )
 
 
 class _Test:
     def __init__(self, claims, data, settings, folder, images, resume, say):
-        self.claims, self.data, self.settings, self.folder, self.images = claims, data, settings, folder, images
+        self.claims, self.data, self.settings, self.folder, self.images = (
+            claims,
+            data,
+            settings,
+            folder,
+            images,
+        )
         self.resume, self.say, self.seconds = resume, say, {}
 
     def network(self, network: NetworkClaims, path: str, digest: str) -> List[Row]:
         """The rows of one network."""
-        rows = [_same('weights', network.arch, 'SHA-256 of {}'.format(network.weights), network.sha256, digest)]
+        rows = [_same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)]
         try:
             loaded = load_model(path, network.arch)
-            runner = TorchRunner.of_checkpoint(loaded, self.settings.device, path, threads=self.settings.threads,
-                                               adapt_threads=self.settings.adapt_threads)
+            runner = TorchRunner.of_checkpoint(
+                loaded,
+                self.settings.device,
+                path,
+                threads=self.settings.threads,
+                adapt_threads=self.settings.adapt_threads,
+            )
             for name, expected in network.figures:
-                with self._step('{}, {}'.format(network.arch, name)):
+                with self._step(f'{network.arch}, {name}'):
                     rows.append(self._figure(network, runner, name, expected))
             if self.settings.targets:
-                with self._step('{}, export'.format(network.arch)):
+                with self._step(f'{network.arch}, export'):
                     files = self._export(network, loaded)
                 for target, file in files:
-                    with self._step('{}, verify {}'.format(network.arch, target)):
+                    with self._step(f'{network.arch}, verify {target}'):
                         rows.append(self._verify(network, runner, target, file))
         except (ArchitectureError, CheckpointError, ModelError, OptionError) as error:
-            rows.append(Row('weights', network.arch, 'runs as {}'.format(network.arch), None, None, None, FAILS, str(error)))
+            rows.append(
+                Row('weights', network.arch, f'runs as {network.arch}', None, None, None, FAILS, str(error))
+            )
         return rows
 
     @contextlib.contextmanager
@@ -179,27 +213,53 @@ class _Test:
 
     def _figure(self, network, runner, name, expected):
         protocol = PROTOCOLS[name]
-        spec = InputSpec(network.input_size[0], network.input_size[1], protocol.keep_res, divisor(network.arch) - 1)
-        found = evaluate(runner, self.data, self._options(runner.device.type, spec)._replace(flip_test=protocol.flip_test),
-                         self._folder(network, name), self.resume, self.settings.progress)
+        spec = InputSpec(
+            network.input_size[0], network.input_size[1], protocol.keep_res, divisor(network.arch) - 1
+        )
+        found = evaluate(
+            runner,
+            self.data,
+            self._options(runner.device.type, spec)._replace(flip_test=protocol.flip_test),
+            self._folder(network, name),
+            self.resume,
+            self.settings.progress,
+        )
         measured = found.metrics.stats['AP']
         row = Row('AP', network.arch, 'AP, ' + name, expected, measured, self.claims.tolerance.limit, FAILS)
         if found.failed:
-            return row._replace(note='{} image{} could not be read'.format(len(found.failed), '' if len(found.failed) == 1 else 's'))
+            return row._replace(
+                note='{} image{} could not be read'.format(
+                    len(found.failed), '' if len(found.failed) == 1 else 's'
+                )
+            )
         if expected is None:
             return row._replace(verdict=NO_CLAIM, tolerance=None)
         if self.images != self.claims.images:
-            return row._replace(verdict=NOT_COMPARABLE, note='{} of {} images'.format(self.images, self.claims.images))
+            return row._replace(verdict=NOT_COMPARABLE, note=f'{self.images} of {self.claims.images} images')
         return row._replace(verdict=HOLDS if _is_near(row) else FAILS)
 
     def _export(self, network, loaded):
         """[(target, path)]"""
         names = [name for name in TARGETS if name in self.settings.targets]
-        files = export(loaded, self._folder(network, 'export'), os.path.splitext(network.weights)[0], names, *network.input_size)
+        files = export(
+            loaded,
+            self._folder(network, 'export'),
+            os.path.splitext(network.weights)[0],
+            names,
+            *network.input_size,
+        )
         return list(zip(names, [path for path in files if path.endswith('.onnx')]))
 
     def _verify(self, network, runner, target, file):
-        row = Row('export', network.arch, 'AP of the export for {}'.format(target), None, None, tolerances.EXPORT.limit, FAILS)
+        row = Row(
+            'export',
+            network.arch,
+            f'AP of the export for {target}',
+            None,
+            None,
+            tolerances.EXPORT.limit,
+            FAILS,
+        )
         try:
             model = OnnxRunner(file, self.settings.onnx_device, self.settings.threads)
         except ModelError as error:
@@ -208,22 +268,40 @@ class _Test:
         folder = self._folder(network, 'verify ' + target)
         options = self._options(model.device_type, spec)._replace(batch_size=model.batch_size or 1)
         # The checkpoint's own detections are those of fix_res, which need not be computed again.
-        found = verify(runner, model, self.data, spec, folder, options, target=target, progress=self.settings.progress,
-                       reference_folder=self._folder(network, 'fix_res'), resume=self.resume)
+        found = verify(
+            runner,
+            model,
+            self.data,
+            spec,
+            folder,
+            options,
+            target=target,
+            progress=self.settings.progress,
+            reference_folder=self._folder(network, 'fix_res'),
+            resume=self.resume,
+        )
         write_verification(folder, verification_document(found))
-        stages = '; '.join('{} {}'.format(stage.name, stage.outcome) for stage in found.stages)
+        stages = '; '.join(f'{stage.name} {stage.outcome}' for stage in found.stages)
         metrics = found.stage('metrics')
         if metrics.comparison is None:
             return row._replace(note=stages)
         figure = next(figure for figure in metrics.comparison.figures if figure.name == 'AP')
-        return row._replace(expected=figure.reference, measured=figure.model, verdict=HOLDS if found else FAILS,
-                            note='' if found else stages)
+        return row._replace(
+            expected=figure.reference,
+            measured=figure.model,
+            verdict=HOLDS if found else FAILS,
+            note='' if found else stages,
+        )
 
     def _options(self, device_type, spec):
         given = self.settings
         batch_size, workers = given.loading(device_type, spec)
-        return EvalOptions(input=spec, limit=given.limit, batch_size=batch_size if given.batch_size is None else given.batch_size,
-                           workers=workers if given.workers is None else given.workers)
+        return EvalOptions(
+            input=spec,
+            limit=given.limit,
+            batch_size=batch_size if given.batch_size is None else given.batch_size,
+            workers=workers if given.workers is None else given.workers,
+        )
 
     def _folder(self, network, name):
         return os.path.join(self.folder, network.arch, name.replace(', ', '_').replace(' ', '_'))
@@ -233,7 +311,7 @@ def _digest(path):
     try:
         return sha256(path)
     except OSError as error:
-        raise CheckpointError('cannot read the checkpoint {}: {}'.format(path, error.strerror)) from error
+        raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
 
 
 def _same(kind, network, claim, expected, measured):

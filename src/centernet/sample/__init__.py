@@ -1,4 +1,5 @@
-"""The built-in sample: a small data set in COCO's format, drawn on the spot, and a checkpoint that was trained for it."""
+"""The built-in sample: a small data set in COCO's format, drawn on the spot, and a checkpoint that was
+trained for it."""
 
 import os
 

@@ -44,8 +44,10 @@ def sample_folder(parent, images=IMAGES):
         if found == mark:
             return folder
         if found is None:
-            raise OutputError('{} is in the way: it is not a sample that this program wrote; remove it, or give another '
-                              'output folder'.format(folder))
+            raise OutputError(
+                f'{folder} is in the way: it is not a sample that this program wrote; remove it, or give'
+                ' another output folder'
+            )
     temporary = handle = None
     try:
         remove_leftovers(os.path.join(parent, '.sample.'))
@@ -60,7 +62,7 @@ def sample_folder(parent, images=IMAGES):
     except OSError as error:
         if _read_mark(folder) == mark:  # another process was faster
             return folder
-        raise OutputError('cannot write the sample to {}: {}'.format(folder, error.strerror or error)) from error
+        raise OutputError(f'cannot write the sample to {folder}: {error.strerror or error}') from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -100,8 +102,13 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
         digest.update(scene.image.tobytes())
         height, width = scene.image.shape[:2]
         # ids have gaps too
-        record = {'id': 139 + 7 * index, 'file_name': '{:012d}{}'.format(139 + 7 * index, suffix), 'width': width,
-                  'height': height, 'license': 1}
+        record = {
+            'id': 139 + 7 * index,
+            'file_name': f'{139 + 7 * index:012d}{suffix}',
+            'width': width,
+            'height': height,
+            'license': 1,
+        }
         encoded, content = cv2.imencode(suffix, scene.image)
         if not encoded:
             raise OSError('the picture {} cannot be encoded'.format(record['file_name']))
@@ -113,12 +120,18 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
         for entry in found:
             annotations.append(dict(entry, id=1000 + len(annotations), image_id=record['id']))
     document = {
-        'info': {'description': 'Shapes on textured grounds, drawn by centernet.sample', 'version': '{}'.format(VERSION),
-                 'sample': mark, 'pixels_sha256': digest.hexdigest()},
+        'info': {
+            'description': 'Shapes on textured grounds, drawn by centernet.sample',
+            'version': f'{VERSION}',
+            'sample': mark,
+            'pixels_sha256': digest.hexdigest(),
+        },
         'licenses': [{'id': 1, 'name': "the project's own", 'url': ''}],
         'images': records,
         'annotations': annotations,
-        'categories': [{'id': identity, 'name': name, 'supercategory': 'shape'} for identity, name in CATEGORIES],
+        'categories': [
+            {'id': identity, 'name': name, 'supercategory': 'shape'} for identity, name in CATEGORIES
+        ],
     }
     with open(os.path.join(folder, ANNOTATIONS), 'w', encoding='utf-8') as file:
         json.dump(document, file, sort_keys=True)
@@ -127,8 +140,13 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
 def _annotation(shape, width, height):
     """A shape as an annotation, its outline clipped to the picture."""
     outline = [round(value, 2) for point in _clip(shape.outline, width, height) for value in point]
-    return {'category_id': CATEGORIES[shape.category][0], 'bbox': _xywh(shape.box), 'area': round(shape.area, 2),
-            'segmentation': [outline], 'iscrowd': 0}
+    return {
+        'category_id': CATEGORIES[shape.category][0],
+        'bbox': _xywh(shape.box),
+        'area': round(shape.area, 2),
+        'segmentation': [outline],
+        'iscrowd': 0,
+    }
 
 
 def _clip(outline, width, height):
@@ -148,12 +166,22 @@ def _clip(outline, width, height):
 
 
 def _crowd(shapes, width, height):
-    """Shapes of one category as one crowd annotation with an uncompressed run-length mask, as COCO has them."""
-    box = [min(shape.box[0] for shape in shapes), min(shape.box[1] for shape in shapes),
-           max(shape.box[2] for shape in shapes), max(shape.box[3] for shape in shapes)]
+    """Shapes of one category as one crowd annotation with an uncompressed run-length mask, as COCO has
+    them."""
+    box = [
+        min(shape.box[0] for shape in shapes),
+        min(shape.box[1] for shape in shapes),
+        max(shape.box[2] for shape in shapes),
+        max(shape.box[3] for shape in shapes),
+    ]
     mask = np.any([shape.mask for shape in shapes], axis=0)
-    return {'category_id': CATEGORIES[shapes[0].category][0], 'bbox': _xywh(box), 'area': float(mask.sum()),
-            'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)}, 'iscrowd': 1}
+    return {
+        'category_id': CATEGORIES[shapes[0].category][0],
+        'bbox': _xywh(box),
+        'area': float(mask.sum()),
+        'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)},
+        'iscrowd': 1,
+    }
 
 
 def _xywh(box):

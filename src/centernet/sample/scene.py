@@ -1,7 +1,8 @@
 """Draws the pictures of the built-in sample: shapes on textured grounds.
 
-Everything is integer arithmetic over numpy's ``RandomState``, whose streams are frozen, so every platform and every version
-of numpy draws the same bytes. Lengths are in units of 1/16 pixel where they are called ``fine``.
+Everything is integer arithmetic over numpy's ``RandomState``, whose streams are frozen, so every platform and
+every version of numpy draws the same bytes. Lengths are in units of 1/16 pixel where they are called
+``fine``.
 """
 
 import math
@@ -15,15 +16,18 @@ CATEGORIES = ((1, 'circle'), (3, 'rectangle'), (7, 'triangle'), (90, 'ring'))
 FINE = 16
 #: the shapes' coverage is counted on SUPER x SUPER points per pixel
 SUPER = 4
-_DIRECTIONS = [(round(1024 * math.cos(math.pi * k / 32)), round(1024 * math.sin(math.pi * k / 32))) for k in range(64)]
+_DIRECTIONS = [
+    (round(1024 * math.cos(math.pi * k / 32)), round(1024 * math.sin(math.pi * k / 32))) for k in range(64)
+]
 
 
 class Shape(NamedTuple):
     """One drawn shape.
 
-    ``category`` indexes CATEGORIES; ``outline`` are its corners (x, y) in pixels, not clipped to the picture; ``box`` is
-    (x1, y1, x2, y2) in pixels, clipped; ``area`` is the covered area in square pixels, whether something lies in front or not;
-    ``mask`` is the boolean [H, W] picture of the pixels that are at least half covered.
+    ``category`` indexes CATEGORIES; ``outline`` are its corners (x, y) in pixels, not clipped to the picture;
+    ``box`` is (x1, y1, x2, y2) in pixels, clipped; ``area`` is the covered area in square pixels, whether
+    something lies in front or not; ``mask`` is the boolean [H, W] picture of the pixels that are at least
+    half covered.
     """
 
     category: int
@@ -34,7 +38,8 @@ class Shape(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A picture (uint8 BGR [H, W, 3]), its shapes, and the crowds in it (lists of shapes to be annotated as one)."""
+    """A picture (uint8 BGR [H, W, 3]), its shapes, and the crowds in it (lists of shapes to be annotated as
+    one)."""
 
     image: np.ndarray
     shapes: List[Shape]
@@ -78,18 +83,24 @@ def draw_scene(seed, crowds=True, size=None):
 
 class _Plan(NamedTuple):
     category: int
-    centre: Tuple[int, int]       # fine
-    radius: int                   # fine; of the circle around
+    centre: Tuple[int, int]  # fine
+    radius: int  # fine; of the circle around
     corners: List[Tuple[int, int]]  # fine; empty for round shapes
     box: Tuple[float, float, float, float]
 
 
 def _plan(random, category, size, width, height):
-    """Where a shape of about ``size`` (fine) goes, or None where it would stick out by more than a quarter."""
+    """Where a shape of about ``size`` (fine) goes, or None where it would stick out by more than a
+    quarter."""
     name = CATEGORIES[category][1]
     radius = size // 2
-    centre = tuple(int(random.randint(margin, extent * FINE - margin)) for extent, margin in (
-        (width, min(3 * radius // 4, width * FINE // 2 - 1)), (height, min(3 * radius // 4, height * FINE // 2 - 1))))
+    centre = tuple(
+        int(random.randint(margin, extent * FINE - margin))
+        for extent, margin in (
+            (width, min(3 * radius // 4, width * FINE // 2 - 1)),
+            (height, min(3 * radius // 4, height * FINE // 2 - 1)),
+        )
+    )
     turn, shape = int(random.randint(64)), int(random.randint(32, 65))
     if name == 'rectangle':
         corners = _rectangle(radius, shape, turn)
@@ -98,7 +109,10 @@ def _plan(random, category, size, width, height):
     else:
         corners = []
     corners = [(centre[0] + x, centre[1] + y) for x, y in corners]
-    xs, ys = ([point[axis] for point in corners] or [centre[axis] - radius, centre[axis] + radius] for axis in (0, 1))
+    xs, ys = (
+        [point[axis] for point in corners] or [centre[axis] - radius, centre[axis] + radius]
+        for axis in (0, 1)
+    )
     full = (min(xs), min(ys), max(xs), max(ys))
     clipped = (max(full[0], 0), max(full[1], 0), min(full[2], width * FINE), min(full[3], height * FINE))
     sides = [clipped[2] - clipped[0], clipped[3] - clipped[1]]
@@ -108,7 +122,8 @@ def _plan(random, category, size, width, height):
 
 
 def _rectangle(radius, shape, turn):
-    """Corners around the origin; ``shape`` / 64 is the ratio of the sides, and most rectangles stand upright."""
+    """Corners around the origin; ``shape`` / 64 is the ratio of the sides, and most rectangles stand
+    upright."""
     long, short = 7 * radius // 8, 7 * radius * shape // 512
     corners = [(long, short), (-long, short), (-long, -short), (long, -short)]
     turn = (turn % 2) * 16 if turn < 40 else turn
@@ -132,14 +147,16 @@ def _paint(random, image, plan):
         inside = _in_polygon(x, y, plan.corners)
     else:
         distance = (x - plan.centre[0]) ** 2 + (y - plan.centre[1]) ** 2
-        inside = distance <= plan.radius ** 2
+        inside = distance <= plan.radius**2
         if CATEGORIES[plan.category][1] == 'ring':
             inside &= distance >= (plan.radius * 5 // 8) ** 2
     coverage = inside.reshape(y2 - y1, SUPER, x2 - x1, SUPER).sum(axis=(1, 3))  # 0 .. 16
 
     region = image[y1:y2, x1:x2].astype(np.int64)
     colour = _contrasting(random, region)
-    fill = colour + _noise(random, y2 - y1, x2 - x1, int(random.randint(4, 17)))[..., None] % int(random.randint(1, 49))
+    fill = colour + _noise(random, y2 - y1, x2 - x1, int(random.randint(4, 17)))[..., None] % int(
+        random.randint(1, 49)
+    )
     share = coverage[..., None]
     image[y1:y2, x1:x2] = np.clip((fill * share + region * (16 - share)) // 16, 0, 255)
 
@@ -159,8 +176,10 @@ def _in_polygon(x, y, corners):
 def _outline(plan):
     points = plan.corners
     if not points:
-        points = [(plan.centre[0] + plan.radius * cosine // 1024, plan.centre[1] + plan.radius * sine // 1024)
-                  for cosine, sine in _DIRECTIONS[::2]]
+        points = [
+            (plan.centre[0] + plan.radius * cosine // 1024, plan.centre[1] + plan.radius * sine // 1024)
+            for cosine, sine in _DIRECTIONS[::2]
+        ]
     return [(x / FINE, y / FINE) for x, y in points]
 
 
@@ -181,7 +200,13 @@ def _draw_crowd(random, image):
     boxes, shapes = [], []
     for _ in range(40):
         plan = _plan(random, category, int(random.randint(10, 19)) * FINE, width, height)
-        inside = plan and left <= plan.box[0] and plan.box[2] <= left + 60 and top <= plan.box[1] and plan.box[3] <= top + 60
+        inside = (
+            plan
+            and left <= plan.box[0]
+            and plan.box[2] <= left + 60
+            and top <= plan.box[1]
+            and plan.box[3] <= top + 60
+        )
         if inside and all(_overlap(plan.box, box) < 0.1 for box in boxes):
             boxes.append(plan.box)
             shapes.append(_paint(random, image, plan))
@@ -198,17 +223,22 @@ def _overlap(a, b):
 def _ground(random, height, width):
     """A texture: two octaves of noise in two colours, sometimes with stripes."""
     colours = random.randint(20, 236, (2, 3))
-    pattern = (_noise(random, height, width, int(random.randint(24, 65))) * 3
-               + _noise(random, height, width, int(random.randint(4, 13)))) // 4
+    pattern = (
+        _noise(random, height, width, int(random.randint(24, 65))) * 3
+        + _noise(random, height, width, int(random.randint(4, 13)))
+    ) // 4
     if random.randint(3) == 0:
         a, b = random.randint(-3, 4, 2)
         stripes = (np.arange(height)[:, None] * int(a) + np.arange(width)[None, :] * int(b)) // 4 % 8 < 4
         pattern = pattern * 3 // 4 + stripes * 64
-    return ((colours[0] * pattern[..., None] + colours[1] * (255 - pattern[..., None])) // 255).astype(np.uint8)
+    return ((colours[0] * pattern[..., None] + colours[1] * (255 - pattern[..., None])) // 255).astype(
+        np.uint8
+    )
 
 
 def _noise(random, height, width, cell):
-    """Smooth noise: random values every ``cell`` pixels, interpolated bilinearly; int64 [height, width], 0 to 255."""
+    """Smooth noise: random values every ``cell`` pixels, interpolated bilinearly; int64 [height, width], 0 to
+    255."""
     grid = random.randint(0, 256, (height // cell + 2, width // cell + 2))
     y, x = np.arange(height)[:, None], np.arange(width)[None, :]
     row, column, v, u = y // cell, x // cell, y % cell, x % cell

@@ -1,4 +1,5 @@
-"""What a CenterNet should answer for annotated boxes, and how far off it is ("Objects as Points", section 3)."""
+"""What a CenterNet should answer for annotated boxes, and how far off it is ("Objects as Points", section
+3)."""
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ def make_targets(boxes, classes, num_classes, size):
         size: (h, w) of the output.
 
     Returns:
-        dict of float32 arrays: ``hm`` [C, h, w] with a Gaussian peak of 1 at each centre; ``wh`` and ``reg`` [2, h, w], given
+        dict of float32 arrays: ``hm`` [C, h, w] with a Gaussian peak of 1 at each centre; ``wh`` and ``reg``
+            [2, h, w], given
         at the centres; ``at`` [1, h, w], 1 at the centres.
     """
     height, width = size
@@ -30,7 +32,7 @@ def make_targets(boxes, classes, num_classes, size):
         centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
         column, row = min(int(centre_x), width - 1), min(int(centre_y), height - 1)
         deviation = (2 * gaussian_radius(x2 - x1, y2 - y1) + 1) / 6
-        peak = np.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * deviation ** 2))
+        peak = np.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * deviation**2))
         np.maximum(hm[index], peak, out=hm[index])
         wh[:, row, column] = x2 - x1, y2 - y1
         reg[:, row, column] = centre_x - column, centre_y - row
@@ -39,7 +41,8 @@ def make_targets(boxes, classes, num_classes, size):
 
 
 def gaussian_radius(width, height, overlap=0.7):
-    """How far, in cells, both corners of a box may move for an IoU of at least ``overlap`` (Law and Deng, CornerNet, section 3.2).
+    """How far, in cells, both corners of a box may move for an IoU of at least ``overlap`` (Law and Deng,
+    CornerNet, section 3.2).
 
     The least over the three ways to move them: both outwards, both inwards, and both the same way.
     """
@@ -50,8 +53,9 @@ def gaussian_radius(width, height, overlap=0.7):
 
     shifted = smaller_root(1, total, product * (1 - overlap) / (1 + overlap))
     inwards = smaller_root(4, 2 * total, (1 - overlap) * product)
-    outwards = (-2 * overlap * total + np.sqrt((2 * overlap * total) ** 2 + 16 * overlap * (1 - overlap) * product)
-                ) / (8 * overlap)
+    outwards = (
+        -2 * overlap * total + np.sqrt((2 * overlap * total) ** 2 + 16 * overlap * (1 - overlap) * product)
+    ) / (8 * overlap)
     return max(0, int(min(shifted, inwards, outwards)))
 
 
@@ -70,7 +74,7 @@ def loss(outputs, targets):
     probability = torch.sigmoid(hm)
     positive = (wanted == 1).to(hm.dtype)
     hit = positive * (1 - probability) ** 2 * F.logsigmoid(hm)
-    miss = (1 - positive) * (1 - wanted) ** 4 * probability ** 2 * F.logsigmoid(-hm)
+    miss = (1 - positive) * (1 - wanted) ** 4 * probability**2 * F.logsigmoid(-hm)
     heat = -(hit + miss).sum() / objects
     size = (torch.abs(outputs['wh'] - targets['wh']) * at).sum() / objects
     offset = (torch.abs(outputs['reg'] - targets['reg']) * at).sum() / objects

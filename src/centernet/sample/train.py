@@ -1,7 +1,8 @@
 """Trains the sample's checkpoint: ``python -m centernet.sample.train --output dla_tiny.pth`` (modern stack).
 
-``dla_tiny`` learns from scenes that are drawn as it goes, each seen once. The scenes, their order and the first weights follow
-from ``--seed``; what threads may change is the order of sums, and with it the last digits.
+``dla_tiny`` learns from scenes that are drawn as it goes, each seen once. The scenes, their order and the
+first weights follow from ``--seed``; what threads may change is the order of sums, and with it the last
+digits.
 """
 
 import argparse
@@ -61,7 +62,8 @@ def train(seed=1, steps=2400, batch_size=16, rate=2e-3, report=print):
     Args:
         seed: of the weights and the scenes.
         steps, batch_size: how long, and how much at a time.
-        rate: the largest learning rate (Adam; warm-up over the first 5 per cent, then a half cosine down to 0).
+        rate: the largest learning rate (Adam; warm-up over the first 5 per cent, then a half cosine down to
+            0).
         report: called with a line of text now and then.
 
     Returns:
@@ -90,23 +92,29 @@ def train(seed=1, steps=2400, batch_size=16, rate=2e-3, report=print):
         scheduler.step()
         total += float(value.detach())
         if step % 100 == 0 or step == steps:
-            report('step {}/{}  loss {:.3f}  {:.0f} s'.format(step, steps, total / ((step - 1) % 100 + 1),
-                                                              time.time() - started))
+            report(
+                f'step {step}/{steps}  loss {total / ((step - 1) % 100 + 1):.3f} '
+                f' {time.time() - started:.0f} s'
+            )
             total = 0.0
     return model.state_dict()
 
 
 def save(state_dict, path, **about):
     """Write a checkpoint with fp16 weights (legacy format, which torch 1.0.0 reads too) and ``about`` it."""
-    halved = {name: tensor.contiguous().half() if tensor.is_floating_point() else tensor
-              for name, tensor in state_dict.items()}
+    halved = {
+        name: tensor.contiguous().half() if tensor.is_floating_point() else tensor
+        for name, tensor in state_dict.items()
+    }
     with atomic_write(path, 'wb') as file:
         torch.save(dict(about, state_dict=halved), file, _use_new_zipfile_serialization=False)
 
 
 def main(argv=None):
     """The command line."""
-    parser = argparse.ArgumentParser(prog='python -m centernet.sample.train', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m centernet.sample.train', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--output', required=True, help='the checkpoint to write')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--steps', type=int, default=2400)
@@ -115,10 +123,23 @@ def main(argv=None):
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    state_dict = train(options.seed, options.steps, options.batch_size, options.rate,
-                       report=lambda line: print(line, flush=True))
-    save(state_dict, options.output, arch='dla_tiny', epoch=1, steps=options.steps, input_size=list(INPUT_SIZE),
-         classes=[name for _, name in CATEGORIES], seed=options.seed)
+    state_dict = train(
+        options.seed,
+        options.steps,
+        options.batch_size,
+        options.rate,
+        report=lambda line: print(line, flush=True),
+    )
+    save(
+        state_dict,
+        options.output,
+        arch='dla_tiny',
+        epoch=1,
+        steps=options.steps,
+        input_size=list(INPUT_SIZE),
+        classes=[name for _, name in CATEGORIES],
+        seed=options.seed,
+    )
 
 
 if __name__ == '__main__':

@@ -16,8 +16,9 @@ _BEST = 100
 class Unmatched(NamedTuple):
     """A detection of one network that the other does not have.
 
-    ``side``: ``reference`` or ``model``. ``box``: x1, y1, x2, y2 in image pixels. ``undecided``: the two agree about this cell within
-    the tolerance, but it is so close to its neighbour, or to the last of the best hundred, that either answer is right.
+    ``side``: ``reference`` or ``model``. ``box``: x1, y1, x2, y2 in image pixels. ``undecided``: the two
+    agree about this cell within the tolerance, but it is so close to its neighbour, or to the last of the
+    best hundred, that either answer is right.
     """
 
     image_id: int
@@ -52,13 +53,15 @@ class DetectionsComparison(NamedTuple):
         return self.matched > 0 and not self.missing and self.score.max <= tolerances.SCORE.limit
 
 
-def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int], Optional[RawBoxes]]]
-                       ) -> DetectionsComparison:
-    """Decode both networks' heads and match their detections: same class, greedily by score, the box with the largest IoU.
+def compare_detections(
+    batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int], Optional[RawBoxes]]],
+) -> DetectionsComparison:
+    """Decode both networks' heads and match their detections: same class, greedily by score, the box with the
+    largest IoU.
 
     Args:
-        batches: for each batch the reference's heads, the model's heads, of every image the Geometry and the id, and the RawBoxes
-            that the model's own decoder gave, None where it has none.
+        batches: for each batch the reference's heads, the model's heads, of every image the Geometry and the
+            id, and the RawBoxes that the model's own decoder gave, None where it has none.
 
     Returns:
         DetectionsComparison.
@@ -66,20 +69,34 @@ def compare_detections(batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry],
     scores, ious, unmatched, counts = [], [], [], [0, 0, 0]
     for reference, model, geometries, image_ids, own in batches:
         best = _BEST if own is None else own.scores.shape[1]
-        sides = [_Side(reference, decode(reference, k=best), geometries),
-                 _Side(model, decode(model, k=best) if own is None else own, geometries, own is not None)]
+        sides = [
+            _Side(reference, decode(reference, k=best), geometries),
+            _Side(model, decode(model, k=best) if own is None else own, geometries, own is not None),
+        ]
         for index, image_id in enumerate(image_ids):
             pairs = _match(sides[0].of(index), sides[1].of(index))
-            counts = [total + more for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))]
+            counts = [
+                total + more
+                for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))
+            ]
             scores += [abs(sides[0].scores[index][i] - sides[1].scores[index][j]) for i, j, _ in pairs]
             ious += [iou for _, _, iou in pairs]
             unmatched += _left_over(sides, pairs, index, image_id)
-    return DetectionsComparison(counts[0], counts[1], counts[2], len(scores), Figures.of(scores),
-                                float(min(ious)) if ious else None, float(np.mean(ious)) if ious else None, unmatched)
+    return DetectionsComparison(
+        counts[0],
+        counts[1],
+        counts[2],
+        len(scores),
+        Figures.of(scores),
+        float(min(ious)) if ious else None,
+        float(np.mean(ious)) if ious else None,
+        unmatched,
+    )
 
 
 class _Side:
-    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in front.
+    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in
+    front.
 
     ``own``: the detections are those of the file's decoder.
     """
@@ -123,8 +140,8 @@ def _match(ours, others):
 def _overlap(box, boxes):
     """(IoU, whether they are the same) of one box with several, in output cells.
 
-    A box of negative size, as untrained networks give them, is compared by the area between its corners, and only with boxes that are
-    turned the same way. A box with hardly any area has IoU 1 with its twin.
+    A box of negative size, as untrained networks give them, is compared by the area between its corners, and
+    only with boxes that are turned the same way. A box with hardly any area has IoU 1 with its twin.
     """
     box, boxes = box.astype(np.float64), boxes.astype(np.float64)
     near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
@@ -140,8 +157,8 @@ def _overlap(box, boxes):
 def _left_over(sides, pairs, index, image_id):
     """The Unmatched of an image.
 
-    A detection that one side has as a tie, and the other has not, makes room for another at the end of that side's list; so as many
-    of those are undecided as there are ties.
+    A detection that one side has as a tie, and the other has not, makes room for another at the end of that
+    side's list; so as many of those are undecided as there are ties.
     """
     moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
     tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
@@ -154,39 +171,52 @@ def _left_over(sides, pairs, index, image_id):
                 if verdict == 'next in line':
                     next_in_line[number].append(len(found[number]))
                 box = tuple(round(float(value), 2) for value in sides[number].pixels[index][place, :4])
-                found[number].append(Unmatched(int(image_id), name, int(sides[number].classes[index][place]),
-                                               float(sides[number].scores[index][place]), box, verdict == 'tie'))
+                found[number].append(
+                    Unmatched(
+                        int(image_id),
+                        name,
+                        int(sides[number].classes[index][place]),
+                        float(sides[number].scores[index][place]),
+                        box,
+                        verdict == 'tie',
+                    )
+                )
     ties = [sum(item.undecided for item in items) for items in found]
     for number in (0, 1):
-        for place in next_in_line[number][:max(0, ties[1 - number] - ties[number])]:  # by falling score
+        for place in next_in_line[number][: max(0, ties[1 - number] - ties[number])]:  # by falling score
             found[number][place] = found[number][place]._replace(undecided=True)
     return found[0] + found[1]
 
 
 def _verdict(side, other, index, place, tie):
-    """Why ``other`` may lack a detection of ``side``: ``tie``, ``next in line`` (a peak that is right behind its best), or None."""
+    """Why ``other`` may lack a detection of ``side``: ``tie``, ``next in line`` (a peak that is right behind
+    its best), or None."""
     class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
-    if not 0 <= class_index < side.probabilities.shape[1]:  # a decoder of the file's own can be wrong in any way
+    if (
+        not 0 <= class_index < side.probabilities.shape[1]
+    ):  # a decoder of the file's own can be wrong in any way
         return None
     # What the two networks say at the cell that this detection comes of.
     cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
-    agree = max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit and \
-        _overlap(side.boxes[index][place], other.all_boxes(index)[cell:cell + 1])[1][0]
+    agree = (
+        max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit
+        and _overlap(side.boxes[index][place], other.all_boxes(index)[cell : cell + 1])[1][0]
+    )
     lead, ahead = theirs - _highest_neighbour(others, cell), theirs - float(other.scores[index][-1])
     if not agree or lead < -tie:
         return None
     if ahead < -tie:
         return 'next in line'
-    # A cell that just loses to its neighbour, a peak that just misses the best, or, where the file has a decoder (whose sigmoid
-    # rounds in its own way), a peak that hardly leads.
+    # A cell that just loses to its neighbour, a peak that just misses the best, or, where the file has a
+    # decoder (whose sigmoid rounds in its own way), a peak that hardly leads.
     return 'tie' if lead < 0 or ahead <= tie or (lead <= tie and (side.own or other.own)) else None
 
 
 def _highest_neighbour(heat, cell):
     """The highest of the eight neighbours of a cell (row * width + column)."""
     row, column = divmod(cell, heat.shape[1])
-    patch = heat[max(0, row - 1):row + 2, max(0, column - 1):column + 2].copy()
+    patch = heat[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].copy()
     patch[min(row, 1), min(column, 1)] = -np.inf
     return float(patch.max())

@@ -33,9 +33,10 @@ class Figures(NamedTuple):
 class HeadComparison(NamedTuple):
     """One output of two networks over some images; true where the largest difference is within the tolerance.
 
-    ``scale``: the largest absolute value of the reference. ``absolute`` and ``relative``: of the differences; relative to the
-    reference's value, or to a thousandth of the scale where that is larger. ``limit``: for ``absolute.max``. ``correlation``: of
-    the two outputs' values, None where one is constant; it tells a different model (near 0) from an inexact one (near 1).
+    ``scale``: the largest absolute value of the reference. ``absolute`` and ``relative``: of the differences;
+    relative to the reference's value, or to a thousandth of the scale where that is larger. ``limit``: for
+    ``absolute.max``. ``correlation``: of the two outputs' values, None where one is constant; it tells a
+    different model (near 0) from an inexact one (near 1).
     """
 
     name: str
@@ -75,33 +76,46 @@ def compare_heads(reference: List[Heads], candidate: List[Heads]) -> HeadsCompar
         NotFiniteError: an output of either is infinite or not a number.
     """
     if not reference or len(reference) != len(candidate):
-        raise OutputsError('{} batches of the one, {} of the other: there is nothing to compare'.format(len(reference), len(candidate)))
+        raise OutputsError(
+            f'{len(reference)} batches of the one, {len(candidate)} of the other: there is nothing to compare'
+        )
     pairs = [(_arrays(first), _arrays(second)) for first, second in zip(reference, candidate)]
     ours, others = pairs[0]
     if not set(ours) & set(others):
-        raise OutputsError('no common outputs: {} here, {} there'.format(_list(ours), _list(others)))
+        raise OutputsError(f'no common outputs: {_list(ours)} here, {_list(others)} there')
     missing = [name for name in ours if name not in others]
     if missing:
-        raise OutputsError('the output {} is missing; there {}'.format(_list(missing), _list(others)))
-    return HeadsComparison(sum(len(next(iter(first.values()))) for first, _ in pairs), [_compare(name, pairs) for name in ours])
+        raise OutputsError(f'the output {_list(missing)} is missing; there {_list(others)}')
+    return HeadsComparison(
+        sum(len(next(iter(first.values()))) for first, _ in pairs), [_compare(name, pairs) for name in ours]
+    )
 
 
 def _compare(name, pairs):
     for first, second in pairs:
         if first[name].shape != second[name].shape:
-            raise ShapeError('output {} has the shape {} where the PyTorch model gives {}'.format(
-                name, list(second[name].shape), list(first[name].shape)))
+            raise ShapeError(
+                f'output {name} has the shape {list(second[name].shape)} where the PyTorch model gives'
+                f' {list(first[name].shape)}'
+            )
     ours, others = (np.concatenate([pair[side][name].ravel() for pair in pairs]) for side in (0, 1))
     for whose, values in (('the PyTorch model', ours), ('the model', others)):
         wrong = values.size - int(np.isfinite(values).sum())
         if wrong:
-            raise NotFiniteError('{} gives {} values in {} that are infinite or not a number'.format(whose, wrong, name))
+            raise NotFiniteError(f'{whose} gives {wrong} values in {name} that are infinite or not a number')
     scale = float(np.abs(ours).max())
     difference = np.abs(ours.astype(np.float64) - others)
     relative = difference / np.maximum(np.abs(ours), max(_RELATIVE_FLOOR * scale, np.finfo(np.float32).tiny))
     shape = (sum(len(first[name]) for first, _ in pairs),) + pairs[0][0][name].shape[1:]
-    return HeadComparison(name, shape, scale, Figures.of(difference), Figures.of(relative), tolerances.HEADS.limit * scale,
-                          _correlation(ours, others))
+    return HeadComparison(
+        name,
+        shape,
+        scale,
+        Figures.of(difference),
+        Figures.of(relative),
+        tolerances.HEADS.limit * scale,
+        _correlation(ours, others),
+    )
 
 
 def _correlation(ours, others):
@@ -113,7 +127,10 @@ def _correlation(ours, others):
 
 def _arrays(heads) -> Dict[str, np.ndarray]:
     named = heads._asdict() if isinstance(heads, Heads) else heads
-    return {name: np.asarray(value.detach().cpu() if hasattr(value, 'detach') else value, np.float32) for name, value in named.items()}
+    return {
+        name: np.asarray(value.detach().cpu() if hasattr(value, 'detach') else value, np.float32)
+        for name, value in named.items()
+    }
 
 
 def _list(names):

@@ -1,4 +1,5 @@
-"""How much two runners may differ and still be the same model: the one table, with the reason for each number."""
+"""How much two runners may differ and still be the same model: the one table, with the reason for each
+number."""
 
 from typing import NamedTuple
 
@@ -11,27 +12,55 @@ class Tolerance(NamedTuple):
     why: str
 
 
-HEADS = Tolerance(1e-4, "of the head's scale (the largest absolute value the PyTorch model gave in it)",
-                  'float32 sums in another order differ by a few 1e-6 of the scale after some 60 layers; folding BatchNorm into the '
-                  'weights adds as much again; the smallest mistake in a graph that was tried differs by more than 1e-3')
+HEADS = Tolerance(
+    1e-4,
+    "of the head's scale (the largest absolute value the PyTorch model gave in it)",
+    'float32 sums in another order differ by a few 1e-6 of the scale after some 60 layers; folding BatchNorm'
+    ' into the weights adds as much again; the smallest mistake in a graph that was tried differs by more'
+    ' than 1e-3',
+)
 
-SCORE = Tolerance(1e-3, 'of a score in [0, 1]',
-                  'a logit may differ by 1e-4 of a scale of some tens, and the sigmoid divides that by four at least')
+SCORE = Tolerance(
+    1e-3,
+    'of a score in [0, 1]',
+    'a logit may differ by 1e-4 of a scale of some tens, and the sigmoid divides that by four at least',
+)
 
-IOU = Tolerance(0.99, 'least IoU of two boxes',
-                'sides may differ by 1e-4 of the scale of wh, far less than a hundredth of a box that has a few cells')
+IOU = Tolerance(
+    0.99,
+    'least IoU of two boxes',
+    'sides may differ by 1e-4 of the scale of wh, far less than a hundredth of a box that has a few cells',
+)
 
-CORNER = Tolerance(0.02, 'output cells, for boxes whose IoU says nothing',
-                   'a box with hardly any area loses its IoU to rounding; its corners lie within a twelfth of an input pixel all the same')
+CORNER = Tolerance(
+    0.02,
+    'output cells, for boxes whose IoU says nothing',
+    'a box with hardly any area loses its IoU to rounding; its corners lie within a twelfth of an input pixel'
+    ' all the same',
+)
 
-TIE = Tolerance(2e-3, 'of a score in [0, 1]',
-                'two cells whose scores are this close can change places when both scores move by their tolerance, so which of them is '
-                'the peak, or the last of the best hundred, is not decided; the differences that were measured are used where they are '
-                'smaller')
+TIE = Tolerance(
+    2e-3,
+    'of a score in [0, 1]',
+    'two cells whose scores are this close can change places when both scores move by their tolerance, so'
+    ' which of them is the peak, or the last of the best hundred, is not decided; the differences that were'
+    ' measured are used where they are smaller',
+)
 
-METRICS = Tolerance(1e-3, "of each of COCO's twelve figures",
-                    'scores and boxes are rounded to two decimals before COCO ranks them, so a difference of 1e-6 can exchange two '
-                    'detections in the ranking; a hundred such exchanges move the figures of 200 images by less than this')
+METRICS = Tolerance(
+    1e-3,
+    "of each of COCO's twelve figures",
+    'scores and boxes are rounded to two decimals before COCO ranks them, so a difference of 1e-6 can'
+    ' exchange two detections in the ranking; a hundred such exchanges move the figures of 200 images by less'
+    ' than this',
+)
 
 #: everything above, by the names that reports use
-TABLE = (('heads', HEADS), ('score', SCORE), ('iou', IOU), ('corner', CORNER), ('tie', TIE), ('metrics', METRICS))
+TABLE = (
+    ('heads', HEADS),
+    ('score', SCORE),
+    ('iou', IOU),
+    ('corner', CORNER),
+    ('tie', TIE),
+    ('metrics', METRICS),
+)
