@@ -42,7 +42,7 @@ RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target
 COPY patches/torch-1.0.0 patches/torch-1.0.0
 RUN --mount=type=bind,source=docker,target=/src/docker \
     patches/torch-1.0.0/apply.sh /opt/venv/bin/python \
-    && docker/settle.sh python /opt/venv
+    && docker/make-reproducible.sh python /opt/venv
 
 
 # Our own package, with its compiled operator, apart: a change to it is a small layer.
@@ -51,7 +51,7 @@ COPY setup.py setup.cfg pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN --mount=type=bind,source=docker,target=/src/docker \
     CENTERNET_DCN=compiled python -m pip install --quiet --no-deps --no-build-isolation --no-index --no-cache-dir --no-compile --root /installed . \
-    && docker/settle.sh python /installed
+    && docker/make-reproducible.sh python /installed
 
 
 FROM packages AS lean
@@ -61,7 +61,7 @@ RUN python -m pip uninstall --quiet --yes wheel pip
 FROM packages AS test-tools
 RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=secret,id=ca --mount=type=secret,id=pip \
-    docker/install-python.sh tests /opt/tests/tools && docker/settle.sh python /opt/tests/tools
+    docker/install-python.sh tests /opt/tests/tools && docker/make-reproducible.sh python /opt/tests/tools
 
 
 FROM base AS runtime

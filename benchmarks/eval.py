@@ -123,7 +123,7 @@ def measure(loop, network, images, folder):
 def _ours(loaded, weights, data, spec, images):
     import torch
 
-    from centernet.commands.running import default_loading
+    from centernet.commands.eval_shared import default_loading
     from centernet.device import available_cpus
     from centernet.evaluation import EvalOptions, TorchRunner, evaluate
 

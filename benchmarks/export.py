@@ -31,10 +31,13 @@ import torch
 
 from centernet import compat
 from centernet.dcn import DCN
-from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV
-from centernet.export import graph, passes, targets, trace
-from centernet.export.opsets import raise_opset
+from centernet.export import passes, trace
+from centernet.export.build import build
+from centernet.export.targets import TARGETS
 from centernet.models import create_model
+from centernet.onnxfile import graph
+from centernet.onnxfile.opsets import raise_opset
+from centernet.runners.onnx_runner import HAS_DEFORM_CONV
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 
@@ -105,7 +108,7 @@ def export_naively(model, size):
     found.domains.clear()
     for node in found.nodes:
         node.domain = ''
-    raise_opset(found, targets.TARGETS['onnx'].opset)
+    raise_opset(found, TARGETS['onnx'].opset)
     return found
 
 
@@ -123,7 +126,7 @@ def compare(model, size, runs):
     clean = trace.trace(model, list(HEADS), size, size)
     passes.clean(clean)
     sessions = {
-        'onnx target': session_of(targets.build(clean, targets.TARGETS['onnx'])),
+        'onnx target': session_of(build(clean, TARGETS['onnx'])),
         'naive': session_of(export_naively(model, size)),
     }
     image = np.random.RandomState(0).standard_normal((1, 3, size, size)).astype(np.float32)

@@ -1,13 +1,15 @@
 import os
+import runpy
 import subprocess
 import sys
 
 import pytest
 
+from centernet.cli import build_parser
+
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, 'src'))
-sys.path.insert(0, SOURCE)
-from centernet.cli import build_parser  # noqa: E402
-from pth_eval import translate  # noqa: E402
+
+translate = runpy.run_path(os.path.join(SOURCE, 'pth_eval.py'))['translate']
 
 
 def understood(words):

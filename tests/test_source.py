@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = os.path.join(ROOT, 'src', 'centernet')
 PYTHON_FILES = sorted(
     path
-    for folder in ('src', 'tests', 'benchmarks', 'scripts')
+    for folder in ('src', 'tests', 'benchmarks', 'tools')
     for path in glob.glob(os.path.join(ROOT, folder, '**', '*.py'), recursive=True)
 )
 
@@ -22,13 +22,12 @@ PYTHON_FILES = sorted(
 LAYERS = (
     ('errors',),
     ('compat', 'files'),
-    ('device', 'fetch'),
+    ('device', 'fetch', 'provenance'),
     ('dcn',),
     ('models',),
-    ('checkpoint',),
-    ('detection', 'coco'),
-    ('export',),
-    ('evaluation',),
+    ('checkpoint', 'detection', 'coco', 'onnxfile'),
+    ('runners',),
+    ('export', 'evaluation'),
     ('verification',),
     ('sample',),
     ('reproduce',),

@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from checkpoint_files import MAGIC, Runs, claim, save, write_legacy, write_zip
+from support.checkpoint_files import MAGIC, Runs, claim, save, write_legacy, write_zip
 
 from centernet.checkpoint import read_checkpoint
 from centernet.errors import CheckpointError

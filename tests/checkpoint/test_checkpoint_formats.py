@@ -9,7 +9,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import claim, save, write_legacy, write_zip
+from support.checkpoint_files import claim, save, write_legacy, write_zip
 
 import centernet.checkpoint.reader as reader_module
 from centernet.checkpoint import read_checkpoint

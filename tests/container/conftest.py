@@ -2,7 +2,7 @@
 the end.
 
 CENTERNET_CONTAINER=1        without it nothing here runs: building the images takes minutes and some GB
-BASE_IMAGE=ubuntu:18.04      build on this, in place of the stand-in of docker/standin
+BASE_IMAGE=ubuntu:18.04      build on this, in place of the stand-in of tests/container/standin
 CENTERNET_PINNED_PYTHON=     the pinned stack outside the container, whose figures the container's have to equal; its Python
                              also becomes the stand-in's
 """
@@ -12,7 +12,7 @@ import shlex
 import shutil
 
 import pytest
-from engine import MARKER, ROOT, Compose, call
+from support.engine import MARKER, ROOT, Compose, call
 
 SWITCH = 'CENTERNET_CONTAINER'
 CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
@@ -34,7 +34,7 @@ def engine(tmp_path_factory):
         yield environment
         return
     folder = str(tmp_path_factory.mktemp('engine') / 'docker')
-    script = os.path.join(ROOT, 'docker', 'standin', 'engine.sh')
+    script = os.path.join(ROOT, 'tests', 'container', 'standin', 'engine.sh')
     try:
         started = call([script, 'start', folder], check=False)
         if (
@@ -56,7 +56,7 @@ def base(engine):
         return given
     tag = 'centernet-standin:base'
     python = os.environ.get('CENTERNET_PINNED_PYTHON', 'python3.6')
-    call([os.path.join(ROOT, 'docker', 'standin', 'base.sh'), tag, python], environment=engine)
+    call([os.path.join(ROOT, 'tests', 'container', 'standin', 'base.sh'), tag, python], environment=engine)
     return tag
 
 

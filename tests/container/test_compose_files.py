@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from engine import ROOT, call
+from support.engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
 SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor', 'fetch', 'reproduce'}

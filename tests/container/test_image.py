@@ -6,7 +6,7 @@ import re
 import tarfile
 
 import pytest
-from engine import MARKER, call, show
+from support.engine import MARKER, call, show
 
 MOST_BYTES = 2.2e9
 #: what may be in a runtime image by no means: compilers and what they need, version control, caches, our own

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from engine import ROOT, call
+from support.engine import ROOT, call
 
 IMAGES = 200
 #: Docker's own time until it kills is 10 s, the services' 15 s

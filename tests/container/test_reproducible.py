@@ -4,7 +4,7 @@ byte. Of the distribution's own files that is not said: they are of the day on w
 
 import re
 
-from engine import ROOT, call
+from support.engine import ROOT, call
 
 LIST = (
     'find /opt /usr/local -type f -print0 | sort -z | xargs -0 sha256sum; find /opt /usr/local -type l'

@@ -8,7 +8,7 @@ import os
 import shutil
 
 import pytest
-from engine import ROOT
+from support.engine import ROOT
 
 SAMPLE_WEIGHTS = os.path.join(ROOT, 'src', 'centernet', 'sample', 'dla_tiny.pth')
 #: of the twelve figures, between the pinned stack in the container and outside of it

@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from painted import PaintRunner, write_data
+from support.painted import PaintRunner, write_data
 
 from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.errors import DataError, OptionError
-from centernet.evaluation import EvalOptions, Interrupted, evaluate, report
+from centernet.evaluation import EvalOptions, Interrupted, evaluate
+from centernet.provenance import git_revision
 
 SPEC = InputSpec(height=128, width=128)
 KEEP = InputSpec(keep_res=True)
@@ -230,7 +231,7 @@ def test_a_loader_process_that_dies_ends_the_run_with_its_journal(tmp_path):
 
 
 def test_git_revision_is_of_this_checkout():
-    revision = report.git_revision()
+    revision = git_revision()
     checkout = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir)
     if not os.path.exists(os.path.join(checkout, '.git')):
         pytest.skip('this is no git checkout')

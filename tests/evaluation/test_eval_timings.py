@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from painted import PaintRunner
+from support.painted import PaintRunner
 
 from centernet.detection import InputSpec
 from centernet.evaluation import EvalOptions, evaluate

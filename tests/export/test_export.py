@@ -11,17 +11,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from random_weights import save_checkpoint
+from support.random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.dcn import DCN
 from centernet.detection import InputSpec, decode, preprocess
 from centernet.errors import ModelError, OptionError
-from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
-from centernet.export import dialects, graph, rules
+from centernet.export import rules
 from centernet.export.exporter import export
 from centernet.export.targets import TARGETS
 from centernet.models import hourglass
+from centernet.onnxfile import deform_conv, graph
+from centernet.runners.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
 from centernet.sample.scene import draw_scene
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
@@ -91,7 +92,7 @@ def runnable(target):
 @pytest.mark.parametrize('arch', ['dla_tiny', 'res_18', 'dlav0_34', 'resdcn_18'])
 def test_every_target_computes_what_the_network_computes(arch, checkpoint, tmp_path):
     loaded = checkpoint(arch)
-    files = export(loaded, str(tmp_path), 'net', list(TARGETS), SIZE, SIZE + 32)
+    files = export(loaded, str(tmp_path), 'net', list(TARGETS), size=(SIZE, SIZE + 32))
     assert [os.path.basename(path) for path in files] == [
         'net.onnx',
         'net_atc.sh',
@@ -118,7 +119,7 @@ def test_hourglass_computes_what_the_network_computes(monkeypatch, tmp_path):
     monkeypatch.setattr(hourglass, 'CHANNELS', tuple(channels // 8 for channels in hourglass.CHANNELS))
     monkeypatch.setattr(hourglass.Hourglass.__init__, '__defaults__', (hourglass.CHANNELS, hourglass.BLOCKS))
     loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'hourglass', HEADS, 128))
-    files = export(loaded, str(tmp_path), 'net', list(TARGETS), 128, 256)
+    files = export(loaded, str(tmp_path), 'net', list(TARGETS), size=(128, 256))
     for target, path in zip(TARGETS, files[:1] + files[2:]):
         found = graph.load(path)
         assert not FORBIDDEN.intersection(node.op_type for node in found.nodes)
@@ -132,7 +133,7 @@ def test_hourglass_computes_what_the_network_computes(monkeypatch, tmp_path):
 
 def test_dla_34_at_its_published_size(checkpoint, tmp_path):
     loaded = checkpoint('dla_34')
-    ascend, _, portable = export(loaded, str(tmp_path), 'net', ['ascend', 'portable'], 512, 512)
+    ascend, _, portable = export(loaded, str(tmp_path), 'net', ['ascend', 'portable'], size=(512, 512))
     kinds = [node.op_type for node in graph.load(ascend).nodes]
     assert kinds.count('DeformableConv2D') == 16 and not FORBIDDEN.intersection(kinds)
     expected = network(loaded, images(1, 512, 512))
@@ -146,7 +147,7 @@ def test_dla_34_at_its_published_size(checkpoint, tmp_path):
 
 def test_the_offsets_order_is_in_the_weights(checkpoint, tmp_path):
     loaded = checkpoint('resdcn_18')
-    ascend, _, standard = export(loaded, str(tmp_path), 'net', ['ascend', 'onnx'], SIZE, SIZE)
+    ascend, _, standard = export(loaded, str(tmp_path), 'net', ['ascend', 'onnx'], size=(SIZE, SIZE))
     ascend, standard = graph.load(ascend), graph.load(standard)
     names = [name for name in standard.initializers if name.endswith('conv_offset_mask.weight')]
     order = list(range(1, 18, 2)) + list(range(0, 18, 2)) + list(range(18, 27))
@@ -158,7 +159,7 @@ def test_the_offsets_order_is_in_the_weights(checkpoint, tmp_path):
 
 
 def test_outputs_have_the_order_of_the_target(checkpoint, tmp_path):
-    files = export(checkpoint('res_18'), str(tmp_path), 'net', ['tensorrt', 'onnx'], SIZE, SIZE)
+    files = export(checkpoint('res_18'), str(tmp_path), 'net', ['tensorrt', 'onnx'], size=(SIZE, SIZE))
     assert [graph.load(path).output_names() for path in files] == [['hm', 'reg', 'wh'], ['hm', 'wh', 'reg']]
     value = graph.load(files[0]).inputs[0]
     assert (value.name, value.dtype, value.shape) == ('image', np.float32, (1, 3, SIZE, SIZE))
@@ -168,7 +169,8 @@ def test_outputs_have_the_order_of_the_target(checkpoint, tmp_path):
 def test_batches(batch, checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
     for target, path in zip(
-        ('onnx', 'portable'), export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch)
+        ('onnx', 'portable'),
+        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], size=(SIZE, SIZE), batch=batch),
     ):
         found = graph.load(path)
         assert {value.shape[0] for value in found.inputs + found.outputs} == {batch or 'batch'}
@@ -182,13 +184,13 @@ def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoi
     x = images(batch or 3)
     for target, path in zip(
         ('onnx', 'portable'),
-        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], SIZE, SIZE, batch, decode=20),
+        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], size=(SIZE, SIZE), batch=batch, boxes=20),
     ):
         if not runnable(target):
             continue
-        heads = OnnxRunner(export(loaded, str(tmp_path), 'heads', [target], SIZE, SIZE, batch)[0], 'cpu', 1)(
-            x
-        )
+        heads = OnnxRunner(
+            export(loaded, str(tmp_path), 'heads', [target], size=(SIZE, SIZE), batch=batch)[0], 'cpu', 1
+        )(x)
         expected = decode(heads, k=21)
         expected_scores = expected.scores.numpy()
         apart = expected_scores[:, :-1] - expected_scores[:, 1:] > 1e-5
@@ -209,13 +211,13 @@ def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoi
 
 
 def test_the_decoder_gives_no_more_boxes_than_there_are_cells(checkpoint, tmp_path):
-    (path,) = export(checkpoint('res_18'), str(tmp_path), 'net', ['portable'], 32, 32, decode=1000)
+    (path,) = export(checkpoint('res_18'), str(tmp_path), 'net', ['portable'], size=(32, 32), boxes=1000)
     assert [value.shape for value in graph.load(path).outputs] == [(1, 192, 4), (1, 192), (1, 192)]
 
 
 def test_the_file_says_what_it_is(checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
-    (path,) = export(loaded, str(tmp_path), 'net', ['portable'], SIZE, SIZE)
+    (path,) = export(loaded, str(tmp_path), 'net', ['portable'], size=(SIZE, SIZE))
     said = graph.load(path).metadata
     assert (said['arch'], said['weights_sha256'], said['epoch'], said['target']) == (
         'dla_tiny',
@@ -237,7 +239,7 @@ def test_the_same_checkpoint_gives_the_same_bytes_without_traces_of_the_machine(
     loaded = checkpoint('dla_tiny')
     found = []
     for folder in ('a', 'b'):
-        files = export(loaded, str(tmp_path / folder), 'net', list(TARGETS), SIZE, SIZE)
+        files = export(loaded, str(tmp_path / folder), 'net', list(TARGETS), size=(SIZE, SIZE))
         found.append([open(path, 'rb').read() for path in files])
     assert found[0] == found[1]
     for path in glob.glob(str(tmp_path / 'a' / '*.onnx')):
@@ -252,8 +254,8 @@ def test_the_network_is_left_as_it_was(checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
     x = images()
     before = {name: value.clone() for name, value in network(loaded, x).items()}
-    export(loaded, str(tmp_path), 'net', ['onnx'], SIZE, SIZE)
-    export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE)
+    export(loaded, str(tmp_path), 'net', ['onnx'], size=(SIZE, SIZE))
+    export(loaded, str(tmp_path), 'net', raw=True, size=(SIZE, SIZE))
     assert not any(
         'forward' in module.__dict__ for module in loaded.model.modules() if isinstance(module, DCN)
     )
@@ -263,7 +265,7 @@ def test_the_network_is_left_as_it_was(checkpoint, tmp_path):
 @pytest.mark.parametrize('batch', [1, 2])
 def test_a_raw_file_is_as_the_sample_makes_it_and_runs(batch, checkpoint, tmp_path):
     loaded = checkpoint('dla_tiny')
-    (path,) = export(loaded, str(tmp_path), 'net', raw=True, height=SIZE, width=SIZE, batch=batch)
+    (path,) = export(loaded, str(tmp_path), 'net', raw=True, size=(SIZE, SIZE), batch=batch)
     found = graph.load(path)
     kinds = {node.op_type for node in found.nodes}
     assert {'DeformableConv2D', 'BatchNormalization', 'Slice', 'Reshape', 'Shape', 'Constant'} <= kinds
@@ -273,22 +275,22 @@ def test_a_raw_file_is_as_the_sample_makes_it_and_runs(batch, checkpoint, tmp_pa
         and os.path.dirname(torch.__file__).encode() not in open(path, 'rb').read()
     )
     assert 'attributes' in {violation.rule for violation in rules.check(path, 'ascend').violations}
-    dialects.rewrite(found, 'ascend')
+    deform_conv.rewrite(found, 'ascend')
     assert_same(OnnxRunner(found.to_model(), 'cpu', 1), loaded, images(batch))
 
 
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(names=['ascend', 'tpu']), "unknown target 'tpu'; known: ascend, tensorrt, onnx, portable"),
-        (dict(names=[]), 'no target'),
-        (dict(height=SIZE + 1), 'the input height must be a multiple of 32 for res_18, not 65'),
-        (dict(width=0), 'the input width must be'),
-        (dict(names=['tensorrt'], batch=2), 'batch 1 only'),
-        (dict(names=['onnx', 'ascend'], batch=None), 'fixed batch'),
-        (dict(batch=0), 'at least one image'),
-        (dict(names=['ascend'], decode=10), '--with-decode is for the targets onnx and portable'),
-        (dict(raw=True, decode=10), 'not for --raw'),
+        (dict(targets=['ascend', 'tpu']), "unknown target 'tpu'; .*ascend, tensorrt, onnx, portable"),
+        (dict(targets=[]), 'no target'),
+        (dict(size=(SIZE + 1, SIZE)), 'the input height must be a multiple of 32 for res_18, not 65'),
+        (dict(size=(SIZE, 0)), 'the input width must be'),
+        (dict(targets=['tensorrt'], batch=2), 'batch 1 only'),
+        (dict(targets=['onnx', 'ascend'], batch=None), 'fixed batch'),
+        (dict(batch=0), 'batch must be at least 1'),
+        (dict(targets=['ascend'], boxes=10), '--with-decode is available for the targets onnx and portable'),
+        (dict(raw=True, boxes=10), '--raw exclude each other'),
         (dict(raw=True, batch=None), 'raw file has its batch'),
     ],
 )
@@ -300,7 +302,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
             checkpoint('res_18'),
             str(tmp_path / 'out'),
             'net',
-            **dict(dict(height=SIZE, width=SIZE), **options),
+            **dict(dict(size=(SIZE, SIZE)), **options),
         )
     assert not (tmp_path / 'out').exists()
 
@@ -308,7 +310,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
 def test_other_heads_are_refused(tmp_path):
     loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'res_18', {'hm': 1, 'wh': 2, 'dep': 1}, SIZE))
     with pytest.raises(ModelError, match='no head reg'):
-        export(loaded, str(tmp_path / 'out'), 'net', height=SIZE, width=SIZE)
+        export(loaded, str(tmp_path / 'out'), 'net', size=(SIZE, SIZE))
 
 
 @pytest.fixture
@@ -335,7 +337,9 @@ def atc(tmp_path):
 
 @pytest.mark.skipif(not shutil.which('sh'), reason='needs a shell')
 def test_the_script_calls_atc(atc, checkpoint, tmp_path):
-    _, script = export(checkpoint('res_18'), str(tmp_path), "it's a net", ['ascend'], SIZE, SIZE + 32, 4)
+    _, script = export(
+        checkpoint('res_18'), str(tmp_path), "it's a net", ['ascend'], size=(SIZE, SIZE + 32), batch=4
+    )
     done = atc(script)
     assert done.stdout.splitlines() == [
         '--framework=5',

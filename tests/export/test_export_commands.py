@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from random_weights import save_checkpoint
+from support.random_weights import save_checkpoint
 
 from centernet.cli import main
-from centernet.export import graph
+from centernet.onnxfile import graph
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEADS = {'hm': 2, 'wh': 2, 'reg': 2}

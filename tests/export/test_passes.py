@@ -5,17 +5,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from one_convolution import CENTERNETS, make
-from one_convolution import run as run_first
+from support.one_convolution import CENTERNETS, make
+from support.one_convolution import run as run_first
 from torch import nn
 
 from centernet.errors import ModelError
-from centernet.export import dialects, passes
-from centernet.export.graph import Graph, Node, Value
-from centernet.export.lowering import lower
+from centernet.export import passes
 from centernet.export.offsets import fold_offset_order
-from centernet.export.opsets import lower_opset, raise_opset
-from centernet.export.shapes import examine, infer_shapes
+from centernet.onnxfile import deform_conv
+from centernet.onnxfile.decompose import decompose
+from centernet.onnxfile.graph import Graph, Node, Value
+from centernet.onnxfile.opsets import lower_opset, raise_opset
+from centernet.onnxfile.shapes import examine, infer_shapes
 
 F32 = np.dtype(np.float32)
 MODERN = tuple(map(int, onnxruntime.__version__.split('.')[:2])) >= (1, 26)
@@ -88,7 +89,7 @@ def test_batch_norm_goes_into_the_convolution(kind, groups, bias):
 @pytest.mark.parametrize('form', ['onnx', 'ascend', 'tensorrt'])
 def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(form):
     graph, feeds, expected = make(*CENTERNETS)
-    dialects.rewrite(graph, form)
+    deform_conv.rewrite(graph, form)
     scale, shift, mean, variance = (np.abs(draw(5)) + 0.1 * i for i in range(4))
     graph.initializers.update(s=scale, h=shift, m=mean, v=variance)
     graph.nodes.append(Node('BatchNormalization', ['y', 's', 'h', 'm', 'v'], ['z']))
@@ -96,7 +97,7 @@ def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(form)
     passes.fold_batch_norm(graph)
     assert 'BatchNormalization' not in types(graph)
     graph.opset = 11
-    lower(graph)
+    decompose(graph)
     column = (slice(None), np.newaxis, np.newaxis)
     expected = (expected - mean[column]) / np.sqrt(variance[column] + 1e-5) * scale[column] + shift[column]
     assert np.abs(run_first(graph, feeds) - expected).max() < 1e-5 * np.abs(expected).max()
@@ -231,7 +232,7 @@ def predicted(*nodes, predictor=27, opset=9, **initializers):
 
 def lowered_values(graph):
     graph = graph.copy()
-    lower(graph)
+    decompose(graph)
     return run_first(graph, {'x': draw(1, 4, 6, 8)})
 
 

@@ -1,13 +1,9 @@
 import json
-import os
 import subprocess
-import sys
 
 import pytest
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, 'evaluation'))
-from commands import IMAGES, eval_pth, finish
-from painted import write_data
+from support.painted import write_data
+from support.processes import IMAGES, eval_pth, finish
 
 
 @pytest.fixture(scope='session')

@@ -6,7 +6,7 @@ import random
 import cv2
 import numpy as np
 import pytest
-from painted import PaintRunner, write_data
+from support.painted import PaintRunner, write_data
 
 from centernet.coco import CocoData, read_image, read_image_checked
 from centernet.detection import InputSpec

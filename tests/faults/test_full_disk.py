@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from commands import IMAGES, eval_pth, finish, journal_ids, leftovers, metrics, start
+from support.processes import IMAGES, eval_pth, finish, journal_ids, leftovers, metrics, start
 
 FULL, TOO_LARGE = 'No space left on device', 'File too large'
 

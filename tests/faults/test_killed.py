@@ -6,7 +6,17 @@ import random
 import signal
 import time
 
-from commands import HANG_S, IMAGES, eval_pth, finish, journal_ids, leftovers, metrics, start, wait_for
+from support.processes import (
+    HANG_S,
+    IMAGES,
+    eval_pth,
+    finish,
+    journal_ids,
+    leftovers,
+    metrics,
+    start,
+    wait_for,
+)
 
 
 def kill(process):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import HANG_S, SOURCE
+from support.processes import HANG_S, SOURCE
 
 IMAGES, OBJECTS = 200000, 7
 #: bytes of memory for a byte of the file; measured: 2 with Python 3.11, with little of the file being

@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from commands import IMAGES, eval_pth, finish, journal_ids, metrics, start, wait_for
+from support.processes import IMAGES, eval_pth, finish, journal_ids, metrics, start, wait_for
 
 
 def test_eval_pth_writes_all_of_it_again(data, whole, tmp_path):

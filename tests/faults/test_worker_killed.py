@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from commands import IMAGES, eval_pth, finish, journal_ids, metrics, wait_for
+from support.processes import IMAGES, eval_pth, finish, journal_ids, metrics, wait_for
 
 from centernet.evaluation.processes import ProcessError, ordered_map
 

@@ -1,11 +1,7 @@
 import hashlib
-import os
-import sys
 
 import pytest
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import file_server
+from support import file_server
 
 from centernet.fetch import Item
 

@@ -8,8 +8,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from downloads import CONTENT, QUICK, QUOTA_PAGE, get, refused
-from file_server import (
+from support.downloads import CONTENT, QUICK, QUOTA_PAGE, get, refused
+from support.file_server import (
     chunked,
     drip,
     drop,

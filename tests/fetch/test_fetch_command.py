@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter
 
 import pytest
-from file_server import drop, page, status
+from support.file_server import drop, page, status
 
 from centernet import cli
 from centernet.coco import CocoData

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from downloads import CONTENT, QUOTA_PAGE, get, refused
-from file_server import drip, drop, page, running, stall, status
+from support.downloads import CONTENT, QUOTA_PAGE, get, refused
+from support.file_server import drip, drop, page, running, stall, status
 
 DRIVE_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
 <form id="download-form" action="{}" method="get"><input type="submit" value="Download anyway"/>

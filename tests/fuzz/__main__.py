@@ -7,11 +7,11 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, os.pardir), os.path.join(HERE, os.pardir, 'checkpoint')]
+sys.path[:0] = [HERE, os.path.dirname(HERE)]  # fuzz_*.py and support
 
 
 def main():
-    from fuzzing import fuzz, run_cases
+    from support.fuzzing import fuzz, run_cases
     from targets import NAMES, load_target
 
     parser = argparse.ArgumentParser(prog='python tests/fuzz', description=__doc__)

@@ -7,8 +7,8 @@ import os
 
 import cv2
 import numpy as np
-from fuzzing import MIB
-from mutations import mutated
+from support.fuzzing import MIB
+from support.mutations import mutated
 
 from centernet.coco import CocoData, evaluate, read_image, to_results
 from centernet.errors import DataError

@@ -9,9 +9,9 @@ import tarfile
 from collections import OrderedDict
 
 import torch
-from checkpoint_files import claim, number, numbers, save, text, write_legacy, write_zip
-from fuzzing import MIB
-from mutations import NUMBERS, mutated
+from support.checkpoint_files import claim, number, numbers, save, text, write_legacy, write_zip
+from support.fuzzing import MIB
+from support.mutations import NUMBERS, mutated
 
 from centernet.checkpoint import load_model, read_checkpoint
 from centernet.sample import SAMPLE_WEIGHTS

@@ -5,15 +5,15 @@ import os
 
 import numpy as np
 import onnx
-from fuzzing import MIB
-from mutations import NUMBERS, mutated
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
-from onnx_files import detector
+from support.fuzzing import MIB
+from support.mutations import NUMBERS, mutated
+from support.onnx_files import detector
 
 from centernet.errors import ModelError
-from centernet.evaluation.onnx_runner import OnnxRunner
 from centernet.export import rules
-from centernet.export.modify import modify
+from centernet.export.repair import modify
+from centernet.runners.onnx_runner import OnnxRunner
 
 NAME = 'onnx'
 _TARGETS = ('ascend', 'tensorrt', 'onnx', 'portable')

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from checkpoint_files import claim, save, text, write_legacy, write_zip
+from support.checkpoint_files import claim, save, text, write_legacy, write_zip
 
 from centernet.checkpoint import load_model, read_checkpoint
 from centernet.coco import CocoData
@@ -15,11 +15,11 @@ from centernet.errors import CheckpointError, DataError, ModelError
 
 onnx = pytest.importorskip('onnx')
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from onnx_files import detector  # noqa: E402
+from support.onnx_files import detector  # noqa: E402
 
-from centernet.evaluation.onnx_runner import OnnxRunner  # noqa: E402
-from centernet.export.graph import load  # noqa: E402
-from centernet.export.modify import modify  # noqa: E402
+from centernet.export.repair import modify  # noqa: E402
+from centernet.onnxfile.graph import load  # noqa: E402
+from centernet.runners.onnx_runner import OnnxRunner  # noqa: E402
 
 ONE = {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}
 STORAGES = {'0': (4, bytes(16))}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from fuzzing import fuzz
+from support.fuzzing import fuzz
 from targets import NAMES
 
 
@@ -47,7 +47,7 @@ def run(case):
     ],
 )
 def test_what_is_wrong_is_found(tmp_path, monkeypatch, wrong, said):
-    import fuzzing
+    from support import fuzzing
 
     (tmp_path / 'fuzz_broken.py').write_text(BROKEN.format(wrong))
     (tmp_path / 'sitecustomize.py').write_text(f'import sys; sys.path.append({str(tmp_path)!r})')

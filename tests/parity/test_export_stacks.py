@@ -11,11 +11,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from random_weights import save_checkpoint
+from support.random_weights import save_checkpoint
 from test_stacks import PYTHONS, ROOT, pytestmark  # noqa: F401  the skip where one stack is missing
 
-from centernet.evaluation.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
-from centernet.export import graph
+from centernet.onnxfile import graph
+from centernet.runners.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
 
 TARGETS = ('ascend', 'tensorrt', 'onnx', 'portable')
 TOLERANCE = 1e-6

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from torch_files import (
+from support.torch_files import (
     FILES,
     PATCHES,
     SITE,

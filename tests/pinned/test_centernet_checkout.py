@@ -12,11 +12,10 @@ import subprocess
 import sys
 
 import pytest
-from torch_files import needs_patch, needs_torch_100
+from support.torch_files import needs_patch, needs_torch_100
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, 'tests'))
-from random_weights import save_checkpoint  # noqa: E402
+from support.random_weights import save_checkpoint  # noqa: E402
 
 from centernet.sample import sample_folder  # noqa: E402
 

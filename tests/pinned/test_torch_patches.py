@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from torch_files import FILES, SITE, checksums, needs_patch, needs_torch_100, restore_original
+from support.torch_files import FILES, SITE, checksums, needs_patch, needs_torch_100, restore_original
 
 from centernet.files import sha256
 

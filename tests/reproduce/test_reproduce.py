@@ -13,10 +13,8 @@ import zipfile
 
 import pytest
 import torch
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, 'fetch'))
-import file_server
-from random_weights import save_checkpoint
+from support import file_server
+from support.random_weights import save_checkpoint
 
 from centernet import cli
 from centernet.errors import ModelError
@@ -207,11 +205,11 @@ def test_other_annotations_fail(reproduce, claims):
 def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
     export = running.export
 
-    def spoiled(loaded, *words):
+    def spoiled(loaded, *words, **options):
         state = {name: value.clone() for name, value in loaded.model.state_dict().items()}
         with torch.no_grad():
             next(loaded.model.parameters()).mul_(1.1)
-        files = export(loaded, *words)
+        files = export(loaded, *words, **options)
         loaded.model.load_state_dict(state)
         return files
 
@@ -227,7 +225,7 @@ def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
 
 
 def test_an_export_that_cannot_be_made_fails(reproduce, monkeypatch, claims):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ModelError('there is no such operator')
 
     monkeypatch.setattr(running, 'export', refuse)

@@ -3,11 +3,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from training_targets import gaussian_radius, loss, make_targets
 
 from centernet.checkpoint import load_model
 from centernet.sample import SAMPLE_WEIGHTS
 from centernet.sample.scene import CATEGORIES
-from centernet.sample.targets import gaussian_radius, loss, make_targets
 
 
 def test_the_checkpoint_knows_what_it_is():

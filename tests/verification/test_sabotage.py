@@ -14,11 +14,14 @@ from centernet.checkpoint import load_model
 from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.evaluation import EvalOptions, TorchRunner
-from centernet.evaluation.onnx_runner import OnnxRunner
-from centernet.export import dialects, graph, passes, targets
+from centernet.export import passes
+from centernet.export.build import build
 from centernet.export.exporter import export
-from centernet.export.graph import Node
+from centernet.export.targets import TARGETS
 from centernet.export.trace import trace
+from centernet.onnxfile import deform_conv, graph
+from centernet.onnxfile.graph import Node
+from centernet.runners.onnx_runner import OnnxRunner
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 from centernet.verification import format_verification, verify
 
@@ -44,7 +47,7 @@ def exported(loaded, spec, tmp_path_factory):
     names = ('ascend', 'onnx', 'portable', 'tensorrt')
     paths = [
         path
-        for path in export(loaded, folder, 'model', names, spec.height, spec.width)
+        for path in export(loaded, folder, 'model', names, size=(spec.height, spec.width))
         if path.endswith('.onnx')
     ]
     return {graph.load(path).metadata['target']: path for path in paths}
@@ -88,7 +91,7 @@ def test_the_correct_files_pass_every_stage(exported, outcome, target):
 
 
 def deformable(model):
-    return dialects.find(model)[WHICH]
+    return deform_conv.find(model)[WHICH]
 
 
 def exchange_x_and_y(model):
@@ -237,7 +240,7 @@ def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, spec, ou
     traced.replace_value(dropped.outputs[0], dropped.inputs[0])
     passes.clean(traced)
     path = str(tmp_path / 'broken.onnx')
-    targets.build(traced, targets.TARGETS['ascend']).save(path)
+    build(traced, TARGETS['ascend']).save(path)
     stages, found = outcome(path, metrics=False)
     assert not found
     assert (stages['rules'], stages['heads'], stages['detections']) == ('passed', 'failed', 'failed')

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx_files import CHANNELS, detector, weights
-from random_weights import save_checkpoint
+from support.onnx_files import CHANNELS, detector, weights
+from support.random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.coco import CocoData
@@ -13,9 +13,9 @@ from centernet.dcn import DCN
 from centernet.detection import InputSpec
 from centernet.errors import OptionError
 from centernet.evaluation import EvalOptions, TorchRunner
-from centernet.evaluation.onnx_runner import OnnxRunner
-from centernet.export import graph
 from centernet.export.exporter import export
+from centernet.onnxfile import graph
+from centernet.runners.onnx_runner import OnnxRunner
 from centernet.sample import sample_folder
 from centernet.verification import document, format_verification, verify
 from centernet.verification.metrics import OWN_DETECTIONS
@@ -228,8 +228,8 @@ def eighty(tmp_path_factory):
     loaded = load_model(
         save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}, seed=1)
     )
-    export(loaded, str(folder), 'model', ('onnx',), 128, 128, None)
-    export(loaded, str(folder), 'decoded', ('portable',), 128, 128, 2, 100)
+    export(loaded, str(folder), 'model', ('onnx',), size=(128, 128), batch=None)
+    export(loaded, str(folder), 'decoded', ('portable',), size=(128, 128), batch=2, boxes=100)
     return loaded, str(folder / 'model_onnx.onnx'), str(folder / 'decoded_portable.onnx')
 
 

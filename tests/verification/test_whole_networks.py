@@ -8,7 +8,7 @@ both stacks.
 import os
 
 import pytest
-from random_weights import save_checkpoint
+from support.random_weights import save_checkpoint
 
 from centernet.cli import main
 

@@ -2,7 +2,7 @@
 
 import json
 
-from . import flags
+from . import options
 
 NAME = 'doctor'
 HELP = 'say what is installed, compiled, visible and mounted here, and what is missing'
@@ -20,9 +20,9 @@ def add_flags(parser):
     """Add this command's flags to an argparse parser."""
     group = parser.add_argument_group('what is asked for')
     group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth) that has to be there')
-    flags.add_device_flag(group)
-    flags.add_data_place_flags(group)
-    flags.add_output_flag(group)
+    options.add_device_flag(group)
+    options.add_data_place_flags(group)
+    options.add_output_flag(group)
     parser.set_defaults(output=None)  # the default is looked at, too, but nobody asked for it
     parser.add_argument(
         '--json', action='store_true', help='print all findings with their details, for machines'
@@ -40,7 +40,7 @@ def run(arguments):
             arguments.annotations,
             arguments.images,
             arguments.device,
-            arguments.output or flags.DEFAULT_OUTPUT,
+            arguments.output or options.DEFAULT_OUTPUT,
             arguments.output is not None,
         )
     )

@@ -1,8 +1,8 @@
 """``centernet eval-onnx``: an ONNX file's COCO figures and timings."""
 
 from ..device import apply_threads, prepare_threads
-from . import flags
-from .running import describe_options, read_options, run_evaluation
+from . import options
+from .eval_shared import describe_options, read_options, run_evaluation
 
 NAME = 'eval-onnx'
 HELP = 'evaluate an ONNX file with onnxruntime, in the same way as a checkpoint'
@@ -20,20 +20,20 @@ def add_flags(parser):
     """Add this command's flags to an argparse parser."""
     parser.add_argument('model', metavar='MODEL', help='the ONNX file')
     network = parser.add_argument_group('network')
-    flags.add_size_flags(network, 'what the file is fixed to, else what its metadata says, else 512')
-    flags.add_device_flags(network)
-    flags.add_data_flags(parser)
-    flags.add_protocol_flags(parser)
-    flags.add_loading_flags(parser)
-    flags.add_run_flags(parser)
+    options.add_size_flags(network, 'what the file is fixed to, else what its metadata says, else 512')
+    options.add_device_flags(network)
+    options.add_data_flags(parser)
+    options.add_protocol_flags(parser)
+    options.add_loading_flags(parser)
+    options.add_run_flags(parser)
 
 
 def run(arguments):
     """Evaluate; returns the exit status."""
     threads = prepare_threads(arguments.threads)
-    from ..evaluation.onnx_runner import OnnxRunner
     from ..files import ensure_folder
-    from .inputs import file_input_spec, load_data
+    from ..runners.onnx_runner import OnnxRunner
+    from .setup import file_input_spec, load_data
 
     apply_threads(threads)
     ensure_folder(arguments.output)
@@ -47,7 +47,7 @@ def run(arguments):
     if runner.translated:
         headline.append(
             '{} runs through its translation to {}'.format(
-                runner.translated, 'standard operators' if runner.lowered else 'DeformConv'
+                runner.translated, 'standard operators' if runner.decomposed else 'DeformConv'
             )
         )
     headline.append(

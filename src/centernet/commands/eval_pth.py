@@ -1,8 +1,8 @@
 """``centernet eval-pth``: a checkpoint's COCO figures and timings."""
 
 from ..device import apply_threads, prepare_threads, resolve_device
-from . import flags
-from .running import describe_options, read_options, run_evaluation
+from . import options
+from .eval_shared import describe_options, read_options, run_evaluation
 
 NAME = 'eval-pth'
 HELP = 'evaluate a checkpoint: the twelve COCO figures and the timings'
@@ -18,11 +18,11 @@ wrong; 130 or 143 ended by Ctrl-C or SIGTERM. --resume continues what was ended.
 
 def add_flags(parser):
     """Add this command's flags to an argparse parser."""
-    flags.add_network_flags(parser)
-    flags.add_data_flags(parser)
-    flags.add_protocol_flags(parser)
-    flags.add_loading_flags(parser)
-    flags.add_run_flags(parser)
+    options.add_network_flags(parser)
+    options.add_data_flags(parser)
+    options.add_protocol_flags(parser)
+    options.add_loading_flags(parser)
+    options.add_run_flags(parser)
 
 
 def run(arguments):
@@ -30,7 +30,7 @@ def run(arguments):
     threads = prepare_threads(arguments.threads)
     from ..evaluation import TorchRunner
     from ..files import ensure_folder
-    from .inputs import input_spec, load_inputs
+    from .setup import input_spec, load_inputs
 
     apply_threads(threads)
     device = resolve_device(arguments.device)

@@ -3,7 +3,7 @@
 import argparse
 
 from ..device import apply_threads, prepare_threads
-from . import flags
+from . import options
 
 NAME = 'export'
 HELP = 'export a checkpoint to ONNX, for ATC, TensorRT or onnxruntime'
@@ -26,9 +26,9 @@ DEFAULT_BOXES = 100
 def add_flags(parser):
     """Add this command's flags to an argparse parser."""
     network = parser.add_argument_group('network')
-    flags.add_weights_flags(network, "without it, the built-in sample's")
-    flags.add_size_flags(network, 'what the checkpoint says, else 512')
-    flags.add_threads_flag(network)
+    options.add_weights_flags(network, "without it, the built-in sample's")
+    options.add_size_flags(network, 'what the checkpoint says, else 512')
+    options.add_threads_flag(network)
     group = parser.add_argument_group('file')
     group.add_argument(
         '--target',
@@ -80,7 +80,7 @@ def run(arguments):
     from ..export.exporter import export
     from ..export.targets import TARGETS
     from ..sample import SAMPLE_WEIGHTS
-    from .inputs import input_spec
+    from .setup import input_spec
 
     apply_threads(threads)
     if arguments.batch is not None and arguments.dynamic_batch:
@@ -98,11 +98,10 @@ def run(arguments):
         folder,
         arguments.name or os.path.splitext(os.path.basename(weights))[0],
         names,
-        spec.height,
-        spec.width,
-        None if arguments.dynamic_batch else arguments.batch or 1,
-        arguments.with_decode,
-        arguments.raw,
+        size=(spec.height, spec.width),
+        batch=None if arguments.dynamic_batch else arguments.batch or 1,
+        boxes=arguments.with_decode,
+        raw=arguments.raw,
     )
     print(f'{loaded.arch} ({weights}), input {spec.height} x {spec.width}\nwritten:')
     print('\n'.join('  ' + path for path in files))

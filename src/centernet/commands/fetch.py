@@ -3,7 +3,7 @@
 import json
 import sys
 
-from . import flags
+from . import options
 
 NAME = 'fetch'
 HELP = 'download the published checkpoints and COCO val2017'
@@ -50,14 +50,14 @@ def add_place_flags(group):
     group.add_argument(
         '--models',
         metavar='FOLDER',
-        default=flags.DEFAULT_MODELS,
-        help=f'where the checkpoints are (default: {flags.DEFAULT_MODELS})',
+        default=options.DEFAULT_MODELS,
+        help=f'where the checkpoints are (default: {options.DEFAULT_MODELS})',
     )
     group.add_argument(
         '--data',
         metavar='FOLDER',
-        default=flags.DEFAULT_DATA,
-        help=f"where the data set is, in COCO's layout (default: {flags.DEFAULT_DATA})",
+        default=options.DEFAULT_DATA,
+        help=f"where the data set is, in COCO's layout (default: {options.DEFAULT_DATA})",
     )
 
 

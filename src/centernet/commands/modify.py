@@ -1,6 +1,6 @@
 """``centernet modify``: an ONNX file of another export, set right."""
 
-from . import flags
+from . import options
 
 NAME = 'modify'
 HELP = 'set an exported ONNX file right: swapped outputs, attributes, names; and simplify it'
@@ -30,7 +30,7 @@ def add_flags(parser):
         metavar='LIST',
         help='what the outputs hold, in their order, e.g. hm,reg,wh',
     )
-    flags.add_weights_flags(parser, 'the one that the file was made of, to tell the outputs by')
+    options.add_weights_flags(parser, 'the one that the file was made of, to tell the outputs by')
 
 
 def run(arguments):
@@ -39,7 +39,7 @@ def run(arguments):
 
     from ..checkpoint import load_model
     from ..errors import OptionError
-    from ..export.modify import modify
+    from ..export.repair import modify
     from ..export.targets import TARGETS
 
     if arguments.target not in TARGETS:

@@ -5,8 +5,8 @@ import os
 import sys
 
 from ..device import apply_threads, prepare_threads, resolve_device
-from . import fetch, flags
-from .running import default_loading
+from . import fetch, options
+from .eval_shared import default_loading
 
 NAME = 'reproduce'
 HELP = 'measure the published figures again, and verify every export'
@@ -61,8 +61,8 @@ def add_flags(parser):
     )
     speed = parser.add_argument_group('run')
     speed.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    flags.add_device_flags(speed)
-    flags.add_loading_flags(parser)
+    options.add_device_flags(speed)
+    options.add_loading_flags(parser)
     fetch.add_download_flags(parser.add_argument_group('download'))
     output = parser.add_argument_group('output')
     output.add_argument('--json', action='store_true', help='print what report.json holds, instead of text')

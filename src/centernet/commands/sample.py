@@ -1,6 +1,6 @@
 """``centernet sample``: the built-in data set as a folder."""
 
-from . import flags
+from . import options
 
 NAME = 'sample'
 HELP = 'draw the built-in data set'
@@ -11,7 +11,7 @@ The same pictures come out on every machine. The checkpoint that belongs to it c
 
 def add_flags(parser):
     """Add this command's flags to an argparse parser."""
-    flags.add_output_flag(parser)
+    options.add_output_flag(parser)
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N images (default: all)')
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 from ..device import apply_threads, available_cpus, prepare_threads, resolve_device
-from . import flags
+from . import options
 
 NAME = 'verify'
 HELP = 'prove that an ONNX file detects the same things as its checkpoint'
@@ -28,9 +28,9 @@ _PIXELS, _LEAST = 200 * 192 * 192, 12
 def add_flags(parser):
     """Add this command's flags to an argparse parser."""
     parser.add_argument('model', metavar='MODEL', help='the ONNX file')
-    flags.add_network_flags(parser)
-    flags.add_data_flags(parser)
-    flags.add_loading_flags(parser)
+    options.add_network_flags(parser)
+    options.add_data_flags(parser)
+    options.add_loading_flags(parser)
     group = parser.add_argument_group('verification')
     group.add_argument(
         '--compare-images',
@@ -64,13 +64,13 @@ def run(arguments):
     from ..checkpoint import load_model
     from ..errors import OptionError
     from ..evaluation import EvalOptions, Interrupted, TorchRunner
-    from ..evaluation.onnx_runner import OnnxRunner
     from ..files import ensure_folder
     from ..models import divisor
+    from ..runners.onnx_runner import OnnxRunner
     from ..sample import SAMPLE_WEIGHTS
     from ..verification import document, format_verification, verify
-    from ..verification.report import remove_report, write_report
-    from .inputs import file_input_spec, load_data
+    from ..verification.summary import remove_report, write_report
+    from .setup import file_input_spec, load_data
 
     apply_threads(threads)
     device = resolve_device(arguments.device)

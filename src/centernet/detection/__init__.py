@@ -11,13 +11,18 @@
 (100, 6)
 """
 
-from centernet.detection.decode import Heads, RawBoxes, decode
-from centernet.detection.geometry import Geometry, InputSpec
-from centernet.detection.postprocess import merge, postprocess
-from centernet.detection.preprocess import MEAN, STD, mirror, preprocess
-from centernet.detection.soft_nms import soft_nms
+from .decode import decode
+from .geometry import Geometry
+from .heads import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
+from .input_spec import InputSpec
+from .postprocess import merge, postprocess
+from .preprocess import MEAN, STD, mirror, preprocess
+from .soft_nms import soft_nms
 
 __all__ = [
+    'DECODED',
+    'DOWN_RATIO',
+    'HEADS',
     'Geometry',
     'Heads',
     'InputSpec',

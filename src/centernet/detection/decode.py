@@ -1,38 +1,14 @@
 """From the network's heads to scored boxes in output cells."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
+
+from .heads import RawBoxes
 
 # On the CPU, images are scored in groups of about this many heat map values: the C library returns larger
 # blocks of memory to the system at once, and fetching them again page by page costs several times the
 # arithmetic.
 _CPU_GROUP = 1 << 21
-
-
-class Heads(NamedTuple):
-    """What the network says of N images: float32 tensors on one device, h x w output cells, C classes.
-
-    ``hm`` [N, C, h, w]: logits of "a centre of this class is here"; ``wh`` [N, 2, h, w]: width and height of
-    the box centred here, in cells; ``reg`` [N, 2, h, w]: where in the cell its centre lies (x, y).
-    """
-
-    hm: torch.Tensor
-    wh: torch.Tensor
-    reg: torch.Tensor
-
-
-class RawBoxes(NamedTuple):
-    """The k best boxes of each of N images, by falling score.
-
-    ``boxes`` float32 [N, k, 4]: x1, y1, x2, y2 in output cells; ``scores`` float32 [N, k]; ``classes`` int64
-    [N, k].
-    """
-
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    classes: torch.Tensor
 
 
 def decode(heads, flipped=None, k=100):

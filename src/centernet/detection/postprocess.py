@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from centernet.detection.soft_nms import soft_nms
+from .soft_nms import soft_nms
 
 
 def postprocess(raw, geometries):

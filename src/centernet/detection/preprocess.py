@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from centernet.detection.geometry import Geometry
-from centernet.errors import DataError, OptionError
+from ..errors import DataError, OptionError
+from .geometry import Geometry
 
 #: mean and standard deviation of COCO's pixels / 255, in the order of the channels: blue, green, red
 MEAN = np.array([0.40789654, 0.44719302, 0.47026115], dtype=np.float32)

@@ -44,7 +44,7 @@ def torch_versions():
 
 
 def operator():
-    from centernet.dcn import compiled
+    from ..dcn import compiled
 
     return {'compiled': compiled.description(), 'missing': compiled.MISSING}
 
@@ -74,14 +74,14 @@ def architectures():
 
 
 def device(name):
-    from centernet.device import describe_device, resolve_device
+    from ..device import describe_device, resolve_device
 
     return describe_device(resolve_device(name))
 
 
 def data(root, annotations, images):
-    from centernet.coco import CocoData
-    from centernet.coco.data import find_annotations
+    from ..coco import CocoData
+    from ..coco.data import find_annotations
 
     path = annotations or (find_annotations(root) if os.path.isdir(root) else '')
     if os.path.isfile(path) and os.path.getsize(path) > READ_BYTES:

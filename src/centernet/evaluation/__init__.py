@@ -1,8 +1,8 @@
 """A data set through a network: detections, figures, times. One loop for every kind of runner."""
 
+from ..runners.torch_runner import TorchRunner
 from .loop import Evaluation, Interrupted, evaluate
 from .options import EvalOptions
-from .report import format_report
-from .runners import TorchRunner
+from .summary import format_report
 
 __all__ = ['EvalOptions', 'Evaluation', 'Interrupted', 'TorchRunner', 'evaluate', 'format_report']

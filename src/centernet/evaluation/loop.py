@@ -12,10 +12,11 @@ from ..coco import evaluate as coco_metrics
 from ..detection import RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, OptionError, OutputError
 from ..files import ensure_folder, sha256
-from . import report
+from ..provenance import versions
+from . import summary
+from .journal import Journal, Record
 from .loader import Batch, LoaderError, make_loader, plan_batches
 from .options import EvalOptions, check, protocol, select
-from .resume import Journal, Record
 from .timings import ImageTimes, summarise, warm_up_batches
 
 
@@ -88,7 +89,7 @@ def evaluate(
         )
     folder = ensure_folder(folder)
     with Journal(
-        folder, _fingerprint(runner, data, options), resume, (report.METRICS_NAME, report.RESULTS_NAME)
+        folder, _fingerprint(runner, data, options), resume, (summary.METRICS_NAME, summary.RESULTS_NAME)
     ) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
@@ -223,15 +224,15 @@ def _conclude(runner, data, options, folder, finished, failed):
         'data': {'annotations': data.annotations, 'images': data.images},
         'batch_size': options.batch_size,
         'workers': options.workers,
-        'versions': report.versions(),
+        'versions': versions(),
     }
-    drawn = report.write_pictures(
+    drawn = summary.write_pictures(
         folder,
         data,
         {record.image_id: record.results for record in finished},
         [record.image_id for record in finished[: options.save_images]],
     )
-    files = [report.write_results(folder, results), report.write_metrics(folder, document)] + drawn
+    files = [summary.write_results(folder, results), summary.write_metrics(folder, document)] + drawn
     status = 1 if (failed or damaged) and options.on_bad_image == 'fail' else 0
     return Evaluation(metrics, timings, results, failed, damaged, document, files, status)
 

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from .. import __version__
-from ..detection import MEAN, STD
+from ..detection import DOWN_RATIO, MEAN, STD
 
 #: who wrote the file, in the model's own fields
 PRODUCER = ('centernet', __version__)
@@ -39,7 +39,7 @@ def network_metadata(loaded):
     return found
 
 
-def file_metadata(graph, target, decoded=False, down_ratio=4):
+def file_metadata(graph, target, decoded=False):
     """What holds for every file: the target, the protocol, the outputs, the versions. Text -> text.
 
     Args:
@@ -57,7 +57,7 @@ def file_metadata(graph, target, decoded=False, down_ratio=4):
             ('std', _numbers(STD)),
             ('normalisation', '(pixel / 255 - mean) / std'),
             ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
-            ('down_ratio', str(down_ratio)),
+            ('down_ratio', str(DOWN_RATIO)),
         ]
     )
     if decoded:
@@ -79,6 +79,27 @@ def file_metadata(graph, target, decoded=False, down_ratio=4):
         )
     )
     return found
+
+
+def save(graph, path, target, loaded=None, kept=None, decoded=False):
+    """Write a file with its metadata.
+
+    Args:
+        graph: what to write; its metadata and producer are set.
+        target: its name, or ``raw``.
+        loaded: the checkpoint that it was made of, a LoadedModel, or None.
+        kept: further metadata, text -> text; what ``loaded`` says wins.
+        decoded: whether the graph has the decoder.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    graph.producer = PRODUCER
+    graph.metadata.update(kept or {})
+    if loaded is not None:
+        graph.metadata.update(network_metadata(loaded))
+    graph.metadata.update(file_metadata(graph, target, decoded))
+    graph.save(path)
 
 
 def _numbers(array):

@@ -9,10 +9,10 @@ of the convolution's weights, and the nodes are not needed.
 import numpy as np
 
 from ..errors import ModelError
-from . import dialects
-from .evaluate import MOVING, evaluate
-from .graph import Node
-from .shapes import examine
+from ..onnxfile import deform_conv
+from ..onnxfile.constants import MOVING, compute
+from ..onnxfile.graph import Node
+from ..onnxfile.shapes import examine
 
 # An element's number: which source it is from, whether it went through the sigmoid, its place in the source.
 _LARGEST, _MOST_NUMBERS = 1 << 14, 1 << 26
@@ -32,7 +32,7 @@ def fold_offset_order(graph):
         ModelError: the mask does not go through a sigmoid, or the offsets do.
     """
     facts = examine(graph)
-    for node, c in dialects.find(graph):
+    for node, c in deform_conv.find(graph):
         tracker = _Tracker(graph, facts)
         if c.kernel is None:
             continue
@@ -86,7 +86,7 @@ def _with_inputs(node, c):
         'onnx': {2: c.offset, 4: c.mask},
         'ascend': {2: c.packed},
         'tensorrt': {1: c.offset, 2: c.mask},
-    }[dialects.spelling(node)]
+    }[deform_conv.spelling(node)]
     for place, value in places.items():
         new.inputs[place] = value
     return new
@@ -183,7 +183,7 @@ class _Tracker:
             ]
             if any(array is None for array, name in zip(arrays, node.inputs) if name):
                 return None
-            for name, array in zip(node.outputs, evaluate(node, arrays)):
+            for name, array in zip(node.outputs, compute(node, arrays)):
                 self._numbers[name] = array
             return self._numbers[value]
         if node.op_type == 'Sigmoid' and not node.domain:

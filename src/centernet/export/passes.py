@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
+from ..onnxfile.shapes import examine
 from .offsets import fold_offset_order
-from .shapes import examine
 
 #: operator -> the places of its weight and of its bias among its inputs
 WEIGHTED = {

@@ -10,22 +10,19 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 import onnx
 
-from ..errors import ModelError, OptionError
-from . import dialects
-from .graph import Graph, Node, Value, load
-from .reading import damages_named
-from .shapes import infer_shapes
+from ..errors import ModelError
+from ..onnxfile import deform_conv
+from ..onnxfile.graph import Graph, Node, Value, load
+from ..onnxfile.loading import damages_named
+from ..onnxfile.shapes import infer_shapes
+from .targets import TARGETS, Target, find_target
 
-TARGETS = ('ascend', 'onnx', 'portable', 'tensorrt')
-#: the opsets that ATC reads
-ASCEND_OPSETS = (9, 16)
-#: the newest opset that onnxruntime 1.7.0 runs
-PORTABLE_OPSET = 13
-#: the order in which TensorRT-CenterNet's decoder takes the outputs
-TENSORRT_OUTPUTS = ['hm', 'reg', 'wh']
-_OPERATORS = {'ascend': 'DeformableConv2D', 'tensorrt': 'DCNv2', 'onnx': 'DeformConv', 'portable': None}
 _PAIRS, _COUNTS = ('strides', 'pads', 'dilations'), ('groups', 'deformable_groups')
 _NUMBERS = ('stride', 'padding', 'dilation', 'groups', 'deformable_group')
+_INPUTS = {
+    'ascend': ('x', 'weight', 'offsets', 'bias'),
+    'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias'),
+}
 # Weights of more elements than this say nothing about shapes.
 _SMALL = 1024
 
@@ -56,7 +53,8 @@ def check(path: str, target: Optional[str] = None) -> Report:
 
     Args:
         path: the ONNX file.
-        target: one of :data:`TARGETS`; None takes what the file's metadata or its operators say.
+        target: a name in :data:`~centernet.export.targets.TARGETS`; None takes what the file's metadata or its
+            operators say.
 
     Raises:
         ModelError: the file cannot be read.
@@ -69,42 +67,37 @@ def check(path: str, target: Optional[str] = None) -> Report:
 
 def check_graph(graph: Graph, target: Optional[str] = None) -> Report:
     """:func:`check` for a graph in memory."""
-    if target is not None and target not in TARGETS:
-        raise OptionError("unknown target '{}'; known: {}".format(target, ', '.join(TARGETS)))
-    claimed = target or 'target' in graph.metadata
-    target = target or target_of(graph)
+    claimed = target is not None or 'target' in graph.metadata
+    target = target_of(graph) if target is None else find_target(target)
     if target is None:
         return Report(None, (), (), 'the file does not say what it is for, and has no operator that tells')
     violations, checked = [], []
-    for name, rule in _RULES[target]:
-        if name == 'folded' and _OPERATORS[target] == 'DeformConv' and not claimed:
+    for name in target.rules:
+        if name == 'folded' and target.spelling == 'onnx' and not claimed:
             continue  # somebody else's file in ONNX's own operators, which may be as slow as it likes
-        found = rule(graph, target)
+        found = RULES[name](graph, target)
         if found is not None:
             checked.append(name)
             violations += [Violation(name, node, message) for node, message in found]
-    return Report(target, tuple(checked), tuple(violations))
+    return Report(target.name, tuple(checked), tuple(violations))
 
 
-def target_of(graph: Graph) -> Optional[str]:
+def target_of(graph: Graph) -> Optional[Target]:
     """What a file is for: as its metadata says, else as its operators tell, else None."""
-    said = graph.metadata.get('target')
-    if said in TARGETS:
+    said = TARGETS.get(graph.metadata.get('target'))
+    if said is not None:
         return said
-    found = {node.op_type for node in graph.nodes if not node.domain}
-    return next((target for target, operator in sorted(_OPERATORS.items()) if operator in found), None)
+    found = {deform_conv.spelling(node) for node in graph.nodes} - {None}
+    return next((target for target in TARGETS.values() if target.spelling in found), None)
 
 
 # Rules: (graph, target) -> list of (node name, message), or None where the rule cannot be checked here.
 
 
 def _opset(graph, target):
-    if target == 'ascend' and not ASCEND_OPSETS[0] <= graph.opset <= ASCEND_OPSETS[1]:
-        return [('', 'opset {}; ATC reads {} to {}'.format(graph.opset, *ASCEND_OPSETS))]
-    if target == 'onnx' and graph.opset < dialects.ONNX_OPSET and graph.find('DeformConv'):
-        return [('', f'opset {graph.opset}; DeformConv came with {dialects.ONNX_OPSET}')]
-    if target == 'portable' and graph.opset > PORTABLE_OPSET:
-        return [('', f'opset {graph.opset}; onnxruntime 1.7.0 runs up to {PORTABLE_OPSET}')]
+    oldest, newest = target.opsets
+    if not oldest <= graph.opset <= newest:
+        return [('', f'opset {graph.opset}; {target.reader} reads {oldest} to {newest}')]
     return []
 
 
@@ -112,40 +105,26 @@ def _operators(graph, target):
     """The deformable convolutions are the target's, and everything else is ONNX's own."""
     found = []
     for node in graph.nodes:
+        spelling = deform_conv.spelling(node)
         if node.domain:
-            found.append(
-                (_name(node), f'{node.op_type} is of the domain {node.domain}, not of the default one')
-            )
-        elif dialects.spelling(node):
-            if node.op_type != _OPERATORS[target]:
-                found.append(
-                    (
-                        _name(node),
-                        '{} is not for this target{}'.format(
-                            node.op_type,
-                            (
-                                f'; {_OPERATORS[target]} is'
-                                if _OPERATORS[target]
-                                else ', which has standard operators only'
-                            ),
-                        ),
-                    )
-                )
-        elif not _is_standard(node, graph.opset):
-            found.append((_name(node), f'{node.op_type} is no operator of opset {graph.opset}'))
+            found.append((_name(node), f'{node.op_type} is of the domain {node.domain}, not the default one'))
+        elif spelling and spelling != target.spelling:
+            right = f'; {_operator(target)} is' if target.spelling else ', which has standard operators only'
+            found.append((_name(node), f'{node.op_type} is not for this target{right}'))
+        elif not spelling and not _is_standard(node, graph.opset):
+            found.append((_name(node), f'{node.op_type} is not an operator of opset {graph.opset}'))
     return found
 
 
 def _inputs(graph, target):
     """Deformable convolutions have all their inputs, and their weights are stored."""
     found = []
-    names = {
-        'ascend': ('x', 'weight', 'offsets', 'bias'),
-        'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias'),
-    }[target]
-    for node in graph.find(_OPERATORS[target]):
+    names = _INPUTS[target.spelling]
+    for node in graph.find(_operator(target)):
         given = [name for name in node.inputs if name]
-        if len(given) < len(node.inputs) or not len(names) - (target == 'ascend') <= len(given) <= len(names):
+        if len(given) < len(node.inputs) or not len(names) - (target.spelling == 'ascend') <= len(
+            given
+        ) <= len(names):
             found.append((_name(node), '{} inputs; it takes {}'.format(len(given), ', '.join(names))))
             continue
         for name, value in zip(names, node.inputs):
@@ -158,7 +137,12 @@ def _inputs(graph, target):
     return found
 
 
-def _ascend_attributes(graph, _target):
+def _attributes(graph, target):
+    """The deformable convolutions' attributes have the form that the reader takes."""
+    return {'ascend': _ascend_attributes, 'tensorrt': _tensorrt_attributes}[target.spelling](graph)
+
+
+def _ascend_attributes(graph):
     found = []
     for node in graph.find('DeformableConv2D'):
         for key in _PAIRS:
@@ -197,7 +181,7 @@ def _ascend_attributes(graph, _target):
     return found
 
 
-def _tensorrt_attributes(graph, _target):
+def _tensorrt_attributes(graph):
     found = []
     for node in graph.find('DCNv2'):
         for key in _NUMBERS:
@@ -212,7 +196,7 @@ def _offsets(graph, target):
     """Offsets have as many channels as the taps need, and the size of the output."""
     try:
         shapes = infer_shapes(graph)
-        convolutions = [(node, dialects.read(graph, node)) for node in graph.find(_OPERATORS[target])]
+        convolutions = [(node, deform_conv.read(graph, node)) for node in graph.find(_operator(target))]
     except ModelError:
         return None  # the rules about inputs and attributes say what is wrong
     found = []
@@ -252,23 +236,24 @@ def _batch(graph, target):
     for value in graph.inputs:
         if value.shape is None or not all(isinstance(side, int) and side > 0 for side in value.shape):
             found.append(('', f'the input {value.name} is {_show(value.shape)}; every side has to be fixed'))
-        elif target == 'tensorrt' and value.shape[0] != 1:
-            found.append(('', f"a batch of {value.shape[0]}; the parser's operator takes 1"))
+        elif not target.batches and value.shape[0] != 1:
+            found.append(('', f'a batch of {value.shape[0]}; {target.reader} takes 1'))
     return found
 
 
 def _outputs(graph, target):
+    """The outputs stand in the order by which the reader tells them."""
     names = graph.output_names()
-    if target == 'tensorrt' and names != TENSORRT_OUTPUTS:
-        return [
-            (
-                '',
-                'the outputs are {}; the decoder takes {}, in this order'.format(
-                    ', '.join(names), ', '.join(TENSORRT_OUTPUTS)
-                ),
-            )
-        ]
-    return []
+    if names == list(target.outputs):
+        return []
+    return [
+        (
+            '',
+            'the outputs are {}; {} takes {}, in this order'.format(
+                ', '.join(names), target.reader, ', '.join(target.outputs)
+            ),
+        )
+    ]
 
 
 def _folded(graph, _target):
@@ -279,7 +264,7 @@ def _folded(graph, _target):
         before = producers.get(node.input(0))
         if (
             before is not None
-            and (before.op_type in ('Conv', 'ConvTranspose') or dialects.spelling(before))
+            and (before.op_type in ('Conv', 'ConvTranspose') or deform_conv.spelling(before))
             and len(consumers[node.input(0)]) == 1
             and node.input(0) not in graph.output_names()
         ):
@@ -307,24 +292,17 @@ def _checker(graph, _target):
     return []
 
 
-_COMMON = (('opset', _opset), ('operators', _operators), ('folded', _folded), ('checker', _checker))
-_RULES = {
-    'ascend': (
-        _COMMON
-        + (('inputs', _inputs), ('attributes', _ascend_attributes), ('offsets', _offsets), ('batch', _batch))
-    ),
-    'tensorrt': (
-        _COMMON
-        + (
-            ('inputs', _inputs),
-            ('attributes', _tensorrt_attributes),
-            ('offsets', _offsets),
-            ('batch', _batch),
-            ('outputs', _outputs),
-        )
-    ),
-    'onnx': _COMMON + (('offsets', _offsets),),
-    'portable': _COMMON,
+#: name -> rule; which apply to a target, the target says
+RULES = {
+    'opset': _opset,
+    'operators': _operators,
+    'folded': _folded,
+    'checker': _checker,
+    'inputs': _inputs,
+    'attributes': _attributes,
+    'offsets': _offsets,
+    'batch': _batch,
+    'outputs': _outputs,
 }
 
 
@@ -336,10 +314,10 @@ def _with_plain_convolutions(graph):
     """
     plain = graph.copy()
     for place, node in enumerate(graph.nodes):
-        if node.op_type == 'DeformConv' or not dialects.spelling(node):
+        if node.op_type == 'DeformConv' or not deform_conv.spelling(node):
             continue
         try:
-            c = dialects.read(graph, node)
+            c = deform_conv.read(graph, node)
         except ModelError:
             continue
         attributes = [
@@ -363,6 +341,10 @@ def _is_standard(node, opset):
         return not onnx.defs.get_schema(node.op_type, opset, '').deprecated
     except Exception:  # onnx's SchemaError, which old releases do not export
         return opset > onnx.defs.onnx_opset_version() and onnx.defs.has(node.op_type)
+
+
+def _operator(target):
+    return deform_conv.OPERATORS[target.spelling or 'onnx']
 
 
 def _unknown(node, known):

@@ -1,124 +1,132 @@
-"""What a clean graph becomes for each reader."""
+"""What files are exported for: :data:`TARGETS`, the one list. A new target is one more entry here.
+
+Imports nothing that takes time, so that the command line can offer the names.
+"""
 
 from collections import OrderedDict
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
-from ..errors import ModelError, OptionError
-from . import dialects, passes, rules
-from .decode import append_decode
-from .lowering import lower
-from .opsets import lower_opset, raise_opset
-from .shapes import infer_shapes
+from ..errors import OptionError
 
-Target = NamedTuple(
-    'Target',
-    [
-        ('name', str),
-        ('reader', str),
-        ('spelling', str),  # of the deformable convolution: see dialects; '' for standard operators alone
-        ('opset', int),
-        ('outputs', Tuple[str, ...]),
-        ('batches', bool),  # reads other batches than 1
-        ('open_batch', bool),  # reads files whose batch is open
-        ('decodes', bool),  # runs what --with-decode appends
-    ],
-)
+#: the rules that every file keeps (:mod:`.rules`)
+_COMMON_RULES = ('opset', 'operators', 'folded', 'checker')
 
-_HEADS = ('hm', 'wh', 'reg')
-#: name -> Target. ATC's documents name opset 11 in every release, and onnx 1.8.1 can check it; torch 1.0.0's
-#: 9 is what TensorRT-CenterNet's parser was written for.
+
+class Target(NamedTuple):
+    """A reader of exported files.
+
+    ``name``: what users type. ``reader``: the program that reads the files. ``summary``: one line of help.
+    ``suffix``: of the file's name, ``<stem><suffix>.onnx``.
+    ``spelling``: of the deformable convolution (:mod:`centernet.onnxfile.deform_conv`), None for standard
+    operators alone. ``opset``: what is written; ``opsets``: the oldest and the newest that the reader takes.
+    ``outputs``: the heads in the order in which it takes them.
+    ``batches``: whether it reads other batches than 1; ``open_batch``: files whose batch is open; ``decodes``:
+    whether it runs what ``--with-decode`` appends. ``atc_script``: write ATC's command line beside the file.
+    ``rules``: what is checked, names in :data:`centernet.export.rules.RULES`.
+    """
+
+    name: str
+    reader: str
+    summary: str
+    suffix: str
+    spelling: Optional[str]
+    opset: int
+    opsets: Tuple[int, int]
+    rules: Tuple[str, ...]
+    outputs: Tuple[str, ...] = ('hm', 'wh', 'reg')
+    batches: bool = True
+    open_batch: bool = False
+    decodes: bool = False
+    atc_script: bool = False
+
+
+#: name -> Target
 TARGETS = OrderedDict(
     (target.name, target)
     for target in (
-        Target('ascend', 'ATC, for Ascend processors', 'ascend', 11, _HEADS, True, False, False),
         Target(
-            'tensorrt', "TensorRT-CenterNet's parser", 'tensorrt', 9, ('hm', 'reg', 'wh'), False, False, False
+            name='ascend',
+            reader='ATC, for Ascend processors',
+            summary='ATC for Ascend: DeformableConv2D, opset 11, with the atc command line as <name>_atc.sh',
+            suffix='',
+            spelling='ascend',
+            opset=11,  # ATC's documents name it in every release, and onnx 1.8.1 can check it
+            opsets=(9, 16),
+            rules=(*_COMMON_RULES, 'inputs', 'attributes', 'offsets', 'batch'),
+            atc_script=True,
         ),
         Target(
-            'onnx',
-            'onnxruntime >= 1.26, TensorRT >= 10.1',
-            'onnx',
-            dialects.ONNX_OPSET,
-            _HEADS,
-            True,
-            True,
-            True,
+            name='tensorrt',
+            reader="TensorRT-CenterNet's parser",
+            summary='TensorRT-CenterNet: DCNv2, opset 9, batch 1, outputs in the order hm, reg, wh',
+            suffix='_tensorrt',
+            spelling='tensorrt',
+            opset=9,  # torch 1.0.0's, which that parser was written for
+            opsets=(1, 99),
+            rules=(*_COMMON_RULES, 'inputs', 'attributes', 'offsets', 'batch', 'outputs'),
+            outputs=('hm', 'reg', 'wh'),
+            batches=False,
         ),
-        Target('portable', 'onnxruntime >= 1.7', '', 11, _HEADS, True, True, True),
+        Target(
+            name='onnx',
+            reader='onnxruntime >= 1.26, TensorRT >= 10.1',
+            summary='onnxruntime >= 1.26 and TensorRT >= 10.1: DeformConv, opset 19',
+            suffix='_onnx',
+            spelling='onnx',
+            opset=19,  # the first with DeformConv
+            opsets=(19, 99),
+            rules=(*_COMMON_RULES, 'offsets'),
+            open_batch=True,
+            decodes=True,
+        ),
+        Target(
+            name='portable',
+            reader='onnxruntime >= 1.7',
+            summary='onnxruntime >= 1.7: standard operators only, opset 11',
+            suffix='_portable',
+            spelling=None,
+            opset=11,
+            opsets=(1, 13),  # onnxruntime 1.7.0 runs up to 13
+            rules=_COMMON_RULES,
+            open_batch=True,
+            decodes=True,
+        ),
     )
 )
-#: what an open batch is called in a file
-OPEN_BATCH = 'batch'
 
 
-def check_options(target, batch, with_decode):
-    """Raise OptionError where a target cannot have these.
+def find_target(name: str) -> Target:
+    """The target of that name. Raises OptionError for an unknown one."""
+    if name not in TARGETS:
+        raise OptionError("unknown target '{}'; available targets: {}".format(name, ', '.join(TARGETS)))
+    return TARGETS[name]
+
+
+def file_name(stem: str, target: Target) -> str:
+    """What a target's file is called."""
+    return f'{stem}{target.suffix}.onnx'
+
+
+def check_options(target: Target, batch: Optional[int], with_decode: bool) -> None:
+    """Raise OptionError where a target does not support these.
 
     Args:
-        target: a :class:`Target`.
+        target: of the file.
         batch: a number of images, or None for an open batch.
+        with_decode: whether the decoder is appended.
     """
     if batch is None and not target.open_batch:
         raise OptionError(
-            f'{target.reader} reads files of a fixed batch: give --batch in place of --dynamic-batch for the'
+            f'{target.reader} reads files of a fixed batch: use --batch instead of --dynamic-batch for the'
             f' target {target.name}'
         )
     if batch is not None and batch < 1:
-        raise OptionError(f'a batch has at least one image, not {batch}')
+        raise OptionError(f'the batch must be at least 1, not {batch}')
     if batch not in (None, 1) and not target.batches:
         raise OptionError(f'{target.reader} reads files of batch 1 only, not {batch}')
     if with_decode and not target.decodes:
+        decoding = ' and '.join(other.name for other in TARGETS.values() if other.decodes)
         raise OptionError(
-            '--with-decode is for the targets {}; for {} the boxes are decoded by the program that runs it'.format(
-                ' and '.join(other.name for other in TARGETS.values() if other.decodes), target.name
-            )
+            f'--with-decode is available for the targets {decoding}; for {target.name} the program that runs'
+            ' the file decodes the boxes'
         )
-
-
-def build(graph, target, batch=1, decode=None, down_ratio=4):
-    """A target's graph.
-
-    Args:
-        graph: a clean one with the outputs hm, wh and reg, deformable convolutions in any spelling; it is not
-            changed, and the new graph shares its arrays.
-        target: a :class:`Target`.
-        batch: number of images, None for an open batch.
-        decode: append the decoder for this many boxes; None leaves the heads as they are.
-        down_ratio: pixels of the input per output cell.
-
-    Returns:
-        Graph, without metadata.
-
-    Raises:
-        OptionError: the target cannot have that batch, or no decoder.
-        ModelError: something in the graph cannot be said for the target.
-    """
-    check_options(target, batch, decode is not None)
-    graph = graph.copy()
-    graph.metadata.clear()
-    image = graph.inputs[0]
-    graph.inputs[0] = image._replace(shape=(OPEN_BATCH if batch is None else batch,) + tuple(image.shape[1:]))
-    outputs = {value.name: value for value in graph.outputs}
-    graph.outputs = [outputs[name] for name in target.outputs]
-    dialects.rewrite(graph, target.spelling or 'onnx', raise_it=False)
-    raise_opset(graph, target.opset)
-    passes.clean(graph)
-    if graph.opset > target.opset:
-        lower_opset(graph, target.opset)
-    shapes = infer_shapes(graph)
-    graph.outputs = [value._replace(shape=shapes.get(value.name)) for value in graph.outputs]
-    if not target.spelling:
-        lower(graph)
-    if decode is not None:
-        append_decode(graph, decode, down_ratio)
-    broken = rules.check_graph(graph, target.name).violations
-    if broken:
-        raise ModelError(
-            '{} would not read this graph: {}{}{}'.format(
-                target.reader,
-                broken[0].node + ': ' if broken[0].node else '',
-                broken[0].message,
-                f' (and {len(broken) - 1} more)' if len(broken) > 1 else '',
-            )
-        )
-    return graph

@@ -18,8 +18,8 @@ import torch
 from .. import compat
 from ..dcn import DCN
 from ..errors import ModelError
-from . import graph as graphs
-from .graph import Node, Value
+from ..onnxfile import graph as graphs
+from ..onnxfile.graph import Node, Value
 
 #: the opset of the structure, the one that torch 1.0.0 writes; :mod:`.opsets` goes on from there
 OPSET = 9

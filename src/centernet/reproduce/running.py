@@ -19,16 +19,16 @@ from ..detection import InputSpec
 from ..device import describe_device
 from ..errors import ArchitectureError, CheckpointError, ModelError, OptionError
 from ..evaluation import EvalOptions, TorchRunner, evaluate
-from ..evaluation.onnx_runner import OnnxRunner
 from ..evaluation.options import check, select
-from ..evaluation.report import versions
 from ..export.exporter import export
 from ..export.targets import TARGETS
 from ..files import atomic_write, ensure_folder, sha256
 from ..models import divisor
+from ..provenance import versions
+from ..runners.onnx_runner import OnnxRunner
 from ..verification import document as verification_document
 from ..verification import verify
-from ..verification.report import write_report as write_verification
+from ..verification.summary import write_report as write_verification
 from . import tolerances
 from .claims import PROTOCOLS, Claims, NetworkClaims
 
@@ -246,7 +246,7 @@ class _Test:
             self._folder(network, 'export'),
             os.path.splitext(network.weights)[0],
             names,
-            *network.input_size,
+            size=tuple(network.input_size),
         )
         return list(zip(names, [path for path in files if path.endswith('.onnx')]))
 

@@ -5,7 +5,7 @@ import os
 
 from .dataset import IMAGES, sample_folder
 
-#: the sample's checkpoint: ``dla_tiny``, fp16, made by :mod:`centernet.sample.train`
+#: the sample's checkpoint: ``dla_tiny``, fp16, made by tools/train_sample.py
 SAMPLE_WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'dla_tiny.pth')
 
 __all__ = ['IMAGES', 'SAMPLE_WEIGHTS', 'sample_folder']

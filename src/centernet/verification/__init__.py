@@ -10,7 +10,7 @@ from .detections import DetectionsComparison, Unmatched, compare_detections
 from .errors import NotFiniteError, OutputsError, ShapeError, VerificationError
 from .heads import Figures, HeadComparison, HeadsComparison, compare_heads
 from .metrics import MetricsComparison, compare_metrics
-from .report import document, format_verification
+from .summary import document, format_verification
 from .verify import STAGES, Stage, Verification, verify
 
 __all__ = [

@@ -214,5 +214,5 @@ def _notes(reference, model):
         yield f'the file says it was made of other weights: sha256 {said[:12]}..., not {ours[:12]}...'
     if model.translated:
         yield '{} was run through its translation to {}'.format(
-            model.translated, 'standard operators' if model.lowered else 'DeformConv'
+            model.translated, 'standard operators' if model.decomposed else 'DeformConv'
         )

@@ -1,0 +1,98 @@
+"""The decoder of the heads as part of the graph, for ``--with-decode``."""
+
+import numpy as np
+
+from ..detection import DOWN_RATIO
+from ..errors import ModelError
+from ..onnxfile import protobuf
+from ..onnxfile.graph import Node, Value
+from ..onnxfile.opsets import raise_opset
+
+#: the first opset that has what is used here (TopK on inputs, GatherElements, Equal of floats)
+OPSET = 11
+
+
+def append_decode(graph, k=100, down_ratio=DOWN_RATIO):
+    """Let a graph give boxes instead of heads, in place.
+
+    The outputs become ``boxes`` float32 [N, k, 4] (x1, y1, x2, y2 in pixels of the network's input),
+    ``scores`` float32 [N, k], falling, and ``classes`` int64 [N, k]. This is
+    :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes at once, where equal
+    scores fall by class, then by place.
+
+    Args:
+        graph: outputs hm, wh, reg, whose shapes but for the batch are known.
+        k: how many boxes; at most as many as there are cells in all classes together.
+
+    Raises:
+        ModelError: the outputs are others.
+    """
+    heads = {value.name: value for value in graph.outputs}
+    if sorted(heads) != ['hm', 'reg', 'wh'] or not all(
+        isinstance(side, int) for value in graph.outputs for side in value.shape[1:]
+    ):
+        raise ModelError(
+            'the decoder needs the outputs hm, wh and reg of known size, not {}'.format(
+                ', '.join(sorted(heads))
+            )
+        )
+    raise_opset(graph, OPSET)
+    batch, classes, rows, columns = heads['hm'].shape
+    cells, k = rows * columns, min(k, classes * rows * columns)
+    build = _Builder(graph)
+
+    heat = build.add('Sigmoid', 'hm')
+    highest = build.add('MaxPool', heat, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
+    peak = build.add('Cast', build.add('Equal', heat, highest), to=protobuf.element_type(np.float32))
+    flat = build.reshape(build.add('Mul', heat, peak), (0, classes * cells))
+    scores, index = build.add('TopK', flat, build.constant(np.array([k])), outputs=2, axis=1)
+
+    cells_of = build.constant(np.array(cells))
+    kind = build.add('Div', index, cells_of)
+    cell = build.add('Sub', index, build.add('Mul', kind, cells_of))
+    width_of = build.constant(np.array(columns))
+    y = build.add('Div', cell, width_of)
+    x = build.add('Sub', cell, build.add('Mul', y, width_of))
+
+    x, y, cell = (build.reshape(value, (0, 1, k)) for value in (x, y, cell))
+    both = build.add('Concat', cell, cell, axis=1)
+    place = build.add('Cast', build.add('Concat', x, y, axis=1), to=protobuf.element_type(np.float32))
+    offset, size = (
+        build.add('GatherElements', build.reshape(name, (0, 2, cells)), both, axis=2)
+        for name in ('reg', 'wh')
+    )
+    centre = build.add('Add', place, offset)
+    half = build.add('Mul', size, build.constant(np.float32(0.5)))
+    corners = build.add('Concat', build.add('Sub', centre, half), build.add('Add', centre, half), axis=1)
+    boxes = build.add(
+        'Mul', build.add('Transpose', corners, perm=[0, 2, 1]), build.constant(np.float32(down_ratio))
+    )
+
+    graph.outputs = []
+    for name, value, dtype, shape in (
+        ('boxes', boxes, np.float32, (batch, k, 4)),
+        ('scores', scores, np.float32, (batch, k)),
+        ('classes', kind, np.int64, (batch, k)),
+    ):
+        graph.rename_value(value, name)
+        graph.outputs.append(Value(name, np.dtype(dtype), shape))
+
+
+class _Builder:
+    """Appends nodes called ``decode/<operator>``."""
+
+    def __init__(self, graph):
+        self._graph = graph
+
+    def add(self, op_type, *inputs, outputs=1, **attributes):
+        """Append a node; returns the name of its output, or a tuple of the names of its outputs."""
+        name = self._graph.fresh('decode/' + op_type)
+        names = [name] if outputs == 1 else [f'{name}.{i}' for i in range(outputs)]
+        self._graph.nodes.append(Node(op_type, inputs, names, sorted(attributes.items()), name))
+        return name if outputs == 1 else tuple(names)
+
+    def constant(self, array):
+        return self._graph.constant('decode/constant', array)
+
+    def reshape(self, value, shape):
+        return self.add('Reshape', value, self.constant(np.array(shape)))

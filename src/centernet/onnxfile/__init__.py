@@ -1,0 +1,1 @@
+"""ONNX files as data: read without trust, edited as a graph, written whole."""

@@ -1,0 +1,186 @@
+"""``centernet verify`` and ``centernet eval-onnx`` as a user meets them."""
+
+import json
+import re
+
+import onnx
+import pytest
+from support.onnx_files import detector
+from support.random_weights import save_checkpoint
+
+from centernet.checkpoint import load_model
+from centernet.cli import main
+from centernet.export.exporter import export
+from centernet.onnxfile import graph
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """A checkpoint of the sample's classes, its exports, and one that is broken."""
+    folder = tmp_path_factory.mktemp('files')
+    weights = save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 4, 'wh': 2, 'reg': 2}, 64)
+    paths = {'weights': weights}
+    for path in export(load_model(weights), str(folder), 'model', ('ascend', 'portable'), size=(64, 64)):
+        paths['portable' if 'portable' in path else 'script' if path.endswith('.sh') else 'ascend'] = path
+    broken = graph.load(paths['ascend'])
+    broken.rename_value('wh', 'other')
+    broken.rename_value('reg', 'wh')
+    broken.rename_value('other', 'reg')
+    paths['broken'] = str(folder / 'broken.onnx')
+    broken.save(paths['broken'])
+    return paths
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """A function: command and flags -> (status, stdout, stderr)."""
+
+    def call(command, *words):
+        status = main(
+            [
+                command,
+                '--output',
+                str(tmp_path / 'out'),
+                '--no-progress',
+                '--device',
+                'cpu',
+                '--workers',
+                '0',
+                '--threads',
+                '1',
+            ]
+            + list(words)
+        )
+        found = capsys.readouterr()
+        assert 'Traceback' not in found.err
+        return (status,) + tuple(found)
+
+    return call
+
+
+def test_verify_says_that_it_is_the_same_model(run, files, tmp_path):
+    status, out, err = run('verify', files['ascend'], '--weights', files['weights'], '--limit', '6')
+    assert status == 0
+    assert 'the same model\n' in out and 'detections: passed' in out and 'over 6 images' in out
+    assert "the built-in sample's images are used" in err
+    written = json.loads((tmp_path / 'out' / 'verification.json').read_text())
+    assert written['same'] is True
+    assert written['stages']['rules']['target'] == 'ascend'
+    assert str(tmp_path / 'out' / 'verification.json') in out
+
+
+def test_verify_says_that_it_is_not_the_same_model(run, files):
+    status, out, _ = run('verify', files['broken'], '--weights', files['weights'], '--limit', '6')
+    assert status == 1
+    assert 'NOT the same model: heads and detections' in out
+
+
+def test_verify_prints_json_alone(run, files):
+    status, out, err = run(
+        'verify',
+        files['broken'],
+        '--weights',
+        files['weights'],
+        '--no-metrics',
+        '--compare-images',
+        '2',
+        '--json',
+    )
+    assert status == 1
+    report = json.loads(out)
+    assert report['same'] is False
+    assert report['stages']['heads']['images'] == 2
+    assert report['stages']['metrics'] == {'outcome': 'left out', 'note': 'not asked for', 'error': None}
+    assert 'dla_tiny' in err
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
+        (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
+        (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
+        (['{ascend}', '--data', 'data'], 'no --weights: give the checkpoint that'),
+        (
+            ['{ascend}', '--weights', '{weights}', '--input-height', '96'],
+            '--input-height 96: .* is fixed to 64',
+        ),
+        (
+            ['{ascend}', '--weights', '{weights}', '--compare-images', '0'],
+            '--compare-images must be at least 1',
+        ),
+        (['{ascend}', '--weights', '{weights}', '--images', 'x'], '--images without --data'),
+        (['{ascend}', '--weights', '{weights}', '--limit', '0'], '--limit must be at least 1'),
+    ],
+)
+def test_mistakes_in_verify_are_one_line(run, files, words, said):
+    status, _, err = run('verify', *[word.format(**files) for word in words])
+    assert status == 2
+    lines = [line for line in err.splitlines() if line.startswith('centernet: error: ')]
+    assert len(lines) == 1
+    assert re.search(said, lines[0]), lines[0]
+
+
+@pytest.mark.parametrize('which', ['ascend', 'portable'])
+def test_eval_onnx_gives_what_eval_pth_gives(run, files, which, tmp_path):
+    status, out, _ = run('eval-onnx', files[which], '--limit', '8', '--json')
+    assert status == 0
+    ours = json.loads(out)
+    status, out, _ = run('eval-pth', '--weights', files['weights'], '--limit', '8', '--json')
+    assert status == 0
+    theirs = json.loads(out)
+    assert ours['metrics'] == pytest.approx(theirs['metrics'], abs=1e-3)
+    assert ours['protocol'] == theirs['protocol']
+    assert ours['network']['metadata']['arch'] == 'dla_tiny'
+    assert (tmp_path / 'out' / 'results.json').is_file()
+
+
+def test_eval_onnx_says_what_it_runs(run, files):
+    status, out, _ = run('eval-onnx', files['ascend'], '--limit', '2', '--flip-test')
+    assert status == 0
+    assert 'network: {} (dla_tiny)'.format(files['ascend']) in out
+    assert 'DeformableConv2D runs through its translation to ' in out
+    assert (
+        'input: 64 x 64, flip test\non cpu (onnxruntime ' in out
+        and ', 1 thread, batches of 1, no loader processes' in out
+    )
+    assert 'Average Precision' in out
+
+
+def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
+    path = str(tmp_path / 'open.onnx')
+    onnx.save(detector(None), path)
+    status, out, _ = run('eval-onnx', path, '--limit', '3', '--keep-res', '--json')
+    assert status == 0
+    assert json.loads(out)['protocol']['keep_res'] is True
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (['{ascend}', '--keep-res'], "--keep-res keeps each image's own size, but .* takes 64 x 64 only"),
+        (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
+        (['{weights}'], 'is not an ONNX model'),
+        (['{ascend}', '--data', 'none'], 'no such data folder: none'),
+        (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
+    ],
+)
+def test_mistakes_in_eval_onnx_are_one_line(run, files, words, said):
+    status, _, err = run('eval-onnx', *[word.format(**files) for word in words])
+    assert status == 2
+    lines = [line for line in err.splitlines() if line.startswith('centernet: error: ')]
+    assert len(lines) == 1
+    assert re.search(said, lines[0]), lines[0]
+
+
+def test_a_file_of_other_classes_needs_data(run, tmp_path):
+    model = detector(None, size=(64, 64))
+    for tensor in model.graph.initializer:
+        if tensor.name == 'hm.weight':
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[:3], tensor.name))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    path = str(tmp_path / 'three.onnx')
+    onnx.save(model, path)
+    status, _, err = run('eval-onnx', path)
+    assert status == 2
+    assert 'has 3 classes, so the built-in sample with its 4 cannot stand in; give the data set' in err

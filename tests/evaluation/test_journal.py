@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from support.painted import PaintRunner, write_data
+
+from centernet.coco import CocoData
+from centernet.detection import InputSpec
+from centernet.errors import OptionError, OutputError
+from centernet.evaluation import EvalOptions, Interrupted, evaluate
+from centernet.evaluation.journal import Journal
+
+OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2)
+
+
+def run(data, folder, runner=None, options=OPTIONS, resume=False):
+    return evaluate(runner or PaintRunner(), data, options, str(folder), resume=resume, progress=False)
+
+
+def journal_lines(folder):
+    return (folder / 'journal.jsonl').read_bytes().split(b'\n')
+
+
+class Stopping(PaintRunner):
+    """Raises ``error`` at its n-th batch."""
+
+    def __init__(self, error, after):
+        super().__init__()
+        self.error = error
+        self.after = after
+
+    def __call__(self, images):
+        if len(self.batches) == self.after:
+            raise self.error
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('error', [KeyboardInterrupt(), SystemExit(143)], ids=repr)
+def test_an_interrupted_run_goes_on_where_it_stopped(data, tmp_path, error, workers):
+    options = OPTIONS._replace(workers=workers)
+    with pytest.raises(Interrupted, match=r'6 of 12 images are finished.*--resume') as caught:
+        run(data, tmp_path / 'out', Stopping(error, after=3), options)
+    assert caught.value.__cause__ is error
+    assert not (tmp_path / 'out' / 'results.json').exists()
+    runner = PaintRunner()
+    found = run(data, tmp_path / 'out', runner, options, resume=True)
+    assert sum(runner.batches) == 6
+    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1
+    assert found.timings['images'] == 12
+    whole = run(data, tmp_path / 'whole')
+    assert (tmp_path / 'out' / 'results.json').read_bytes() == (
+        tmp_path / 'whole' / 'results.json'
+    ).read_bytes()
+    assert found.metrics == whole.metrics
+
+
+def test_a_finished_run_is_not_run_again(data, tmp_path):
+    first = run(data, tmp_path / 'out')
+    runner = PaintRunner()
+    again = run(data, tmp_path / 'out', runner, resume=True)
+    assert runner.batches == []
+    assert again.results == first.results
+
+
+def test_resume_without_a_journal_starts_at_the_beginning(data, tmp_path):
+    assert run(data, tmp_path / 'out', resume=True).document['images'] == 12
+
+
+def test_without_resume_the_old_journal_is_replaced(data, tmp_path):
+    run(data, tmp_path / 'out')
+    runner = PaintRunner()
+    run(data, tmp_path / 'out', runner)
+    assert sum(runner.batches) == 12
+    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1
+
+
+def test_a_resumed_run_may_take_more_images_and_other_batches(data, tmp_path):
+    run(data, tmp_path / 'out', options=OPTIONS._replace(limit=5))
+    runner = PaintRunner()
+    found = run(data, tmp_path / 'out', runner, OPTIONS._replace(batch_size=3), resume=True)
+    assert sum(runner.batches) == 7
+    assert found.results == run(data, tmp_path / 'whole').results
+
+
+@pytest.mark.parametrize('cut', [1, 20, 60])
+def test_a_torn_last_line_is_dropped(data, tmp_path, cut):
+    whole = run(data, tmp_path / 'out')
+    path = tmp_path / 'out' / 'journal.jsonl'
+    path.write_bytes(path.read_bytes()[:-cut])
+    runner = PaintRunner()
+    assert run(data, tmp_path / 'out', runner, resume=True).results == whole.results
+    assert sum(runner.batches) == 1
+    assert all(json.loads(line.decode()) for line in journal_lines(tmp_path / 'out')[:-1])
+
+
+def test_a_journal_that_is_damaged_in_the_middle_is_an_error(data, tmp_path):
+    run(data, tmp_path / 'out')
+    lines = journal_lines(tmp_path / 'out')
+    lines[4] = lines[4][:30]
+    (tmp_path / 'out' / 'journal.jsonl').write_bytes(b'\n'.join(lines))
+    with pytest.raises(OutputError, match='damaged in line 5: run without --resume'):
+        run(data, tmp_path / 'out', resume=True)
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        ({'flip_test': True}, 'protocol.flip_test was false, is now true'),
+        ({'input': InputSpec(height=64, width=96)}, 'protocol.width was 64, is now 96'),
+        ({'test_scales': (0.5, 1.0)}, r'protocol.test_scales was \[1.0\], is now \[0.5, 1.0\]'),
+        ({'input': InputSpec(keep_res=True)}, 'protocol.keep_res was false, is now true'),
+    ],
+    ids=str,
+)
+def test_other_settings_are_refused(data, tmp_path, change, words):
+    run(data, tmp_path / 'out')
+    with pytest.raises(OptionError, match=words):
+        run(data, tmp_path / 'out', options=OPTIONS._replace(**change), resume=True)
+    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1  # nothing was thrown away
+
+
+def test_other_weights_and_other_annotations_are_refused(data, data_folder, tmp_path):
+    run(data, tmp_path / 'out')
+    runner = PaintRunner()
+    runner.identity = lambda: {'runner': 'paint', 'weights_sha256': 'other'}
+    with pytest.raises(OptionError, match=r'network\.weights_sha256 was "none", is now "other"'):
+        run(data, tmp_path / 'out', runner, resume=True)
+    path = data_folder / 'annotations' / 'instances_val2017.json'
+    path.write_text(path.read_text() + '\n')
+    with pytest.raises(OptionError, match=r'data\.annotations_sha256'):
+        run(CocoData.load(str(data_folder)), tmp_path / 'out', resume=True)
+
+
+def test_two_runs_do_not_share_a_journal(tmp_path):
+    with Journal(str(tmp_path), {}, resume=False):
+        child = os.fork()
+        if not child:  # another process; it must not run into pytest's own end
+            try:
+                Journal(str(tmp_path), {}, resume=False)
+            except OutputError as error:
+                os._exit(3 if 'another evaluation is writing to' in str(error) else 4)
+            os._exit(5)
+        _, status = os.waitpid(child, 0)
+    assert os.WEXITSTATUS(status) == 3
+
+
+KILLED = textwrap.dedent("""
+    import sys
+    sys.path.insert(0, {tests!r})
+    from support.painted import PaintRunner
+    from centernet.coco import CocoData
+    from centernet.detection import InputSpec
+    from centernet.evaluation import EvalOptions, evaluate
+    data = CocoData.load({data!r})
+    options = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2, workers={workers})
+    evaluate(PaintRunner(seconds_per_batch=0.1), data, options, {out!r}, progress=False)
+""")
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_run_killed_half_way(tmp_path, workers):
+    folder = write_data(tmp_path / 'data', count=60, files=5)
+    data = CocoData.load(str(folder))
+    out = tmp_path / 'out'
+    code = KILLED.format(
+        tests=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        data=str(folder),
+        out=str(out),
+        workers=workers,
+    )
+    victim = subprocess.Popen([sys.executable, '-c', code])
+    try:
+        deadline = time.time() + 120
+        while not (out / 'journal.jsonl').exists() or len(journal_lines(out)) < 8:
+            assert victim.poll() is None, 'it ended before it could be killed'
+            assert time.time() < deadline, 'it did not start'
+            time.sleep(0.01)
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    finished = len(journal_lines(out)) - 2
+    assert 6 <= finished < 60
+    runner = PaintRunner()
+    run(data, out, runner, resume=True)
+    assert sum(runner.batches) == 60 - finished
+    ids = [json.loads(line.decode())['image_id'] for line in journal_lines(out)[1:-1]]
+    assert sorted(ids) == sorted(data.image_ids)
+    run(data, tmp_path / 'whole')
+    assert (out / 'results.json').read_bytes() == (tmp_path / 'whole' / 'results.json').read_bytes()
