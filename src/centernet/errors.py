@@ -39,3 +39,10 @@ class ModelError(UserError):
 
 class FetchError(UserError):
     """A file cannot be fetched, is not what it should be, or the list of files is wrong."""
+
+
+class Interrupted(Exception):
+    """A run stopped before its end and can be resumed; the message says how far it came and how to resume it.
+
+    ``__cause__`` is what stopped it: KeyboardInterrupt, SystemExit, or an error.
+    """

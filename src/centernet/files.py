@@ -116,6 +116,16 @@ def ensure_folder(path):
     return path
 
 
+def display_path(path: str) -> str:
+    """``path`` as it is shown to people: relative to the working folder where it lies in it, else absolute.
+
+    In the container the relative form is valid on the host as well.
+    """
+    path = os.path.abspath(path)
+    here = os.path.join(os.getcwd(), '')
+    return path[len(here) :] if path.startswith(here) else path
+
+
 def sha256(path):
     """The SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

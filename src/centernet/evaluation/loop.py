@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ..coco import CocoData, CocoMetrics, to_results
 from ..coco import evaluate as coco_metrics
 from ..detection import RawBoxes, decode, merge, mirror, postprocess
-from ..errors import DataError, OptionError, OutputError
+from ..errors import DataError, Interrupted, OptionError, OutputError
 from ..files import ensure_folder, sha256
 from ..provenance import versions
 from . import summary
@@ -38,11 +38,6 @@ class Evaluation(NamedTuple):
     document: Dict[str, Any]
     files: List[str]
     exit_status: int
-
-
-class Interrupted(Exception):
-    """A run was stopped half-way; the message says how far it came and how it goes on. ``__cause__`` is what
-    stopped it."""
 
 
 def evaluate(
