@@ -2,23 +2,31 @@
 
     python src/export_onnx.py
 
-Reads models/ctdet_coco_dla_2x.pth (dla_34) and writes models/ctdet_coco_dla_2x.onnx for an input ``image`` of
-1 x 3 x 512 x 512. Takes every flag of ``centernet export``; ``--raw`` writes the file as the sample did, for
-modify_onnx.py to set right.
+Reads models/ctdet_coco_dla_2x.pth (dla_34) and writes models/ctdet_coco_dla_2x.onnx for ATC, with an input
+``image`` of 1 x 3 x 512 x 512. Takes every option of ``centernet export``; ``--raw`` writes the file as the
+sample did, for modify_onnx.py to repair.
 """
 
 import sys
+from typing import List, Sequence
 
 from centernet.cli import main as centernet
 
-#: the sample's checkpoint
-WEIGHTS = 'models/ctdet_coco_dla_2x.pth'
+#: the sample's checkpoint, target and folder
+DEFAULTS = (
+    ('--weights', 'models/ctdet_coco_dla_2x.pth'),
+    ('--target', 'ascend'),
+    ('--output', 'models'),
+)
 
 
-def translate(argv):
+def translate(argv: Sequence[str]) -> List[str]:
     """The words after ``export_onnx.py`` -> the words after ``centernet``."""
-    given = any(word == '--weights' or word.startswith('--weights=') for word in argv)
-    return ['export'] + ([] if given else ['--weights', WEIGHTS]) + list(argv)
+    words = ['export']
+    for option, value in DEFAULTS:
+        if not any(word == option or word.startswith(option + '=') for word in argv):
+            words += [option, value]
+    return words + list(argv)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
-"""The original sample's command for setting the exported file right; the work is done by ``centernet
-modify``.
+"""The original sample's command for repairing the exported file; the work is done by ``centernet modify``.
 
     python src/modify_onnx.py
 
-Reads models/ctdet_coco_dla_2x.onnx and writes models/ctdet_coco_dla_2x_modify.onnx, and beside it the command
-line of ATC as a script. Takes another file, and every flag of ``centernet modify``.
+Reads models/ctdet_coco_dla_2x.onnx and writes models/ctdet_coco_dla_2x_modify.onnx and, beside it, ATC's
+command line as a script. Takes another file, and every option of ``centernet modify``.
 """
 
 import sys
+from typing import List, Sequence
 
 from centernet.cli import main as centernet
 
@@ -15,10 +15,10 @@ from centernet.cli import main as centernet
 MODEL = 'models/ctdet_coco_dla_2x.onnx'
 
 
-def translate(argv):
+def translate(argv: Sequence[str]) -> List[str]:
     """The words after ``modify_onnx.py`` -> the words after ``centernet``."""
-    given = bool(argv) and not argv[0].startswith('-')
-    return ['modify'] + ([] if given else [MODEL]) + list(argv)
+    has_model = bool(argv) and not argv[0].startswith('-')
+    return ['modify'] + ([] if has_model else [MODEL]) + list(argv)
 
 
 if __name__ == '__main__':

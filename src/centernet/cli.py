@@ -10,26 +10,40 @@ import os
 import signal
 import sys
 import warnings
+from typing import Optional, Sequence
 
 from . import __version__
 from .commands import doctor, eval_onnx, eval_pth, export, fetch, modify, reproduce, sample, verify
-from .errors import UserError
+from .errors import Interrupted, UserError
 
-COMMANDS = (eval_pth, export, modify, verify, eval_onnx, fetch, reproduce, sample, doctor)
+DESCRIPTION = (
+    'Evaluate CenterNet (Objects as Points) checkpoints, export them to ONNX, and verify the exports.'
+)
+EPILOG = """Without weights and data, the commands use the built-in sample.
+
+examples:
+  centernet eval-pth
+  centernet eval-pth --weights models/ctdet_coco_dla_2x.pth --data data/coco --flip-test
+  centernet export --weights models/ctdet_coco_dla_2x.pth --target ascend --verify
+  centernet verify model.onnx --weights models/ctdet_coco_dla_2x.pth --data data/coco
+
+Run 'centernet COMMAND --help' for the options of a command."""
+
+COMMANDS = (eval_pth, export, verify, eval_onnx, modify, fetch, reproduce, sample, doctor)
 #: what printing to a full disk raises
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run a command.
 
     Args:
         argv: the words after the program's name; None takes them from ``sys.argv``.
 
     Returns:
-        The exit status: 0 done, 1 done in part (images that could not be read) or not the same model, 2 a
-            mistake in what was given, 130
-        and 143 ended by Ctrl-C and SIGTERM.
+        The exit status: 0 success, 1 a failed verification or a partly failed run, 2 invalid input or
+            options,
+        130 and 143 ended by Ctrl-C and SIGTERM.
     """
     try:
         arguments = build_parser().parse_args(argv)
@@ -46,11 +60,13 @@ def main(argv=None):
     except UserError as error:
         _complain('error: {}'.format(' '.join(str(error).split())))
         return 2
-    except KeyboardInterrupt:
-        _complain('interrupted')
-        return 128 + signal.SIGINT
-    except SystemExit as leaving:
-        return leaving.code or 0
+    except Interrupted as error:
+        _complain(str(error))
+        return _status_of(error.__cause__)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, KeyboardInterrupt):
+            _complain('interrupted')
+        return _status_of(error)
     except BrokenPipeError:  # whoever read our output has gone
         _discard_stdout()
         return 128 + signal.SIGPIPE
@@ -65,10 +81,21 @@ def main(argv=None):
         logging.getLogger(__package__).removeHandler(handler)
 
 
-def build_parser():
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wider than argparse's default, so that names and explanations share a line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=100)
+        self._action_max_length = 14  # the names of the commands, which argparse forgets to indent
+
+
+def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; what it returns has the command's ``run(arguments) -> exit status``."""
     parser = argparse.ArgumentParser(
-        prog='centernet', description='Evaluate a CenterNet (Objects as Points) checkpoint.'
+        prog='centernet',
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'centernet {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command')
@@ -78,11 +105,18 @@ def build_parser():
             command.NAME,
             help=command.HELP,
             description=command.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
         )
-        command.add_flags(sub)
+        command.add_options(sub)
         sub.set_defaults(run=command.run)
     return parser
+
+
+def _status_of(cause):
+    """The exit status of a run that was stopped."""
+    if isinstance(cause, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return (cause.code or 0) if isinstance(cause, SystemExit) else 1
 
 
 def _discard_stdout():

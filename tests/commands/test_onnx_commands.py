@@ -63,10 +63,10 @@ def test_verify_says_that_it_is_the_same_model(run, files, tmp_path):
     assert status == 0
     assert 'the same model\n' in out and 'detections: passed' in out and 'over 6 images' in out
     assert "the built-in sample's images are used" in err
-    written = json.loads((tmp_path / 'out' / 'verification.json').read_text())
+    written = json.loads((tmp_path / 'out' / 'model' / 'verification.json').read_text())
     assert written['same'] is True
     assert written['stages']['rules']['target'] == 'ascend'
-    assert str(tmp_path / 'out' / 'verification.json') in out
+    assert str(tmp_path / 'out' / 'model' / 'verification.json') in out
 
 
 def test_verify_says_that_it_is_not_the_same_model(run, files):
@@ -87,7 +87,7 @@ def test_verify_prints_json_alone(run, files):
         '--json',
     )
     assert status == 1
-    report = json.loads(out)
+    (report,) = json.loads(out).values()
     assert report['same'] is False
     assert report['stages']['heads']['images'] == 2
     assert report['stages']['metrics'] == {'outcome': 'left out', 'note': 'not asked for', 'error': None}
@@ -100,17 +100,12 @@ def test_verify_prints_json_alone(run, files):
         (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
         (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
         (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
-        (['{ascend}', '--data', 'data'], 'no --weights: give the checkpoint that'),
+        (['{ascend}', '--data', 'data'], 'no --weights: .*data'),
         (
             ['{ascend}', '--weights', '{weights}', '--input-height', '96'],
             '--input-height 96: .* is fixed to 64',
         ),
-        (
-            ['{ascend}', '--weights', '{weights}', '--compare-images', '0'],
-            '--compare-images must be at least 1',
-        ),
-        (['{ascend}', '--weights', '{weights}', '--images', 'x'], '--images without --data'),
-        (['{ascend}', '--weights', '{weights}', '--limit', '0'], '--limit must be at least 1'),
+        (['{ascend}', '--weights', '{weights}', '--images', 'x'], '--images needs --data'),
     ],
 )
 def test_mistakes_in_verify_are_one_line(run, files, words, said):
@@ -138,10 +133,10 @@ def test_eval_onnx_gives_what_eval_pth_gives(run, files, which, tmp_path):
 def test_eval_onnx_says_what_it_runs(run, files):
     status, out, _ = run('eval-onnx', files['ascend'], '--limit', '2', '--flip-test')
     assert status == 0
-    assert 'network: {} (dla_tiny)'.format(files['ascend']) in out
+    assert f'network: dla_tiny ({files["ascend"]})' in out
     assert 'DeformableConv2D runs through its translation to ' in out
     assert (
-        'input: 64 x 64, flip test\non cpu (onnxruntime ' in out
+        'input: 64 x 64, flip test\ndevice: cpu (' in out
         and ', 1 thread, batches of 1, no loader processes' in out
     )
     assert 'Average Precision' in out
@@ -158,7 +153,7 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
 @pytest.mark.parametrize(
     'words, said',
     [
-        (['{ascend}', '--keep-res'], "--keep-res keeps each image's own size, but .* takes 64 x 64 only"),
+        (['{ascend}', '--keep-res'], '--keep-res .*fixed to 64 x 64'),
         (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
         (['{weights}'], 'is not an ONNX model'),
         (['{ascend}', '--data', 'none'], 'no such data folder: none'),
@@ -183,4 +178,4 @@ def test_a_file_of_other_classes_needs_data(run, tmp_path):
     onnx.save(model, path)
     status, _, err = run('eval-onnx', path)
     assert status == 2
-    assert 'has 3 classes, so the built-in sample with its 4 cannot stand in; give the data set' in err
+    assert '3 classes' in err and 'has 4; give the data set' in err

@@ -16,13 +16,13 @@ Exit status: 0 nothing is missing; 1 something that a flag names is missing, a p
 from the lock."""
 
 
-def add_flags(parser):
+def add_options(parser):
     """Add this command's flags to an argparse parser."""
     group = parser.add_argument_group('what is asked for')
     group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth) that has to be there')
-    options.add_device_flag(group)
-    options.add_data_place_flags(group)
-    options.add_output_flag(group)
+    options.add_device(group)
+    options.add_data_folder(group)
+    options.add_output(parser, NAME)
     parser.set_defaults(output=None)  # the default is looked at, too, but nobody asked for it
     parser.add_argument(
         '--json', action='store_true', help='print all findings with their details, for machines'
@@ -40,7 +40,7 @@ def run(arguments):
             arguments.annotations,
             arguments.images,
             arguments.device,
-            arguments.output or options.DEFAULT_OUTPUT,
+            arguments.output or options.default_output(NAME),
             arguments.output is not None,
         )
     )

@@ -1,23 +1,68 @@
-"""What eval-pth and eval-onnx do alike: the evaluation, and what is printed of it."""
+"""What eval-pth and eval-onnx share: everything but which file is evaluated."""
 
-import json
-import sys
+import argparse
+from typing import Any, Dict, List
 
-from ..device import available_cpus
+from ..files import display_path
+from . import options, setup
+
+DESCRIPTION = """
+Prints the twelve COCO figures and the time of each stage. Writes into the output folder:
+
+  results.json    detections in COCO's results format
+  metrics.json    figures, AP by class, times, and what made them
+  journal.jsonl   the finished images, for --resume
+
+Without --data, the built-in sample is evaluated.
+
+exit status: 0 success; 1 some images could not be read, or a loader process died; 2 invalid input or options;
+130 or 143 interrupted (--resume continues)"""
 
 
-def read_options(arguments, spec, device_type, batch_size=None):
-    """The EvalOptions that flags ask for.
+def add_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the options that both commands have, after those of the network."""
+    options.add_data(parser)
+    options.add_protocol(parser)
+    options.add_loading(parser)
+    options.add_run(parser, command)
+
+
+def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
+    """Evaluate a file and print the results; returns the exit status.
 
     Args:
-        arguments: parsed flags.
-        spec: the InputSpec.
-        device_type: ``'cpu'`` or ``'cuda'``, for which what the flags leave open is chosen.
-        batch_size: what the network is fixed to, or None.
+        arguments: parsed options.
+        path: a checkpoint or an ONNX file.
+        threads: CPU threads (:func:`.setup.start`).
+        is_onnx: whether it is an ONNX file.
     """
-    from ..evaluation import EvalOptions
+    from ..evaluation import evaluate, format_report
+    from ..runners import open_runner
 
-    chosen, workers = default_loading(device_type, spec)
+    runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
+    data = setup.load_data(arguments, runner.path, runner.classes)
+    chosen = eval_options(arguments, runner)
+    stream = setup.text_stream(arguments)
+    print('\n'.join(_headline(runner, data, chosen)), file=stream)
+    found = evaluate(
+        runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
+    )
+    print(format_report(found.metrics, found.timings, found.failed), file=stream)
+    print(file=stream)
+    setup.print_files(found.files, stream)
+    if arguments.json:
+        setup.print_json(found.document)
+    return found.exit_status
+
+
+def eval_options(arguments: Any, runner: Any) -> Any:
+    """The EvalOptions that the options ask for; what they leave open is chosen for the device and the
+    input."""
+    from ..evaluation import EvalOptions
+    from ..evaluation.options import default_loading
+
+    spec = setup.input_spec(arguments, runner.limits, runner.path)
+    batch_size, workers = default_loading(runner.device_type, spec)
     return EvalOptions(
         input=spec,
         flip_test=arguments.flip_test,
@@ -25,92 +70,38 @@ def read_options(arguments, spec, device_type, batch_size=None):
         nms=arguments.nms,
         image_ids=arguments.ids,
         limit=arguments.limit,
-        batch_size=arguments.batch_size if arguments.batch_size is not None else batch_size or chosen,
+        batch_size=arguments.batch_size or runner.batch_size or batch_size,
         workers=workers if arguments.workers is None else arguments.workers,
         on_bad_image=arguments.on_bad_image,
         save_images=arguments.save_images,
     )
 
 
-def default_loading(device_type, spec):
-    """(batch size, workers) for a device and an input size.
-
-    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses
-        the cores: a batch
-    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads
-    ahead.
-    """
-    cpus = available_cpus()
-    if device_type == 'cuda':
-        return 8, min(4, max(1, cpus))
-    pixels = 512 * 512 if spec.keep_res else spec.height * spec.width
-    return max(1, min(16, 512 * 512 // pixels)), 0 if cpus == 1 else 1
-
-
-def run_evaluation(runner, data, options, arguments, headline):
-    """Evaluate a runner and print what was found.
-
-    Args:
-        runner, data, options: of :func:`centernet.evaluation.evaluate`.
-        arguments: parsed flags (output, resume, json, no_progress).
-        headline: text about what is evaluated.
-
-    Returns:
-        The exit status.
-    """
-    from ..evaluation import Interrupted, evaluate, format_report
-
-    say = sys.stderr if arguments.json else sys.stdout
-    print(headline, file=say)
-    try:
-        found = evaluate(
-            runner,
-            data,
-            options,
-            arguments.output,
-            resume=arguments.resume,
-            progress=not arguments.no_progress,
-        )
-    except Interrupted as error:
-        print(f'centernet: {error}', file=sys.stderr)
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            return 130
-        return error.__cause__.code if isinstance(error.__cause__, SystemExit) else 1
-    print(format_report(found.metrics, found.timings, found.failed, found.damaged), file=say)
-    print('\n'.join(['', 'written:'] + ['  ' + path for path in found.files]), file=say)
-    if arguments.json:
-        json.dump(found.document, sys.stdout, indent=2)
-        print()
-    return found.exit_status
-
-
-def describe_options(options, about):
-    """Two lines: the protocol, and from a runner's ``describe()`` what it runs on.
-
-    Args:
-        options: an EvalOptions.
-        about: dict with device and device_name, on a CPU also threads; ``batches_by_threads`` where fewer
-            threads are tried.
-    """
-    spec = options.input
-    protocol = ["the image's own size" if spec.keep_res else f'{spec.width} x {spec.height}']
-    if options.test_scales != (1.0,):
-        protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in options.test_scales))
-    if options.flip_test:
+def _headline(runner, data, chosen) -> List[str]:
+    spec = chosen.input
+    protocol = ['original size' if spec.keep_res else f'{spec.width} x {spec.height}']
+    if chosen.test_scales != (1.0,):
+        protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in chosen.test_scales))
+    if chosen.flip_test:
         protocol.append('flip test')
-    if options.nms or len(options.test_scales) > 1:
+    if chosen.nms or len(chosen.test_scales) > 1:
         protocol.append('soft-NMS')
-    where = '{} ({})'.format(about['device'], about['device_name'])
-    if 'threads' in about:
-        where += ', {}{} thread{}'.format(
-            'at most ' if 'batches_by_threads' in about else '',
-            about['threads'],
-            '' if about['threads'] == 1 else 's',
-        )
-    return 'input: {}\non {}, batches of {}, {} loader process{}\n'.format(
-        ', '.join(protocol),
-        where,
-        options.batch_size,
-        options.workers or 'no',
-        '' if options.workers == 1 else 'es',
-    )
+    return [
+        f'network: {runner.arch} ({setup.display_weights(runner.path)})',
+        f'data: {display_path(data.annotations)}',
+        *runner.notes,
+        'input: {}'.format(', '.join(protocol)),
+        _where(runner.describe(), chosen),
+        '',
+    ]
+
+
+def _where(about: Dict[str, Any], chosen) -> str:
+    threads = '' if 'threads' not in about else ', {}'.format(_count(about['threads'], 'thread'))
+    workers = _count(chosen.workers, 'loader process', 'es') if chosen.workers else 'no loader processes'
+    name = about.get('device_name', 'unknown')
+    return f'device: {about["device"]} ({name}){threads}, batches of {chosen.batch_size}, {workers}'
+
+
+def _count(number, noun, plural='s'):
+    return f'{number} {noun}{"" if number == 1 else plural}'

@@ -1,114 +1,111 @@
 """``centernet export``: a checkpoint to ONNX files."""
 
 import argparse
+import logging
+import os
+from typing import Any
 
-from ..device import apply_threads, prepare_threads
-from . import options
+from ..errors import OptionError
+from ..export.targets import TARGETS, file_name
+from . import options, setup, verify
+from .exported import stem_of
+
+_log = logging.getLogger(__name__)
 
 NAME = 'export'
-HELP = 'export a checkpoint to ONNX, for ATC, TensorRT or onnxruntime'
-DESCRIPTION = """Export a checkpoint to ONNX files, one per target.
+HELP = 'export a checkpoint to ONNX'
+DESCRIPTION = """Export a checkpoint to ONNX, one file per target:
 
-  ascend     for ATC: DeformableConv2D, opset 11, <name>.onnx, and beside it the command line of ATC as <name>_atc.sh
-  tensorrt   for TensorRT-CenterNet: DCNv2, opset 9, batch 1, outputs hm, reg, wh; <name>_tensorrt.onnx
-  onnx       for onnxruntime >= 1.26 and TensorRT >= 10.1: DeformConv, opset 19; <name>_onnx.onnx
-  portable   for onnxruntime >= 1.7: standard operators alone, opset 11; <name>_portable.onnx
+{}
 
-The outputs hm (logits), wh and reg have the names of what they hold. Without --weights the built-in sample's checkpoint is
-exported.
+The outputs are named after what they hold: hm (logits), wh and reg.
 
-Exit status: 0 done; 2 something given is wrong."""
+exit status: 0 success; 1 with --verify, a file does not match; 2 invalid input or options""".format(
+    '\n'.join(
+        f'  {target.name:<9} {target.summary}; {file_name("<name>", target)}' for target in TARGETS.values()
+    )
+)
 
-#: boxes that --with-decode gives where no number is said, as many as the evaluation takes
+#: boxes that --with-decode gives by default, as many as the evaluation takes
 DEFAULT_BOXES = 100
 
 
-def add_flags(parser):
-    """Add this command's flags to an argparse parser."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
     network = parser.add_argument_group('network')
-    options.add_weights_flags(network, "without it, the built-in sample's")
-    options.add_size_flags(network, 'what the checkpoint says, else 512')
-    options.add_threads_flag(network)
+    options.add_weights(network, "the built-in sample's")
+    options.add_size(network, 'as stored in the checkpoint, else 512')
+    options.add_device(network)
+    options.add_threads(network)
     group = parser.add_argument_group('file')
-    group.add_argument(
-        '--target',
-        nargs='+',
-        default=['ascend'],
-        metavar='NAME',
-        help='one or more of ascend, tensorrt, onnx, portable, or all (default: ascend)',
+    options.add_targets(group)
+    batch = group.add_mutually_exclusive_group()
+    batch.add_argument(
+        '--batch', type=options.positive, default=1, metavar='N', help='batch size (default: 1)'
     )
-    group.add_argument('--batch', type=_positive, metavar='N', help='images at once (default: 1)')
-    group.add_argument(
-        '--dynamic-batch', action='store_true', help='leave the number of images open (onnx and portable)'
+    batch.add_argument(
+        '--dynamic-batch', action='store_true', help='leave the batch size open (targets onnx and portable)'
     )
     group.add_argument(
         '--with-decode',
         nargs='?',
-        type=_positive,
+        type=options.positive,
         const=DEFAULT_BOXES,
         metavar='BOXES',
-        help=(
-            'let the file give boxes, scores and classes in place of the heads (onnx and portable); so many'
-            f' boxes (default: {DEFAULT_BOXES})'
-        ),
+        help='append the decoder, which gives boxes, scores and classes (targets onnx and portable);'
+        f' BOXES per image (default: {DEFAULT_BOXES})',
     )
     group.add_argument(
         '--raw',
         action='store_true',
-        help=(
-            'write <name>.onnx as torch traces it, as the original sample does, in place '
-            'of the targets; centernet modify makes it right'
-        ),
+        help='write <name>.onnx as torch traces it, as the original sample does, instead of the targets;'
+        ' centernet modify repairs it',
     )
-    group.add_argument(
-        '--name', metavar='NAME', help="of the files, without .onnx (default: the checkpoint's)"
-    )
-    group.add_argument(
-        '--output',
-        metavar='FOLDER',
-        help="folder for the files (default: the checkpoint's, or ./models for the built-in sample)",
-    )
+    group.add_argument('--name', metavar='NAME', help="file name without .onnx (default: the checkpoint's)")
+    group.add_argument('--verify', action='store_true', help='then verify each file (see centernet verify)')
+    options.add_data(parser, 'data of --verify')
+    options.add_loading(parser)
+    verify.add_verification(parser)
+    options.add_report(options.add_output(parser, NAME, 'files'))
 
 
-def run(arguments):
-    """Export; returns the exit status."""
-    threads = prepare_threads(arguments.threads)
-    import os
-
+def run(arguments: Any) -> int:
+    """Export, and verify where that is wanted; returns the exit status."""
+    threads = setup.start(arguments)
     from ..checkpoint import load_model
-    from ..errors import OptionError
     from ..export.exporter import export
-    from ..export.targets import TARGETS
+    from ..runners.limits import limits_of
     from ..sample import SAMPLE_WEIGHTS
-    from .setup import input_spec
 
-    apply_threads(threads)
-    if arguments.batch is not None and arguments.dynamic_batch:
-        raise OptionError('--batch and --dynamic-batch contradict each other')
+    if arguments.raw and arguments.verify:
+        raise OptionError('--raw and --verify exclude each other: a raw file has to be repaired first')
     weights = arguments.weights
     if not weights:
-        print("no --weights: the built-in sample's checkpoint is exported")
+        _log.info("no --weights: exporting the built-in sample's checkpoint")
         weights = SAMPLE_WEIGHTS
-    folder = arguments.output or (os.path.dirname(weights) or '.' if arguments.weights else 'models')
     loaded = load_model(weights, arguments.arch)
-    spec = input_spec(arguments, loaded)
-    names = list(TARGETS) if 'all' in arguments.target else arguments.target
+    spec = setup.input_spec(arguments, limits_of(loaded), weights)
     files = export(
         loaded,
-        folder,
-        arguments.name or os.path.splitext(os.path.basename(weights))[0],
-        names,
+        arguments.output,
+        arguments.name or stem_of(weights),
+        options.chosen_targets(arguments.target),
         size=(spec.height, spec.width),
-        batch=None if arguments.dynamic_batch else arguments.batch or 1,
+        batch=None if arguments.dynamic_batch else arguments.batch,
         boxes=arguments.with_decode,
         raw=arguments.raw,
     )
-    print(f'{loaded.arch} ({weights}), input {spec.height} x {spec.width}\nwritten:')
-    print('\n'.join('  ' + path for path in files))
-    return 0
-
-
-def _positive(text):
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
+    stream = setup.text_stream(arguments)
+    print(
+        f'{loaded.arch} ({setup.display_weights(weights)}), input {spec.width} x {spec.height}', file=stream
+    )
+    setup.print_files(files, stream)
+    if not arguments.verify:
+        if arguments.json:
+            setup.print_json({'files': files})
+        return 0
+    del loaded
+    models = [path for path in files if path.endswith('.onnx')]
+    return verify.verify_files(
+        arguments, models, weights, threads, os.path.join(arguments.output, 'verified')
+    )

@@ -21,7 +21,7 @@ Exit status: 0 all is there; 1 something is not; 2 something given is wrong, or 
 or SIGTERM: the same command goes on."""
 
 
-def add_flags(parser):
+def add_options(parser):
     """Add this command's flags to an argparse parser."""
     parser.add_argument(
         'what', nargs='*', metavar='WHAT', help='weights, coco, all, or names of files (default: all)'
@@ -50,14 +50,14 @@ def add_place_flags(group):
     group.add_argument(
         '--models',
         metavar='FOLDER',
-        default=options.DEFAULT_MODELS,
-        help=f'where the checkpoints are (default: {options.DEFAULT_MODELS})',
+        default=options.MODELS_FOLDER,
+        help=f'where the checkpoints are (default: {options.MODELS_FOLDER})',
     )
     group.add_argument(
         '--data',
         metavar='FOLDER',
-        default=options.DEFAULT_DATA,
-        help=f"where the data set is, in COCO's layout (default: {options.DEFAULT_DATA})",
+        default=options.DATA_FOLDER,
+        help=f"where the data set is, in COCO's layout (default: {options.DATA_FOLDER})",
     )
 
 

@@ -14,7 +14,7 @@ is refused.
 Exit status: 0 done; 2 something given is wrong."""
 
 
-def add_flags(parser):
+def add_options(parser):
     """Add this command's flags to an argparse parser."""
     parser.add_argument('model', metavar='MODEL', help='the ONNX file')
     parser.add_argument('--output', metavar='FILE', help='file to write (default: <model>_modify.onnx)')
@@ -30,7 +30,7 @@ def add_flags(parser):
         metavar='LIST',
         help='what the outputs hold, in their order, e.g. hm,reg,wh',
     )
-    options.add_weights_flags(parser, 'the one that the file was made of, to tell the outputs by')
+    options.add_weights(parser, 'the one that the file was made of, to tell the outputs by')
 
 
 def run(arguments):

@@ -1,81 +1,99 @@
-"""Flags that have the same names and meanings in every command."""
+"""Options that have the same name, default and meaning in every command.
+
+The environment variables WEIGHTS, DATA and DEVICE are the defaults of --weights, --data and --device, so that
+a container or a CI job can be set up without touching the command line.
+"""
 
 import argparse
+import os
+from typing import Any, Callable, Optional, Tuple
 
-#: the default of --output, where the sample that this project continues wrote its results
-DEFAULT_OUTPUT = './pth_result'
+from ..export.targets import TARGETS
+
 #: where fetch puts checkpoints and data, and reproduce looks for them
-DEFAULT_MODELS, DEFAULT_DATA = './models', './data/coco'
+MODELS_FOLDER, DATA_FOLDER = 'models', 'data/coco'
+#: the parent of every command's output folder
+OUTPUT_FOLDER = 'output'
+#: the choice of --target that stands for all of them
+ALL = 'all'
 
 
-def add_network_flags(parser):
-    """--weights --arch --input-height --input-width --device --threads"""
-    group = parser.add_argument_group('network')
-    add_weights_flags(group, 'without it and without --data, the built-in sample')
-    add_size_flags(group, 'what the checkpoint says, else 512')
-    add_device_flags(group)
+def default_output(command: str) -> str:
+    """The default of a command's --output: ``output/<command>``."""
+    return f'{OUTPUT_FOLDER}/{command}'
 
 
-def add_weights_flags(group, without):
-    """--weights --arch; ``without`` says what happens without --weights."""
-    group.add_argument('--weights', metavar='FILE', help=f'checkpoint (.pth); {without}')
+def add_weights(group: Any, help_default: str, environment: bool = True) -> None:
+    """Add --weights and --arch.
+
+    Args:
+        group: an argparse group.
+        help_default: what happens without --weights, for the help.
+        environment: whether WEIGHTS is the default.
+    """
+    group.add_argument(
+        '--weights',
+        metavar='FILE',
+        default=os.environ.get('WEIGHTS') or None if environment else None,
+        help=f'checkpoint, a .pth file (default: {"WEIGHTS, else " if environment else ""}{help_default})',
+    )
     group.add_argument(
         '--arch',
         metavar='NAME',
-        help=(
-            'architecture, e.g. dla_34, resdcn_18, res_18, hourglass (default: what the '
-            'checkpoint says, else dla_34)'
-        ),
+        help='architecture, such as dla_34, resdcn_18, res_18 or hourglass (default: as stored in the'
+        ' checkpoint, else dla_34)',
     )
 
 
-def add_size_flags(group, default):
-    """--input-height --input-width; ``default`` says what they are where they are not given."""
-    group.add_argument(
-        '--input-height',
-        type=int,
-        metavar='PIXELS',
-        help=f"height of the network's input (default: {default})",
-    )
-    group.add_argument('--input-width', type=int, metavar='PIXELS', help='width, likewise')
+def add_size(group: Any, help_default: str) -> None:
+    """Add --input-height and --input-width."""
+    for side in ('height', 'width'):
+        group.add_argument(
+            f'--input-{side}',
+            type=positive,
+            metavar='PIXELS',
+            help=f"{side} of the network's input (default: {help_default})",
+        )
 
 
-def add_device_flags(group):
-    """--device --threads"""
-    add_device_flag(group)
-    add_threads_flag(group)
-
-
-def add_device_flag(group):
-    """--device"""
+def add_device(group: Any) -> None:
+    """Add --device."""
     group.add_argument(
         '--device',
-        default='auto',
+        default=os.environ.get('DEVICE') or 'auto',
         metavar='NAME',
-        help='auto, cpu, cuda or cuda:N (default: auto, a GPU if one can be used)',
+        help='auto, cpu, cuda or cuda:N (default: DEVICE, else auto: a GPU if one is usable)',
     )
 
 
-def add_threads_flag(group):
-    """--threads"""
+def add_threads(group: Any) -> None:
+    """Add --threads."""
     group.add_argument(
         '--threads',
-        type=int,
+        type=positive,
         metavar='N',
-        help=(
-            'CPU threads of the network (default: as many as '
-            'OMP_NUM_THREADS says, else as this process may use cores, or one while that is faster)'
-        ),
+        help='CPU threads (default: OMP_NUM_THREADS, else all available cores)',
     )
 
 
-def add_data_flags(parser):
-    """--data --annotations --images --limit --ids"""
-    group = parser.add_argument_group('data')
-    add_data_place_flags(group)
+def add_data_folder(group: Any) -> None:
+    """Add --data, --annotations and --images."""
     group.add_argument(
-        '--limit', type=int, metavar='N', help='only the first N images (of those chosen with --ids)'
+        '--data',
+        metavar='FOLDER',
+        default=os.environ.get('DATA') or None,
+        help="data set in COCO's layout: annotations/instances_val2017.json (or a single annotations/*.json)"
+        ' and the images in val2017/, images/val2017/ or images/ (default: DATA, else the built-in sample)',
     )
+    group.add_argument('--annotations', metavar='FILE', help='annotations file (default: found in --data)')
+    group.add_argument('--images', metavar='FOLDER', help='folder of the images (default: found in --data)')
+
+
+def add_data(parser: argparse.ArgumentParser, title: str = 'data') -> None:
+    """Add --data, --annotations, --images, --limit and --ids."""
+    group = parser.add_argument_group(title)
+    add_data_folder(group)
+    add_limit(group)
     group.add_argument(
         '--ids',
         type=parse_ids,
@@ -84,27 +102,18 @@ def add_data_flags(parser):
     )
 
 
-def add_data_place_flags(group):
-    """--data --annotations --images"""
-    group.add_argument(
-        '--data',
-        metavar='FOLDER',
-        help=(
-            "data set in COCO's layout: annotations/instances_val2017.json (or a single "
-            'annotations/*.json) with the images under val2017/, images/val2017/ or images/'
-        ),
-    )
-    group.add_argument('--annotations', metavar='FILE', help='annotations file, where it lies elsewhere')
-    group.add_argument('--images', metavar='FOLDER', help='folder of the images, where it lies elsewhere')
+def add_limit(group: Any) -> None:
+    """Add --limit."""
+    group.add_argument('--limit', type=positive, metavar='N', help='only the first N images (default: all)')
 
 
-def add_protocol_flags(parser):
-    """--keep-res --flip-test --test-scales --nms"""
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add --keep-res, --flip-test, --test-scales and --nms."""
     group = parser.add_argument_group('protocol')
     group.add_argument(
         '--keep-res',
         action='store_true',
-        help="keep each image's size, padded, instead of fitting it into the network's input",
+        help='keep the size of each image, padded, instead of fitting it into a fixed input',
     )
     group.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
     group.add_argument(
@@ -112,110 +121,139 @@ def add_protocol_flags(parser):
         type=parse_scales,
         default=(1.0,),
         metavar='LIST',
-        help=(
-            'resize the image by each of these factors and join the detections with soft-NMS, e.g. '
-            '0.5,0.75,1,1.25,1.5 (default: 1)'
-        ),
+        help='evaluate at several scales and merge with soft-NMS, such as 0.5,0.75,1,1.25,1.5 (default: 1)',
     )
-    group.add_argument('--nms', action='store_true', help='soft-NMS also at a single scale')
+    group.add_argument('--nms', action='store_true', help='apply soft-NMS at a single scale, too')
 
 
-def add_loading_flags(parser):
-    """--batch-size --workers"""
-    group = parser.add_argument_group('speed')
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """Add --batch-size and --workers."""
+    group = parser.add_argument_group('performance')
     group.add_argument(
         '--batch-size',
-        type=int,
+        type=positive,
         metavar='N',
-        help=(
-            'images that go through the network together (default: chosen for the device and the input size)'
-        ),
+        help='images per batch (default: chosen for the device and the input size)',
     )
     group.add_argument(
         '--workers',
-        type=int,
+        type=not_negative,
         metavar='N',
-        help=(
-            'processes that load images ahead; 0 loads between batches '
-            '(default: chosen for the device and the cores)'
-        ),
+        help='processes that load images; 0 loads between batches (default: chosen for the device and cores)',
     )
 
 
-def add_run_flags(parser):
-    """--output --resume --on-bad-image --save-images --json --no-progress"""
-    group = parser.add_argument_group('output')
-    add_output_flag(group)
+def add_run(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add --output, --resume, --on-bad-image, --save-images, --json and --no-progress."""
+    group = add_output(parser, command)
     group.add_argument(
         '--resume',
         action='store_true',
-        help=(
-            'go on with the interrupted run in the output folder; settings that '
-            'change the detections must be the same'
-        ),
+        help='resume an interrupted run; options that change the detections must be the same',
     )
     group.add_argument(
         '--on-bad-image',
         choices=('fail', 'skip'),
         default='fail',
-        help=(
-            'an image that cannot be read is named and '
-            'left out, a damaged one is named; the exit status is then 1 (fail, the default) or 0 (skip)'
-        ),
+        help='images that cannot be read are reported and left out; the exit status is 1 (fail) or 0 (skip)'
+        ' (default: fail)',
     )
     group.add_argument(
         '--save-images',
-        type=int,
+        type=not_negative,
         default=0,
         metavar='N',
-        help=(
-            'draw the detections of the first N images beside '
-            'their ground truth, into images/ of the output folder'
-        ),
+        help='draw the detections of the first N images beside the ground truth, into <output>/images'
+        ' (default: 0)',
     )
-    group.add_argument('--json', action='store_true', help='print what metrics.json holds, instead of text')
-    group.add_argument('--no-progress', action='store_true', help='no progress bar')
+    add_report(group)
 
 
-def add_output_flag(parser):
-    """--output"""
-    parser.add_argument(
+def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'results') -> Any:
+    """Add --output; returns the group, for further options."""
+    group = parser.add_argument_group('output')
+    group.add_argument(
         '--output',
         metavar='FOLDER',
-        default=DEFAULT_OUTPUT,
-        help=f'folder for what is written (default: {DEFAULT_OUTPUT})',
+        default=default_output(command),
+        help=f'folder for the {what} (default: {default_output(command)})',
+    )
+    return group
+
+
+def add_report(group: Any) -> None:
+    """Add --json and --no-progress."""
+    group.add_argument('--json', action='store_true', help='print the results as JSON; text goes to stderr')
+    group.add_argument('--no-progress', action='store_true', help='show no progress bar')
+
+
+def add_targets(group: Any, extra: Tuple[str, ...] = ()) -> None:
+    """Add --target for one or several; :func:`chosen_targets` reads it.
+
+    Args:
+        group: an argparse group.
+        extra: further choices.
+    """
+    group.add_argument(
+        '--target',
+        nargs='+',
+        default=[ALL],
+        choices=(*TARGETS, ALL, *extra),
+        metavar='NAME',
+        help='one or more of {} (default: {})'.format(', '.join((*TARGETS, ALL, *extra)), ALL),
     )
 
 
-def parse_ids(text):
-    """``139,285`` or ``@file`` -> tuple of ints."""
+def chosen_targets(names: Any) -> Tuple[str, ...]:
+    """The names of targets that --target stands for, in the order of the list."""
+    return tuple(name for name in TARGETS if ALL in names or name in names)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _number(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number of at least 0."""
+    return _number(text, 0)
+
+
+def parse_ids(text: str) -> Tuple[int, ...]:
+    """``139,285`` or ``@file`` -> ids."""
     if text.startswith('@'):
         try:
             with open(text[1:], encoding='utf-8') as file:
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
-            raise argparse.ArgumentTypeError(
-                'cannot read the list of ids {}: {}'.format(
-                    text[1:], getattr(error, 'strerror', None) or error
-                )
-            ) from None
-    words = text.replace(',', ' ').split()
-    try:
-        ids = tuple(int(word) for word in words)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            'image ids are whole numbers such as 139,285, not {!r}'.format(
-                next(word for word in words if not word.lstrip('+-').isdigit())
-            )
-        ) from None
+            reason = getattr(error, 'strerror', None) or error
+            raise argparse.ArgumentTypeError(f'cannot read the list of ids {text[1:]}: {reason}') from None
+    ids = _each(text.replace(',', ' ').split(), int, 'image ids are whole numbers such as 139,285')
     if not ids:
         raise argparse.ArgumentTypeError('the list of image ids is empty')
     return ids
 
 
-def parse_scales(text):
-    """``0.5,1,1.5`` -> tuple of floats."""
+def parse_scales(text: str) -> Tuple[float, ...]:
+    """``0.5,1,1.5`` -> factors."""
+    return _each(text.split(','), float, 'scales are numbers such as 0.5,1,1.5')
+
+
+def _number(text: str, least: int) -> int:
     try:
-        return tuple(float(word) for word in text.split(','))
+        number: Optional[int] = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f'scales are numbers such as 0.5,1,1.5, not {text!r}') from None
+        number = None
+    if number is None or number < least:
+        raise argparse.ArgumentTypeError(f'must be a whole number of at least {least}, not {text!r}')
+    return number
+
+
+def _each(words: Any, kind: Callable, message: str) -> Tuple:
+    found = []
+    for word in words:
+        try:
+            found.append(kind(word))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'{message}, not {word!r}') from None
+    return tuple(found)

@@ -6,7 +6,7 @@ import sys
 
 from ..device import apply_threads, prepare_threads, resolve_device
 from . import fetch, options
-from .eval_shared import default_loading
+from ..evaluation.options import default_loading
 
 NAME = 'reproduce'
 HELP = 'measure the published figures again, and verify every export'
@@ -26,7 +26,7 @@ Exit status: 0 no claim fails; 1 a claim fails (another checkpoint, other data, 
 DEFAULT_OUTPUT = './reproduce_result'
 
 
-def add_flags(parser):
+def add_options(parser):
     """Add this command's flags to an argparse parser."""
     group = parser.add_argument_group('claims')
     group.add_argument('--sample', action='store_true', help='the built-in sample and its recorded figures')
@@ -61,8 +61,8 @@ def add_flags(parser):
     )
     speed = parser.add_argument_group('run')
     speed.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    options.add_device_flags(speed)
-    options.add_loading_flags(parser)
+    options.add_device(speed)
+    options.add_loading(parser)
     fetch.add_download_flags(parser.add_argument_group('download'))
     output = parser.add_argument_group('output')
     output.add_argument('--json', action='store_true', help='print what report.json holds, instead of text')

@@ -1,27 +1,32 @@
 """``centernet sample``: the built-in data set as a folder."""
 
-from . import options
+import argparse
+from typing import Any
+
+from ..errors import OptionError
+from . import options, setup
 
 NAME = 'sample'
-HELP = 'draw the built-in data set'
-DESCRIPTION = """Draw the built-in data set, shapes on textured grounds, into FOLDER/sample in COCO's layout.
+HELP = 'write the built-in data set'
+DESCRIPTION = """Write the built-in data set, pictures of shapes on textured backgrounds, in COCO's layout.
 
-The same pictures come out on every machine. The checkpoint that belongs to it comes with the package."""
+The pictures are the same on every machine. The checkpoint trained for them comes with the package.
 
-
-def add_flags(parser):
-    """Add this command's flags to an argparse parser."""
-    options.add_output_flag(parser)
-    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images (default: all)')
+exit status: 0 success; 2 invalid input or options"""
 
 
-def run(arguments):
-    """Draw; returns the exit status."""
-    from ..errors import OptionError
-    from ..sample import IMAGES, SAMPLE_WEIGHTS, sample_folder
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    group = options.add_output(parser, NAME, 'data set')
+    options.add_limit(group)
 
-    if arguments.limit is not None and not 1 <= arguments.limit <= IMAGES:
-        raise OptionError(f'--limit must be 1 to {IMAGES}, not {arguments.limit}')
-    folder = sample_folder(arguments.output, arguments.limit or IMAGES)
-    print(f'{folder}\n{SAMPLE_WEIGHTS}')
+
+def run(arguments: Any) -> int:
+    """Write it; returns the exit status."""
+    from ..sample import IMAGES, SAMPLE_WEIGHTS, write_sample
+
+    if arguments.limit and arguments.limit > IMAGES:
+        raise OptionError(f'--limit: the sample has {IMAGES} images')
+    setup.print_files([write_sample(arguments.output, arguments.limit or IMAGES)])
+    print(f'checkpoint: {SAMPLE_WEIGHTS}')
     return 0

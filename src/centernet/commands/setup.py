@@ -1,102 +1,84 @@
-"""What a command works on: a checkpoint and a data set, given or built in."""
+"""What a command works with, from its options: threads, folders, weights, data, input size; and how it
+prints.
 
+Heavy imports are inside the functions: :func:`start` has to set up threads before torch is imported.
+"""
+
+import json
 import logging
+import os
+import sys
+from typing import Any, Iterable, Optional, TextIO
 
-from ..errors import OptionError
+from ..device import apply_threads, prepare_threads
+from ..errors import OptionError, OutputError
+from ..files import display_path, ensure_folder
 
 _log = logging.getLogger(__name__)
+#: set in the image: paths of the container mean folders of the host there
+IN_CONTAINER = bool(os.environ.get('CENTERNET_CONTAINER'))
 
 
-def load_inputs(arguments):
-    """The network and the data that the flags name, or the built-in sample's.
-
-    Neither weights nor data: both are the sample's. Weights alone: the sample's data, where the classes are
-        as many. Data alone
-    is an error.
+def start(arguments: Any) -> int:
+    """Set up threads and check the paths that were given; call it before anything that imports torch.
 
     Args:
-        arguments: parsed flags (weights, arch, data, annotations, images, output).
+        arguments: parsed options; ``threads``, ``output`` and the paths are looked at where a command has
+            them.
 
     Returns:
-        (LoadedModel, path of the checkpoint, CocoData).
+        The number of CPU threads.
 
     Raises:
-        UserError: something is missing or cannot be read.
+        OptionError: in the container, a path is missing.
+        OutputError: the output folder cannot be written.
     """
-    from ..checkpoint import load_model
-    from ..coco import CocoData
-    from ..sample import SAMPLE_WEIGHTS, sample_folder
+    _check_paths(arguments)
+    threads = prepare_threads(getattr(arguments, 'threads', None))
+    apply_threads(threads)
+    if getattr(arguments, 'output', None):
+        try:
+            ensure_folder(arguments.output)
+        except OutputError as error:
+            hint = '; on the host, change its owner or mode, or name another folder with OUTPUT_DIR'
+            raise OutputError(f'{error}{hint if IN_CONTAINER else ""}') from error
+    return threads
 
-    has_data = bool(arguments.data or arguments.annotations)
-    if arguments.images and not has_data:
-        raise OptionError('--images without --data or --annotations: which objects are in those images?')
-    if has_data and not arguments.weights:
-        raise OptionError(
-            "no --weights: the built-in checkpoint knows only the built-in sample's shapes; give the"
-            f' checkpoint to evaluate on {arguments.data or arguments.annotations}'
-        )
-    weights = arguments.weights or SAMPLE_WEIGHTS
-    if has_data:
-        data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
-        return load_model(weights, arguments.arch), weights, data
-    loaded = load_model(weights, arguments.arch)
-    data = CocoData.load(sample_folder(arguments.output))
-    if arguments.weights and loaded.heads.get('hm') != len(data.categories):
-        raise OptionError(
-            'no --data: {} has {} classes, so the built-in sample with its {} cannot stand in; give the'
-            ' data set'.format(weights, loaded.heads.get('hm'), len(data.categories))
-        )
+
+def weights_or_sample(arguments: Any) -> str:
+    """The path of the checkpoint: --weights, or the built-in sample's where no data are given either.
+
+    Raises:
+        OptionError: there are data, but no weights.
+    """
+    from ..sample import SAMPLE_WEIGHTS
+
     if arguments.weights:
-        _log.info("no --data: the built-in sample's images are used")
-    else:
-        _log.info(
-            'no --weights and no --data: the built-in sample is used, both its checkpoint and its images'
-        )
-    return loaded, weights, data
-
-
-def input_spec(arguments, loaded):
-    """The InputSpec that the flags (input_height, input_width, keep_res) and the checkpoint give.
-
-    Raises:
-        OptionError: the network cannot take that size.
-    """
-    from ..detection import InputSpec
-    from ..models import divisor
-
-    step = divisor(loaded.arch)
-    given = loaded.checkpoint.meta.get('input_size')
-    if not (
-        isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(side, int) for side in given)
-    ):
-        given = (512, 512)
-    keep_res = getattr(arguments, 'keep_res', False)
-    if keep_res and (arguments.input_height or arguments.input_width):
+        return arguments.weights
+    data = arguments.data or arguments.annotations
+    if data:
         raise OptionError(
-            "--keep-res keeps each image's own size: leave --input-height and --input-width away"
+            "no --weights: the built-in sample's checkpoint only knows the sample's classes; give the"
+            f' checkpoint for {data}'
         )
-    sides = []
-    for name, side, default in (
-        ('height', arguments.input_height, given[0]),
-        ('width', arguments.input_width, given[1]),
-    ):
-        side = default if side is None else side
-        if side < step or side % step:
-            raise OptionError(f'the input {name} must be a multiple of {step} for {loaded.arch}, not {side}')
-        sides.append(side)
-    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)
+    _log.info("no --weights: using the built-in sample's checkpoint")
+    return SAMPLE_WEIGHTS
 
 
-def load_data(arguments, classes, name):
-    """The data set that the flags name, or the built-in sample's.
+def load_data(arguments: Any, name: str, classes: Optional[int] = None) -> Any:
+    """The data set that the options name, or the built-in sample.
 
     Args:
-        arguments: parsed flags (data, annotations, images, output).
-        classes: how many the network has.
+        arguments: parsed options (data, annotations, images, output).
         name: of the network's file, for messages.
+        classes: how many the network has; None where the sample's images serve any network.
+
+    Returns:
+        CocoData.
 
     Raises:
-        UserError: it is missing or cannot be read; or none is given, and the sample has other classes.
+        DataError: it is missing or cannot be read.
+        OptionError: none is given, and the sample has other classes.
     """
     from ..coco import CocoData
     from ..sample import sample_folder
@@ -104,50 +86,85 @@ def load_data(arguments, classes, name):
     if arguments.data or arguments.annotations:
         return CocoData.load(arguments.data, arguments.annotations, arguments.images)
     if arguments.images:
-        raise OptionError('--images without --data or --annotations: which objects are in those images?')
+        raise OptionError('--images needs --data or --annotations, which say what is in the images')
     data = CocoData.load(sample_folder(arguments.output))
     if classes is not None and classes != len(data.categories):
         raise OptionError(
-            f'no --data: {name} has {classes} classes, so the built-in sample with its {len(data.categories)}'
-            ' cannot stand in; give the data set'
+            f'no --data: {name} has {classes} classes and the built-in sample has'
+            f' {len(data.categories)}; give the data set'
         )
-    _log.info("no --data: the built-in sample's images are used")
+    _log.info("no --data: using the built-in sample's images")
     return data
 
 
-def file_input_spec(arguments, runner, default=(512, 512), step=32):
-    """The InputSpec for an ONNX file: the size that it is fixed to, or what the flags say, or ``default``.
+def input_spec(arguments: Any, limits: Any, name: str) -> Any:
+    """The InputSpec for a network: the size that it is fixed to, else the options, else the stored size, else
+    512.
 
     Args:
-        arguments: parsed flags (input_height, input_width, perhaps keep_res).
-        runner: the file's OnnxRunner.
-        default: (height, width).
-        step: both have to be a multiple of it.
+        arguments: parsed options (input_height, input_width, and keep_res where the command has it).
+        limits: the network's :class:`~centernet.runners.limits.InputLimits`.
+        name: of the network's file, for messages.
 
     Raises:
-        OptionError: the file does not take that size.
+        OptionError: the network does not take that size.
     """
     from ..detection import InputSpec
 
     keep_res = getattr(arguments, 'keep_res', False)
-    fixed = runner.input_size
-    if keep_res and fixed:
+    given = (arguments.input_height, arguments.input_width)
+    if keep_res and limits.fixed:
         raise OptionError(
-            f"--keep-res keeps each image's own size, but {runner.path} takes {fixed[1]} x {fixed[0]} only"
+            f'--keep-res keeps the size of each image, but {name} is fixed to'
+            f' {limits.fixed[1]} x {limits.fixed[0]}'
         )
-    if keep_res and (arguments.input_height or arguments.input_width):
-        raise OptionError(
-            "--keep-res keeps each image's own size: leave --input-height and --input-width away"
-        )
+    if keep_res and any(given):
+        raise OptionError('--keep-res keeps the size of each image: omit --input-height and --input-width')
     sides = []
-    for place, (name, side) in enumerate(
-        (('height', arguments.input_height), ('width', arguments.input_width))
-    ):
-        usual = (fixed or default)[place]
-        side = usual if side is None else side
-        if fixed and side != usual:
-            raise OptionError(f'--input-{name} {side}: {runner.path} is fixed to {usual}')
-        if side < step or side % step:
-            raise OptionError(f'the input {name} must be a multiple of {step}, not {side}')
-        sides.append(side)
-    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=step - 1)
+    for side, option, usual in zip(('height', 'width'), given, limits.fixed or limits.stored or (512, 512)):
+        if limits.fixed and option not in (None, usual):
+            raise OptionError(f'--input-{side} {option}: {name} is fixed to {usual}')
+        pixels = option or usual
+        if pixels % limits.step:
+            raise OptionError(
+                f'the input {side} must be a multiple of {limits.step} for {name}, not {pixels}'
+            )
+        sides.append(pixels)
+    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=limits.step - 1)
+
+
+def text_stream(arguments: Any) -> TextIO:
+    """Where text for people goes: stdout, or stderr where --json has stdout."""
+    return sys.stderr if arguments.json else sys.stdout
+
+
+def display_weights(path: str) -> str:
+    """A checkpoint's path as it is shown to people."""
+    from ..sample import SAMPLE_WEIGHTS
+
+    return 'the built-in sample' if path == SAMPLE_WEIGHTS else display_path(path)
+
+
+def print_json(document: Any) -> None:
+    """Print a document on stdout."""
+    json.dump(document, sys.stdout, indent=2)
+    print()
+
+
+def print_files(files: Iterable[str], stream: Optional[TextIO] = None) -> None:
+    """Print which files were written, as paths that mean the same in the container and on the host."""
+    print('\n'.join(['written:'] + ['  ' + display_path(path) for path in files]), file=stream or sys.stdout)
+
+
+def _check_paths(arguments: Any) -> None:
+    """In the container, say which folders of the host the paths mean; elsewhere the readers say what is
+    missing."""
+    if not IN_CONTAINER:
+        return
+    paths = [getattr(arguments, name, None) for name in ('weights', 'data', 'annotations', 'images')]
+    for path in paths:
+        if path and not os.path.exists(path):
+            raise OptionError(
+                f'{path} does not exist in the container, where models is MODELS_DIR of the host and data is'
+                ' DATA_DIR: with MODELS_DIR=/my/folder, /my/folder/x.pth is models/x.pth'
+            )

@@ -1,132 +1,158 @@
-"""``centernet verify``: is an ONNX file the same model as its checkpoint?"""
+"""``centernet verify``: do ONNX files give what their checkpoint gives?"""
 
-import json
-import sys
+import argparse
+import contextlib
+import os
+from typing import Any, Sequence
 
-from ..device import apply_threads, available_cpus, prepare_threads, resolve_device
-from . import options
+from ..device import available_cpus
+from ..errors import OptionError
+from ..export.targets import TARGETS
+from ..files import display_path
+from . import options, setup
+from .exported import exported_files, stem_of
 
 NAME = 'verify'
-HELP = 'prove that an ONNX file detects the same things as its checkpoint'
-DESCRIPTION = """Compare an ONNX file, run by onnxruntime, with the checkpoint that it was made of, run by PyTorch.
+HELP = 'verify that ONNX files match their checkpoint'
+DESCRIPTION = """Compare ONNX files, run by ONNX Runtime, with their checkpoint, run by PyTorch.
 
-rules       what the reader of the file (ATC, TensorRT-CenterNet, ...) refuses or would read wrongly
-heads       the outputs hm, wh and reg of the first images, value by value
-detections  the boxes that come of them, matched one to one
-metrics     COCO's twelve figures over all images
+  rules       what the file's reader (ATC, TensorRT-CenterNet, ...) rejects or misreads
+  heads       the outputs hm, wh and reg of the first images, value by value
+  detections  the resulting boxes, matched one to one
+  metrics     the twelve COCO figures over all images
 
-Without --data the built-in sample's images are used: all of them where the input is small, fewer where it is large (see
---limit). Where the network has other classes than the sample, the figures of the last stage are measured against the PyTorch
-model's own detections. Writes verification.json, and what the two evaluations of the last stage write, into the output folder.
+Without --data, images of the built-in sample are used: all of them if the input is small, fewer if it is
+large (see --limit). If the network has other classes than the data, the figures are measured against the
+PyTorch model's own detections. Writes verification.json and both evaluations into <output>/<file name>.
 
-Exit status: 0 the same model; 1 not the same model; 2 something given is wrong."""
+exit status: 0 every file matches; 1 a file does not match; 2 invalid input or options"""
 
-#: without --data: as many images as cost this many pixels, and at least so many
+#: without --data, use as many images as have this many input pixels, but at least so many
 _PIXELS, _LEAST = 200 * 192 * 192, 12
 
 
-def add_flags(parser):
-    """Add this command's flags to an argparse parser."""
-    parser.add_argument('model', metavar='MODEL', help='the ONNX file')
-    options.add_network_flags(parser)
-    options.add_data_flags(parser)
-    options.add_loading_flags(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument(
+        'files',
+        nargs='*',
+        metavar='MODEL',
+        help='ONNX files (default: those that export wrote for the checkpoint; exported first if missing)',
+    )
+    group = parser.add_argument_group('network')
+    options.add_weights(group, "the built-in sample's")
+    options.add_size(group, 'fixed by the file, else as stored, else 512')
+    options.add_device(group)
+    options.add_threads(group)
+    options.add_data(parser)
+    options.add_loading(parser)
+    add_verification(parser)
+    options.add_report(options.add_output(parser, NAME))
+
+
+def add_verification(parser: argparse.ArgumentParser) -> None:
+    """Add --compare-images, --no-metrics and --rules."""
     group = parser.add_argument_group('verification')
     group.add_argument(
         '--compare-images',
-        type=int,
+        type=options.positive,
         default=8,
         metavar='N',
-        help='images of the stages heads and detections (default: 8)',
+        help='images for the stages heads and detections (default: 8)',
     )
-    group.add_argument('--no-metrics', action='store_true', help='leave the stage metrics out')
+    group.add_argument('--no-metrics', action='store_true', help='skip the stage metrics')
     group.add_argument(
-        '--rules',
-        choices=('ascend', 'onnx', 'portable', 'tensorrt'),
-        help='whose rules the file has to keep (default: what the file says)',
+        '--rules', choices=tuple(TARGETS), help='whose rules to check (default: as stored in the file)'
     )
-    output = parser.add_argument_group('output')
-    output.add_argument(
-        '--output',
-        metavar='FOLDER',
-        default='./verify_result',
-        help='folder for what is written (default: ./verify_result)',
-    )
-    output.add_argument(
-        '--json', action='store_true', help='print what verification.json holds, instead of text'
-    )
-    output.add_argument('--no-progress', action='store_true', help='no progress bars')
 
 
-def run(arguments):
+def run(arguments: Any) -> int:
     """Verify; returns the exit status."""
-    threads = prepare_threads(arguments.threads)
-    from ..checkpoint import load_model
-    from ..errors import OptionError
-    from ..evaluation import EvalOptions, Interrupted, TorchRunner
-    from ..files import ensure_folder
-    from ..models import divisor
-    from ..runners.onnx_runner import OnnxRunner
-    from ..sample import SAMPLE_WEIGHTS
-    from ..verification import document, format_verification, verify
-    from ..verification.summary import remove_report, write_report
-    from .setup import file_input_spec, load_data
+    threads = setup.start(arguments)
+    weights = setup.weights_or_sample(arguments)
+    files = arguments.files or exported_files(arguments.weights, list(TARGETS))
+    return verify_files(arguments, files, weights, threads, arguments.output)
 
-    apply_threads(threads)
-    device = resolve_device(arguments.device)
-    remove_report(ensure_folder(arguments.output))
-    model = OnnxRunner(arguments.model, arguments.device, threads)
-    if not arguments.weights and (arguments.data or arguments.annotations):
-        raise OptionError(f'no --weights: give the checkpoint that {arguments.model} was made of')
-    weights = arguments.weights or SAMPLE_WEIGHTS
-    loaded = load_model(weights, arguments.arch)
-    reference = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads)
-    data = load_data(arguments, None, arguments.model)
-    size = loaded.checkpoint.meta.get('input_size')
-    spec = file_input_spec(
-        arguments,
-        model,
-        tuple(size) if isinstance(size, (list, tuple)) and len(size) == 2 else (512, 512),
-        divisor(loaded.arch),
+
+def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: int, output: str) -> int:
+    """Verify files against one checkpoint, print the results, and write them; returns the exit status.
+
+    Args:
+        arguments: parsed options of the network, the data, loading and verification.
+        files: paths of ONNX files.
+        weights: path of the checkpoint.
+        threads: CPU threads.
+        output: a folder; each file gets one in it, and the checkpoint's own evaluation is shared.
+    """
+    from ..runners import open_runner
+    from ..verification import document, format_verification
+    from ..verification.summary import write_report
+
+    names = [stem_of(path) for path in files]
+    if len(set(names)) < len(names):
+        raise OptionError('two of the files have the same name; verify them separately')
+    reference = open_runner(weights, arguments.device, threads, arguments.arch, is_onnx=False)
+    stream = setup.text_stream(arguments)
+    shared = os.path.join(output, 'reference')
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(
+            os.path.join(shared, 'journal.jsonl')
+        )  # this run's first file makes it, the others reuse it
+    data = setup.load_data(arguments, weights)
+    documents, written, same = {}, [], True
+    for name, path in zip(names, files):
+        found = _verify(arguments, path, reference, data, threads, os.path.join(output, name), shared, stream)
+        documents[display_path(path)] = document(found)
+        written.append(write_report(os.path.join(output, name), documents[display_path(path)]))
+        print(format_verification(found), file=stream)
+        print(file=stream)
+        same = same and bool(found)
+    setup.print_files(written, stream)
+    if len(files) > 1:
+        bad = [path for path, item in documents.items() if not item['same']]
+        print(
+            f'{len(files) - len(bad)} of {len(files)} files match {setup.display_weights(weights)}',
+            file=stream,
+        )
+    if arguments.json:
+        setup.print_json(documents)
+    return 0 if same else 1
+
+
+def _verify(arguments, path, reference, data, threads, folder, shared, stream):
+    from ..evaluation import EvalOptions
+    from ..files import ensure_folder
+    from ..runners import open_runner
+    from ..verification import verify
+    from ..verification.summary import remove_report
+
+    remove_report(ensure_folder(folder))
+    model = open_runner(path, arguments.device, threads, is_onnx=True)
+    limits = model.limits._replace(
+        step=reference.limits.step, stored=model.limits.stored or reference.limits.stored
     )
+    spec = setup.input_spec(arguments, limits, path)
     limit = arguments.limit
     if limit is None and not (arguments.data or arguments.annotations or arguments.ids):
         limit = min(len(data.image_ids), max(_LEAST, _PIXELS // (spec.height * spec.width)))
-    options = EvalOptions(
+    chosen = EvalOptions(
+        input=spec,
         image_ids=arguments.ids,
         limit=limit,
-        batch_size=arguments.batch_size if arguments.batch_size is not None else model.batch_size or 1,
+        batch_size=arguments.batch_size or model.batch_size or 1,
         workers=min(1, available_cpus() - 1) if arguments.workers is None else arguments.workers,
     )
-    say = sys.stderr if arguments.json else sys.stdout
-    print(
-        f'{arguments.model} against {weights} ({loaded.arch}), input {spec.width} x {spec.height}, images of'
-        f' {data.annotations}',
-        file=say,
+    size = f'{spec.width} x {spec.height}'
+    print(f'{display_path(path)} against {setup.display_weights(reference.path)}, input {size}', file=stream)
+    return verify(
+        reference,
+        model,
+        data,
+        folder,
+        chosen,
+        compare_images=arguments.compare_images,
+        metrics=not arguments.no_metrics,
+        target=arguments.rules,
+        progress=not arguments.no_progress,
+        reference_folder=shared if reference.classes == len(data.categories) else None,
     )
-    try:
-        found = verify(
-            reference,
-            model,
-            data,
-            spec,
-            arguments.output,
-            options,
-            arguments.compare_images,
-            not arguments.no_metrics,
-            arguments.rules,
-            not arguments.no_progress,
-        )
-    except Interrupted as error:
-        if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):
-            raise error.__cause__ from None
-        print(f'centernet: {error.__cause__}', file=sys.stderr)
-        return 1
-    content = document(found)
-    path = write_report(arguments.output, content)
-    if arguments.json:
-        json.dump(content, sys.stdout, indent=2)
-        print()
-    else:
-        print(f'{format_verification(found)}\n\nwritten:\n  {path}')
-    return 0 if found else 1

@@ -12,3 +12,7 @@ A runner is any object with
 
 :func:`centernet.evaluation.evaluate` takes any of them.
 """
+
+from .opening import open_runner
+
+__all__ = ['open_runner']

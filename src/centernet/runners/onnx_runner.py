@@ -7,6 +7,7 @@ Files for ATC and for TensorRT-CenterNet have an operator that no onnxruntime kn
 translation: to ONNX's DeformConv where onnxruntime has it (>= 1.26), else to standard operators of opset 11.
 """
 
+import json
 import os
 from typing import Any, Dict, Optional, Tuple, Union
 
@@ -25,6 +26,7 @@ from ..onnxfile.graph import of_model
 from ..onnxfile.loading import check_input, damages_named, read_model_and_files
 from ..onnxfile.shapes import examine
 from . import translation
+from .limits import InputLimits, stored_size
 
 #: onnxruntime's version as a tuple of two integers
 RUNTIME_VERSION = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
@@ -102,6 +104,12 @@ class OnnxRunner:
                 f'{self._name}: one side of its input {list(shape)} is fixed and the other is not'
             )
         self.classes = self._check_outputs()
+        self.arch = self.metadata.get('arch', 'unknown architecture')
+        self.limits = InputLimits(fixed=self.input_size, stored=_stored_size(self.metadata))
+        self.notes = []
+        if self.translated:
+            into = 'standard operators' if self.decomposed else 'DeformConv'
+            self.notes.append(f'{self.translated} runs through its translation to {into}')
 
     def __call__(self, images: np.ndarray) -> Union[Heads, RawBoxes]:
         """float32 array or tensor [N, 3, H, W] -> Heads, or the RawBoxes of a file with a decoder; on the
@@ -310,6 +318,14 @@ class OnnxRunner:
             array[:count].astype(np.int64 if name == 'classes' else np.float32, copy=False)
             for name, array in zip(names, found)
         ]
+
+
+def _stored_size(metadata):
+    """The input size that a file records, or None."""
+    try:
+        return stored_size(json.loads(metadata.get('input_size', '')))
+    except ValueError:
+        return None
 
 
 def _refuse_growth(model):

@@ -14,7 +14,7 @@ compared on ``--resume``;
 """
 
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .. import compat
 from ..detection import Heads
 from ..device import describe_device
 from ..errors import CheckpointError
+from .limits import InputLimits, limits_of
 from .threads import ThreadChooser
 
 
@@ -43,6 +44,9 @@ class TorchRunner:
     On the CPU the runner may keep a copy of the model that is faster there.
     """
 
+    #: any number of images goes through, and the outputs are heads
+    batch_size, decodes = None, False
+
     def __init__(
         self,
         model: torch.nn.Module,
@@ -59,6 +63,9 @@ class TorchRunner:
         self._chooser = ThreadChooser(threads) if adapt_threads and (self._threads or 1) > 1 else None
         model = model.to(self.device).eval()
         self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
+        self.path = self.arch = ''
+        self.limits = InputLimits()
+        self.notes: List[str] = []
         self._identity = dict(identity or {})
         self._about = dict(about or {})
 
@@ -75,7 +82,7 @@ class TorchRunner:
                     path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items())
                 )
             )
-        return cls(
+        runner = cls(
             loaded.model,
             device,
             loaded.heads['hm'],
@@ -83,6 +90,18 @@ class TorchRunner:
             {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
             **threads,
         )
+        runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
+        if loaded.checkpoint.epoch is not None:
+            runner.notes.append(f'epoch {loaded.checkpoint.epoch}')
+        if loaded.unused_keys:
+            names = ', '.join(loaded.unused_keys[:3]) + (', ...' if len(loaded.unused_keys) > 3 else '')
+            runner.notes.append(f'{len(loaded.unused_keys)} entries of the checkpoint are not used: {names}')
+        return runner
+
+    @property
+    def device_type(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self.device.type
 
     def __call__(self, images: np.ndarray) -> Heads:
         """float32 array or tensor [N, 3, H, W] -> Heads on the runner's device."""

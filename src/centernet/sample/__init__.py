@@ -3,9 +3,9 @@ trained for it."""
 
 import os
 
-from .dataset import IMAGES, sample_folder
+from .dataset import IMAGES, sample_folder, write_sample
 
 #: the sample's checkpoint: ``dla_tiny``, fp16, made by tools/train_sample.py
 SAMPLE_WEIGHTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'dla_tiny.pth')
 
-__all__ = ['IMAGES', 'SAMPLE_WEIGHTS', 'sample_folder']
+__all__ = ['IMAGES', 'SAMPLE_WEIGHTS', 'sample_folder', 'write_sample']

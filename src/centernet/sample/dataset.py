@@ -25,33 +25,39 @@ PICTURES = 'val2017'
 
 
 def sample_folder(parent, images=IMAGES):
+    """The sample's data set in ``<parent>/sample``, see :func:`write_sample`."""
+    return write_sample(os.path.join(parent, 'sample'), images)
+
+
+def write_sample(folder, images=IMAGES):
     """The sample's data set as a folder in COCO's layout, written where it is missing.
 
     Args:
-        parent: the folder to hold it.
+        folder: the folder.
         images: how many pictures, counted from the first.
 
     Returns:
-        Path of the folder, ``<parent>/sample``: ``annotations/instances_val2017.json`` and ``val2017/*.png``.
+        Absolute path of the folder: ``annotations/instances_val2017.json`` and ``val2017/*.png``.
 
     Raises:
-        OutputError: it cannot be written, or ``<parent>/sample`` is something else.
+        OutputError: it cannot be written, or ``folder`` is something else.
     """
-    folder = os.path.join(ensure_folder(parent), 'sample')
+    parent, name = os.path.split(os.path.abspath(folder))
+    folder = os.path.join(ensure_folder(parent), name)
     mark = {'version': VERSION, 'images': images}
-    if os.path.lexists(folder):
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         found = _read_mark(folder)
         if found == mark:
             return folder
         if found is None:
             raise OutputError(
-                f'{folder} is in the way: it is not a sample that this program wrote; remove it, or give'
-                ' another output folder'
+                f'{folder} exists and is not the built-in sample; remove it, or choose another output folder'
             )
     temporary = handle = None
     try:
-        remove_leftovers(os.path.join(parent, '.sample.'))
-        temporary = tempfile.mkdtemp(prefix='.sample.', dir=parent)
+        prefix = os.path.join(parent, f'.{name}.')
+        remove_leftovers(prefix)
+        temporary = tempfile.mkdtemp(prefix=f'.{name}.', dir=parent)
         handle = os.open(temporary, os.O_RDONLY)
         lock(handle)
         os.chmod(temporary, 0o755)  # mkdtemp makes it private

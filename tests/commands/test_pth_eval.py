@@ -7,7 +7,7 @@ import pytest
 
 from centernet.cli import build_parser
 
-SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, 'src'))
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src'))
 
 translate = runpy.run_path(os.path.join(SOURCE, 'pth_eval.py'))['translate']
 
@@ -27,6 +27,12 @@ def test_the_samples_own_command():
         False,
         (1.0,),
     )
+
+
+def test_results_go_where_the_sample_put_them_unless_told_otherwise():
+    assert understood('').output == './pth_result'
+    assert understood('--output here').output == 'here'
+    assert understood('--output=here').output == 'here'
 
 
 def test_the_words_of_centernets_test_command():
@@ -64,7 +70,7 @@ def test_new_flags_are_taken_too():
     'words, message',
     [
         ('multi_pose', 'only ctdet is supported'),
-        ('--keep_res --fix_res', 'contradict'),
+        ('--keep_res --fix_res', 'exclude'),
         ('--gpus all', 'not the number of a GPU'),
     ],
 )

@@ -1,0 +1,44 @@
+"""The files that ``export`` writes when it is left alone: what verify and eval-onnx take when no file is
+named."""
+
+import logging
+import os
+from typing import List, Optional, Sequence
+
+from ..export.targets import TARGETS, file_name
+from ..files import display_path
+from . import options
+
+_log = logging.getLogger(__name__)
+
+
+def stem_of(weights: str) -> str:
+    """What the files of a checkpoint are called by default: its name without the last extension."""
+    return os.path.splitext(os.path.basename(weights))[0]
+
+
+def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
+    """The files of ``output/export`` for a checkpoint; those that are missing are exported first.
+
+    Args:
+        weights: the checkpoint; None takes WEIGHTS of the environment, else the built-in sample's.
+        targets: names of targets.
+
+    Returns:
+        Their paths, in the order of ``targets``.
+    """
+    from ..checkpoint import load_model
+    from ..export.exporter import export
+    from ..runners.limits import limits_of
+    from ..sample import SAMPLE_WEIGHTS
+
+    weights = weights or os.environ.get('WEIGHTS') or SAMPLE_WEIGHTS
+    folder = options.default_output('export')
+    files = [os.path.join(folder, file_name(stem_of(weights), TARGETS[name])) for name in targets]
+    missing = [name for name, path in zip(targets, files) if not os.path.exists(path)]
+    if missing:
+        first = display_path(files[targets.index(missing[0])])
+        _log.info('no model is given and %s is missing: exporting %s first', first, display_path(weights))
+        loaded = load_model(weights)
+        export(loaded, folder, stem_of(weights), missing, size=limits_of(loaded).stored or (512, 512))
+    return files
