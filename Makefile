@@ -1,64 +1,73 @@
-# What the image's services do, without Docker. Each target sets up what it needs in a virtual environment of this checkout.
+# The image's services without Docker. Each target prepares a virtual environment in this checkout and runs in it.
 #
-#   PYTHON=python3.6    the interpreter: 3.6 is the pinned stack, 3.9 to 3.13 the modern one (default: python3)
-#   WEIGHTS= DATA=      a checkpoint and a COCO folder (default: the built-in sample)
+#   PYTHON=python3.6    interpreter: 3.6 for the pinned stack, 3.9 to 3.13 for the modern one (default: python3)
+#   WEIGHTS= DATA=      checkpoint, and data set in COCO's layout (default: the built-in sample)
+#   DEVICE=cpu          auto, cpu, cuda or cuda:N (default: auto)
 #   ARGS="--limit 10"   further options of the command, or of pytest
-#   OUTPUT=models       where make export writes
-#   FUZZ_SECONDS=180    how long make fuzz lasts
-#   TORCH_INDEX=        the index to take the modern stack's torch from, such as PyTorch's index of CPU wheels
+#   FUZZ_SECONDS=180    how long make fuzz runs
+#   TORCH_INDEX=        package index to take torch from (modern stack; default: chosen for the machine)
 
 PYTHON ?= python3
-OUTPUT ?= models
 FUZZ_SECONDS ?= 180
 SHELL := /bin/bash
-export TORCH_INDEX
+export WEIGHTS DATA DEVICE TORCH_INDEX
 
-GIVEN = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(DATA),--data "$(DATA)") $(ARGS)
+IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
 SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export fetch reproduce sample doctor test fuzz lint venv lock clean
+.PHONY: help eval-pth export verify eval-onnx fetch reproduce sample doctor test fuzz lint format venv lock clean
 
-help: ## this list
+help: ## show this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-eval-pth: ## evaluate a checkpoint: the twelve COCO figures and the timings
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" eval-pth $(GIVEN)
+eval-pth: ## evaluate a checkpoint
+	$(IN_VENV)centernet eval-pth $(ARGS)
 
-export: ## export to all four targets, and prove that each file detects the same things (into OUTPUT=models)
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec scripts/export.sh "$$venv/bin/centernet" "$(OUTPUT)" "$(WEIGHTS)" "$(DATA)" $(ARGS)
+export: ## export a checkpoint to every target, and verify each file
+	$(IN_VENV)centernet export --verify $(ARGS)
+
+verify: ## verify ONNX files against their checkpoint
+	$(IN_VENV)centernet verify $(ARGS)
+
+eval-onnx: ## evaluate an ONNX file
+	$(IN_VENV)centernet eval-onnx $(ARGS)
 
 fetch: ## download the published checkpoints and COCO val2017, 1.2 GB, into models/ and data/coco/
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" fetch $(if $(DATA),--data "$(DATA)") $(ARGS)
+	$(IN_VENV)centernet fetch $(ARGS)
 
-reproduce: ## measure the published figures again and verify every export (ARGS=--sample: the built-in sample's)
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" reproduce $(GIVEN)
+reproduce: ## reproduce the published results (ARGS=--sample: those of the built-in sample)
+	$(IN_VENV)centernet reproduce $(ARGS)
 
-sample: ## draw the built-in data set
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" sample $(ARGS)
+sample: ## write the built-in data set
+	$(IN_VENV)centernet sample $(ARGS)
 
-doctor: ## say what is installed, compiled and visible here, and what is missing
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/centernet" doctor $(GIVEN)
+doctor: ## report what is installed, compiled and visible, and what is missing
+	$(IN_VENV)centernet doctor $(ARGS)
 
-test: ## run the tests that this machine can run, and say why the others are skipped
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" -m pytest $(ARGS)
+test: ## run the tests (ARGS="-m slow": those that take long)
+	$(IN_VENV)python -m pytest $(ARGS)
 
-fuzz: ## hostile checkpoints, annotations and ONNX files, for FUZZ_SECONDS
-	@venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv/bin/python" tests/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+fuzz: ## feed hostile checkpoints, annotations and ONNX files to the readers, for FUZZ_SECONDS
+	$(IN_VENV)python tests/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
-lint: ## ruff, shellcheck, hadolint, and the compose and CI files against their schemas (needs Python 3.9 to 3.13)
-	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/shellcheck" $(SHELL_FILES) \
+lint: ## check style, shell scripts, Dockerfile, and the compose and CI files (Python 3.9 to 3.13)
+	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/ruff" format --check . \
+		&& "$$venv/bin/shellcheck" $(SHELL_FILES) \
 		&& "$$venv/bin/hadolint" Dockerfile \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.gpu.yml \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
-venv: ## only set up the environment, and print its path
+format: ## format the Python files
+	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" format . && "$$venv/bin/ruff" check --fix .
+
+venv: ## only prepare the environment, and print its path
 	@tools/venv.sh "$(PYTHON)"
 
-lock: ## resolve requirements/*.in anew into the hashed locks (ARGS=--upgrade: to the newest)
+lock: ## resolve requirements/*.in into the hashed locks (ARGS=--upgrade: to the newest versions)
 	@tools/lock.sh "$(PYTHON)" $(ARGS)
 
 clean: ## remove the environments, builds and caches of this checkout
