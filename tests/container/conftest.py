@@ -11,12 +11,10 @@ import shlex
 import shutil
 
 import pytest
-from support.engine import MARKER, ROOT, Compose, call
+from support.engine import MARKER, NO_ENGINE, ROOT, Compose, call
 
 SWITCH = 'CENTERNET_CONTAINER_TESTS'
 CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
-#: engine.sh's exit status on a machine that cannot run an engine; any other is a failure
-NO_ENGINE = 3
 
 
 @pytest.fixture(scope='session')
