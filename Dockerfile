@@ -1,9 +1,9 @@
-# The pinned stack (Python 3.6, torch 1.0.0) as an image. README.md has the table of its build arguments.
+# The image of the pinned stack (Python 3.6, torch 1.0.0). docs/container.md lists the build arguments.
 #
-#   base -> toolchain -> packages -> operator      compile; nothing of them but the finished files goes further
-#   base -> runtime -> test                        run; no compiler, no CUDA toolkit
+#   base -> toolchain -> packages -> operator      build stages; only finished files are copied out of them
+#   base -> runtime -> test                        final stages; no compiler, no CUDA toolkit
 #
-# It needs BuildKit, and no syntax line: the oldest BuildKit that knows cache mounts and secrets is enough.
+# Requires BuildKit. There is no syntax line: any BuildKit that supports cache mounts and secrets will do.
 ARG BASE_IMAGE=ubuntu:18.04@sha256:152dc042452c496007f07ca9127571cb9c29697f42acbfad72324b2bb2e43c98
 
 # hadolint ignore=DL3006
@@ -27,8 +27,8 @@ RUN --mount=type=bind,source=docker,target=/build \
     && /build/install-cuda.sh "$CUDA" "$CUDA_REPOSITORY"
 
 
-# Everything that others wrote, with torch's patches. -g0: the folders that pip builds in have random names, which debugging
-# information would keep.
+# Third-party packages, with torch patched. -g0: debug information would record the random names of pip's build folders
+# and make every build different.
 FROM toolchain AS packages
 ARG TORCH_WHEEL
 ARG TORCH_SHA256
@@ -45,7 +45,7 @@ RUN --mount=type=bind,source=docker,target=/src/docker \
     && docker/make-reproducible.sh python /opt/venv
 
 
-# Our own package, with its compiled operator, apart: a change to it is a small layer.
+# Our package with its compiled operator, in a stage of its own, so that a code change replaces a small layer only.
 FROM packages AS operator
 COPY setup.py setup.cfg pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
@@ -66,12 +66,13 @@ RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target
 
 FROM base AS runtime
 ARG CUDA=10.0
-ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 CENTERNET_CUDA=${CUDA} \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
+    CENTERNET_CONTAINER=1 CENTERNET_CUDA=${CUDA} \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility CUDA_DEVICE_ORDER=PCI_BUS_ID
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=operator /installed /
-# The operator has to load here, and be what was asked for. The toolkit's runtime library is not here: the loader takes the one that
-# torch has loaded, which has the same SONAME, so that there is only one in the process.
+# Check that the operator loads, and supports CUDA exactly when requested. The CUDA runtime library is not installed here: the
+# loader finds the copy that torch has already loaded, which has the same SONAME, so a process holds only one.
 RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
     && mkdir -p /workspace/data /workspace/models /workspace/output
@@ -89,7 +90,7 @@ ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]
 CMD ["eval-pth"]
 
 
-# The tests run the installed package; the processes that they start run the checkout, which gets the same compiled operator.
+# Tests import the installed package; processes that they start import the checkout, so it gets the compiled operator too.
 FROM runtime AS test
 RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-packages.sh \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \

@@ -1,13 +1,13 @@
 #!/bin/bash
-# In the image's build stage: the locked Python packages.
+# Install the locked Python packages. Runs in a build stage.
 #
 #   install-python.sh stack <venv>      the pinned stack, in a new virtual environment
 #   install-python.sh tests <folder>    the test tools, in a folder for PYTHONPATH
 #
-# CUDA (10.0, 10.2 or none) chooses the build of torch: the lock's for none, PyTorch's own for 10.0. TORCH_WHEEL (an address, or the
-# name of a file in docker/wheels) takes another one. The sha256 of either is printed, and has to be TORCH_SHA256 where that is
-# given. What lies in docker/wheels need not come from the index; its hashes have to be the lock's. A CA bundle and a pip.conf, where
-# they are given, lie in /run/secrets.
+# CUDA (10.0, 10.2 or none) selects the build of torch: the lock's for none, PyTorch's cu100 wheel for 10.0. TORCH_WHEEL (a
+# URL, or the name of a file in docker/wheels) overrides it. The sha256 of such a wheel is printed, and must equal
+# TORCH_SHA256 if that is set. Wheels in docker/wheels are used in place of the index; their hashes must be the lock's.
+# /run/secrets/ca and /run/secrets/pip are an optional CA bundle and pip.conf.
 set -euo pipefail
 cd /src
 
@@ -18,7 +18,7 @@ CU100_WHEEL=https://download.pytorch.org/whl/cu100/torch-1.0.0-cp36-cp36m-linux_
 if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
 
-# install_torch <wheel>: an address or a name of docker/wheels
+# install_torch <wheel>: a URL, or the name of a file in docker/wheels
 install_torch() {
     local work file found
     work=$(mktemp -d)
@@ -31,7 +31,7 @@ install_torch() {
     found=$(sha256sum "$file" | cut -d' ' -f1)
     echo "torch: $1 has the sha256 $found"
     if [ -n "${TORCH_SHA256:-}" ] && [ "$found" != "$TORCH_SHA256" ]; then
-        echo "error: TORCH_SHA256 is $TORCH_SHA256: this is another file" >&2
+        echo "error: TORCH_SHA256 is $TORCH_SHA256, so this is a different file" >&2
         exit 2
     fi
     "$python" -m pip install --quiet --no-compile --no-deps "$file"
@@ -45,7 +45,7 @@ case $what in
             -10.0) wheel=$CU100_WHEEL ;;
             -none | ?*-*) ;;
             *)
-                echo "error: no torch 1.0.0 was published for CUDA $CUDA: name your own build with TORCH_WHEEL, or take CUDA=10.0" >&2
+                echo "error: torch 1.0.0 was never published for CUDA $CUDA; set TORCH_WHEEL to your own build, or use CUDA=10.0" >&2
                 exit 2
                 ;;
         esac

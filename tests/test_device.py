@@ -2,6 +2,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, 'src')
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretend to be on a machine: its allowed processors, siblings by processor, and files."""
+    """Replace the machine: the allowed processors, pairs of siblings, and the text of files by their path."""
 
-    def pretend(cpus, siblings=(), **files):
+    def replace(cpus, siblings=(), **files):
         files = {path.replace('__', '/'): text for path, text in files.items()}
         for pair in siblings:
             for cpu in pair:
@@ -26,7 +27,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(cpus), raising=False)
         monkeypatch.setattr(device, '_read', lambda path: files.get(path.lstrip('/'), ''))
 
-    return pretend
+    return replace
 
 
 V2, V1 = 'sys/fs/cgroup/cpu.max', 'sys/fs/cgroup/cpu/cpu.cfs_{}_us'
@@ -48,7 +49,7 @@ V2, V1 = 'sys/fs/cgroup/cpu.max', 'sys/fs/cgroup/cpu/cpu.cfs_{}_us'
     ],
     ids=str,
 )
-def test_cores_that_may_be_kept_busy(machine, cpus, siblings, files, count):
+def test_available_cpus(machine, cpus, siblings, files, count):
     machine(cpus, siblings, **files)
     assert device.available_cpus() == count
 
@@ -58,16 +59,16 @@ def test_this_machine_has_cores():
 
 
 def environment_after(code, **variables):
-    """Run code in a fresh interpreter that has not imported torch; returns what it prints."""
-    given = {
+    """Run code in a new interpreter that has not imported torch; return the words that it prints."""
+    environment = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(('OMP_', 'MKL_', 'GOMP_', 'KMP_'))
     }
-    given.update(variables, PYTHONPATH=SOURCE)
+    environment.update(variables, PYTHONPATH=SOURCE)
     run = subprocess.run(
         [sys.executable, '-c', 'import os, sys\nfrom centernet.device import *\n' + code],
-        env=given,
+        env=environment,
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -90,9 +91,8 @@ def test_threads_are_set_before_torch_is_imported():
     assert environment_after(code.format(''), OMP_NUM_THREADS='rubbish')[0] == str(device.available_cpus())
 
 
-def test_memory_that_was_freed_stays():
-    # Where blocks are returned to the system, each new one is fetched page by page: 16 MB are 4096 pages of 4
-    # KB.
+def test_freed_memory_is_kept():
+    # If blocks were returned to the system, each new one would be mapped page by page: 16 MB are 4096 pages.
     code = """import numpy as np, resource
 def faults(fresh=lambda: np.ones(1 << 21)):
     fresh()
@@ -106,9 +106,90 @@ print(faults())"""
     assert int(environment_after(code)[0]) < 1000
 
 
-def test_no_threads_at_all():
+def test_zero_threads():
     with pytest.raises(OptionError, match='at least 1'):
         device.prepare_threads(0)
+
+
+# devices
+
+T4, V100, A100, H100 = (
+    ('Tesla T4', (7, 5)),
+    ('Tesla V100', (7, 0)),
+    ('NVIDIA A100', (8, 0)),
+    ('NVIDIA H100', (9, 0)),
+)
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path, caplog):
+    """Replace the machine's GPUs: ``gpus(T4, A100, driver=False, ...)``."""
+    for name in ('CENTERNET_CONTAINER', 'CENTERNET_CUDA', 'CUDA_VISIBLE_DEVICES'):
+        monkeypatch.delenv(name, raising=False)
+    caplog.set_level('INFO')
+
+    def replace(*found, driver=True, cuda='10.0', archs=None, broken=(), **variables):
+        """broken: the numbers of the GPUs that fail to compute; archs: None for a torch as old as 1.0."""
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        path = tmp_path / 'driver'
+        if driver:
+            path.write_text('NVRM version')
+        monkeypatch.setattr(device, 'DRIVER', str(path))
+        monkeypatch.setattr(device, 'GPU_FILES', str(tmp_path / 'nvidia[0-9]*'))
+        for number in range(len(found)):
+            (tmp_path / f'nvidia{number}').touch()
+        monkeypatch.setattr(torch.version, 'cuda', cuda)
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: bool(found))
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(found))
+        monkeypatch.setattr(torch.cuda, 'get_device_name', lambda number: found[number][0])
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda number: found[number][1])
+        monkeypatch.setattr(torch.cuda, 'get_arch_list', lambda: archs, raising=False)
+        if archs is None:
+            monkeypatch.delattr(torch.cuda, 'get_arch_list')
+
+        def ones(*_, device):
+            if device.index in broken:
+                raise RuntimeError('CUDA error: no kernel image is available\nmore')
+            return torch.zeros(1)
+
+        monkeypatch.setattr(torch, 'ones', ones)
+
+    return replace
+
+
+def refusal(name):
+    with pytest.raises(DeviceError) as caught:
+        device.resolve_device(name)
+    text = str(caught.value)
+    assert f'device {name} is unavailable: ' in text and '--device cpu' in text and '\n' not in text
+    return text
+
+
+def fallback(caplog):
+    """The line that ``auto`` logs when it selects the CPU, or ''."""
+    caplog.clear()
+    assert device.resolve_device('auto') == torch.device('cpu')
+    assert len(caplog.messages) <= 1
+    return ''.join(caplog.messages)
+
+
+@pytest.mark.parametrize(
+    'name, kind, index',
+    [('auto', 'auto', None), ('cpu', 'cpu', None), ('cuda', 'cuda', None), ('cuda:12', 'cuda', 12)],
+)
+def test_names(name, kind, index):
+    assert device.parse_device(name) == (kind, index)
+
+
+@pytest.mark.parametrize(
+    'name', ['', 'gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda:\u0661', 'cuda:0\n', 'cpu:0', 'auto:1', 'CUDA']
+)
+def test_unknown_names(name):
+    with pytest.raises(DeviceError, match='auto, cpu, cuda or cuda:N'):
+        device.parse_device(name)
+    with pytest.raises(DeviceError, match='unknown device'):
+        device.resolve_device(name)
 
 
 def test_cpu():
@@ -117,38 +198,124 @@ def test_cpu():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
-def test_without_a_gpu():
+def test_this_machine_without_a_gpu():
     assert device.resolve_device('auto') == torch.device('cpu')
-    with pytest.raises(DeviceError, match=r'cuda:0 was asked for, but .*--device cpu'):
-        device.resolve_device('cuda')
+    refusal('cuda')
 
 
-def test_a_gpu_too_many(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.version, 'cuda', '10.0')
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    with pytest.raises(DeviceError, match='no such GPU: cuda:2; there are cuda:0 to cuda:1'):
-        device.resolve_device('cuda:2')
+def test_no_gpu_and_no_driver(gpus, caplog):
+    gpus(driver=False)
+    assert 'no NVIDIA driver' in refusal('cuda')
+    assert fallback(caplog) == ''
+    gpus(driver=False, CENTERNET_CONTAINER='1')
+    assert 'no NVIDIA driver' in fallback(caplog)
 
 
-def test_a_gpu_that_torch_has_no_code_for(monkeypatch, caplog):
-    def fail(*_, **__):
-        raise RuntimeError('CUDA error: no kernel image is available for execution on the device\nmore')
-
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.version, 'cuda', '10.0')
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'A100')
-    monkeypatch.setattr(torch, 'ones', fail)
-    with pytest.raises(
-        DeviceError, match=r'cuda:0 \(A100\) cannot be used by torch .*: CUDA error: no kernel image'
-    ):
-        device.resolve_device('cuda')
-    assert device.resolve_device('auto') == torch.device('cpu')
-    assert 'using the CPU' in caplog.text
+def test_torch_without_cuda(gpus, caplog):
+    gpus(cuda=None, driver=False)
+    assert 'without CUDA' in refusal('cuda:0')
+    assert fallback(caplog) == ''
+    gpus(cuda=None)
+    assert 'without CUDA' in fallback(caplog)
 
 
-@pytest.mark.parametrize('name', ['', 'gpu', 'cuda:', 'cuda:x', 'cpu:0', 'auto:1', 'CUDA'])
-def test_names_that_mean_nothing(name):
-    with pytest.raises(DeviceError, match='unknown device'):
-        device.resolve_device(name)
+def test_an_image_without_cuda_ignores_gpus(gpus, caplog):
+    gpus(T4, cuda='9.0.176', CENTERNET_CONTAINER='1', CENTERNET_CUDA='none')
+    assert 'CUDA=none' in refusal('cuda')
+    assert 'CUDA=none' in fallback(caplog)
+
+
+def test_a_container_without_the_machines_gpu(gpus, caplog):
+    gpus(CENTERNET_CONTAINER='1')
+    for text in (refusal('cuda'), fallback(caplog)):
+        assert 'NVIDIA container toolkit' in text
+        assert 'COMPOSE_FILE=docker-compose.yml:docker/compose.gpu.yml' in text and '--gpus all' in text
+
+
+def test_hidden_gpus(gpus, caplog):
+    gpus(CUDA_VISIBLE_DEVICES='')
+    assert 'CUDA_VISIBLE_DEVICES' in refusal('cuda')
+    assert 'CUDA_VISIBLE_DEVICES' in fallback(caplog)
+
+
+def test_a_driver_that_torch_cannot_use(gpus, caplog, monkeypatch):
+    gpus()
+    assert 'cannot use the NVIDIA driver' in refusal('cuda') and 'nvidia-smi' in fallback(caplog)
+
+    def unavailable():
+        warnings.warn(
+            'CUDA initialization: The NVIDIA driver is too old (found version 11040). Please update',
+            stacklevel=2,
+        )
+        return False
+
+    monkeypatch.setattr(torch.cuda, 'is_available', unavailable)
+    assert 'too old (found version 11040);' in refusal('cuda')
+
+
+@pytest.mark.parametrize('name', ['auto', 'cuda', 'cuda:0'])
+def test_a_usable_gpu(gpus, caplog, name):
+    gpus(T4)
+    assert device.resolve_device(name) == torch.device('cuda', 0)
+    assert caplog.messages == []
+
+
+def test_a_number_too_large(gpus):
+    gpus(T4)
+    assert 'only cuda:0;' in refusal('cuda:1')
+    gpus(T4, V100)
+    assert 'only cuda:0 to cuda:1;' in refusal('cuda:2')
+
+
+def test_a_gpu_too_new_for_the_pinned_stack(gpus, caplog):
+    gpus(A100)
+    for text in (refusal('cuda'), refusal('cuda:0'), fallback(caplog)):
+        assert 'NVIDIA A100 (compute capability 8.0)' in text and 'CUDA 10.0' in text
+        assert 'modern stack' in text and 'make eval-pth' in text and 'outside' not in text
+    gpus(A100, CENTERNET_CONTAINER='1', CENTERNET_CUDA='10.0')
+    assert 'modern stack, outside the container (make eval-pth' in refusal('cuda')
+
+
+def test_a_gpu_that_torch_has_no_code_for(gpus, caplog):
+    gpus(V100, cuda='13.0', archs=['sm_75', 'sm_80'])
+    for text in (refusal('cuda'), fallback(caplog)):
+        assert 'Tesla V100 (compute capability 7.0)' in text and 'CUDA 13.0' in text
+        assert 'install a build of torch' in text
+
+
+def test_a_gpu_that_fails(gpus, caplog):
+    gpus(T4, broken=[0])
+    for text in (refusal('cuda'), fallback(caplog)):
+        assert 'Tesla T4' in text and 'no kernel image' in text and 'more' not in text
+
+
+@pytest.mark.parametrize('name', ['auto', 'cuda'])
+def test_the_first_usable_gpu_of_several(gpus, caplog, name):
+    gpus(H100, V100, A100, T4, broken=[1])
+    assert device.resolve_device(name) == torch.device('cuda', 3)
+    (line,) = caplog.messages
+    assert 'cuda:0, NVIDIA H100' in line and 'cuda:1, Tesla V100' in line and 'using cuda:3' in line
+    assert 'cuda:2, NVIDIA A100' in refusal('cuda:2')
+
+
+@pytest.mark.parametrize(
+    'archs, capability, runs',
+    [
+        (None, (7, 5), True),
+        (None, (8, 0), False),
+        (['sm_70', 'sm_80'], (8, 9), True),  # machine code runs on newer GPUs of its major version
+        (['sm_70', 'sm_80'], (7, 0), True),
+        (['sm_75', 'sm_80'], (7, 0), False),
+        (['sm_80', 'sm_90'], (12, 0), False),
+        (['sm_80', 'compute_90'], (12, 0), True),  # PTX is compiled for newer GPUs
+        (['sm_90a'], (9, 0), True),
+        (['sm_100a'], (10, 3), False),
+        (['sm_120'], (12, 1), True),
+        (['something new'], (12, 1), False),
+        ([], (12, 1), True),  # the list is unknown
+    ],
+    ids=str,
+)
+def test_code_for_a_compute_capability(gpus, archs, capability, runs):
+    gpus(T4, archs=archs)
+    assert device.has_code_for(capability) is runs

@@ -1,54 +1,94 @@
-"""Where the network runs, and on how many threads. Imports torch only when a function needs it.
+"""The device and the number of threads that the network runs on.
 
-The OpenMP runtime reads its variables once, when torch is imported, so a command calls
-:func:`prepare_threads` before that and :func:`apply_threads` after. The measurements behind the choices are
-in docs/threads.md.
+Torch is imported only inside functions: the OpenMP runtime reads its environment variables once, when torch
+is imported, so a command calls :func:`prepare_threads` before that and :func:`apply_threads` after it. The
+measurements behind the choices are in docs/threads.md.
 """
 
 import ctypes
+import glob
 import logging
-import math
 import os
 import re
 import sys
+import warnings
+from typing import TYPE_CHECKING, Dict, Optional, Tuple
 
 from .errors import DeviceError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+#: exists where the NVIDIA driver is loaded, also inside containers on such a machine
+DRIVER = '/proc/driver/nvidia/version'
+#: the device files of the GPUs that a container was given
+GPU_FILES = '/dev/nvidia[0-9]*'
+#: torch without ``get_arch_list`` (the pinned stack, CUDA 10) has no code for this capability and newer
+FIRST_UNSUPPORTED_CAPABILITY = (8, 0)
 
 _log = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
-def resolve_device(name='auto'):
-    """A torch.device that works.
+def parse_device(name: str) -> Tuple[str, Optional[int]]:
+    """Split the value of ``--device`` into its kind and the GPU's number.
 
     Args:
-        name: ``auto`` (the first GPU if it can be used, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns:
+        ``'auto'``, ``'cpu'`` or ``'cuda'``, and N, which is None if no number is given.
 
     Raises:
-        DeviceError: the name is unknown, or there is no such GPU, or it cannot compute.
+        DeviceError: the name is none of these.
+    """
+    match = re.match(r'(?:(auto|cpu|cuda)|cuda:([0-9]+))\Z', name)
+    if not match:
+        raise DeviceError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N")
+    return match.group(1) or 'cuda', None if match.group(2) is None else int(match.group(2))
+
+
+def resolve_device(name: str = 'auto') -> 'torch.device':
+    """Return a device that torch can compute on.
+
+    ``auto`` and ``cuda`` select the first usable GPU. Without one, ``auto`` falls back to the CPU and logs
+    the reason, unless there is neither a GPU nor a driver nor a container.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: the name is unknown, or the GPU is missing or unusable.
     """
     import torch
 
-    match = re.match(r'(auto|cpu|cuda)(?::(\d+))?$', name)
-    if not match or (match.group(2) and match.group(1) != 'cuda'):
-        raise DeviceError(f"unknown device '{name}': give auto, cpu, cuda or cuda:N")
-    kind, index = match.group(1), int(match.group(2) or 0)
-    if kind == 'cpu' or (kind == 'auto' and not torch.cuda.is_available()):
+    kind, index = parse_device(name)
+    if kind == 'cpu':
         return torch.device('cpu')
-    device = torch.device('cuda', index)
-    try:
-        _check_gpu(device)
-    except DeviceError as error:
-        if kind != 'auto':
-            raise
-        _log.warning('%s; using the CPU', error)
-        return torch.device('cpu')
-    return device
+    reason = _why_no_gpu()
+    worth_a_line = reason is None or os.path.exists(DRIVER) or _in_image()
+    if reason is None:
+        unusable = []
+        for number in range(torch.cuda.device_count()) if index is None else [index]:
+            reason = _why_unusable(number)
+            if reason is None:
+                if unusable:
+                    _log.warning('%s; using cuda:%d', '; '.join(unusable), number)
+                return torch.device('cuda', number)
+            unusable.append(reason)
+        reason = '; '.join(unusable)
+    if kind == 'cuda':
+        raise DeviceError(
+            f'device {name} is unavailable: {reason}; use --device cpu to continue without a GPU'
+        )
+    if worth_a_line:
+        _log.warning('%s; using the CPU', reason)
+    return torch.device('cpu')
 
 
-def describe_device(device):
-    """A plain dict for people: ``device``, ``device_name`` and, of a GPU, CUDA's version and the compute
-    capability."""
+def describe_device(device: 'torch.device') -> Dict[str, str]:
+    """Describe a device for people: ``device`` and ``device_name``; for a GPU also ``cuda`` (the version) and
+    ``capability``."""
     import torch
 
     if device.type == 'cuda':
@@ -61,12 +101,22 @@ def describe_device(device):
     return {'device': str(device), 'device_name': _cpu_facts().get('model name', 'unknown')}
 
 
-def available_cpus():
-    """How many cores this process may keep busy, at least 1.
+def has_code_for(capability: Tuple[int, int]) -> bool:
+    """Whether this build of torch has code for GPUs of a compute capability, (major, minor)."""
+    import torch
 
-    Hardware threads of one core count once (they share the units that convolutions wait for), and so do the
-    limits set from outside: the affinity mask (``taskset``, ``docker --cpuset-cpus``) and the cgroup's quota
-        (``docker --cpus``), rounded down.
+    if not hasattr(torch.cuda, 'get_arch_list'):
+        return capability < FIRST_UNSUPPORTED_CAPABILITY
+    architectures = torch.cuda.get_arch_list()
+    return not architectures or any(_runs_on(each, capability) for each in architectures)
+
+
+def available_cpus() -> int:
+    """Return the number of cores that this process may use, at least 1.
+
+    Hardware threads of one core count once, because they share the units that convolutions are limited by.
+    The affinity mask (``taskset``, ``docker --cpuset-cpus``) and the cgroup's quota (``docker --cpus``,
+    rounded down) are respected.
     """
     try:
         allowed = os.sched_getaffinity(0)
@@ -76,18 +126,18 @@ def available_cpus():
         _read(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list') or str(cpu)
         for cpu in allowed
     }
-    return max(1, min(len(cores), math.floor(_cgroup_cpus())))
+    return max(1, min(len(cores), int(_cgroup_cpus())))
 
 
-def prepare_threads(threads=None):
-    """Set the environment for the numerical libraries; call it before torch is imported.
+def prepare_threads(threads: Optional[int] = None) -> int:
+    """Set the environment variables of the numerical libraries. Call it before torch is imported.
 
     Args:
-        threads: how many threads the network may use; None takes ``OMP_NUM_THREADS`` where it is set, else
-            all cores.
+        threads: how many threads the network may use; None for ``OMP_NUM_THREADS`` if set, else all available
+            cores.
 
     Returns:
-        The number, for :func:`apply_threads`.
+        The number of threads, for :func:`apply_threads`.
 
     Raises:
         OptionError: the number is smaller than 1.
@@ -100,21 +150,19 @@ def prepare_threads(threads=None):
     if 'torch' not in sys.modules:
         os.environ['OMP_NUM_THREADS'] = str(threads)
         if 'OMP_WAIT_POLICY' not in os.environ:
-            # A thread that waits for the others spins for some microseconds, then sleeps. By default it would
-            # spin for milliseconds, on the core that the one it waits for may need.
+            # Waiting threads spin for some microseconds, then sleep. By default they spin for milliseconds,
+            # on cores that the threads they wait for may need.
             os.environ.setdefault('GOMP_SPINCOUNT', '5000')
     if _is_amd_with_avx2():
-        # The MKL in torch 1.0.0 runs SSE code on a processor that is not Intel's unless told to use AVX2.
-        # That is slow, and six times slower still on a second thread once mkldnn has left AVX registers
-        # behind there. It reads this at its first call; newer ones do not read it.
+        # On other processors than Intel's, the MKL in torch 1.0.0 uses SSE unless told to use AVX2. SSE code
+        # is slow, and six times slower still on a second thread where mkldnn has left AVX registers dirty.
+        # MKL reads this at its first call; newer versions ignore it.
         os.environ.setdefault('MKL_DEBUG_CPU_TYPE', '5')
     return threads
 
 
-def apply_threads(threads):
-    """Set up this process for networks on the CPU, once torch is imported: ``threads`` threads for torch and
-    OpenCV, and memory that stays with the process once it has been fetched.
-    """
+def apply_threads(threads: int) -> None:
+    """Set the number of threads of torch and OpenCV, and keep freed memory in this process. Imports torch."""
     import cv2
 
     from .compat import set_threads
@@ -124,40 +172,86 @@ def apply_threads(threads):
     _keep_freed_memory()
 
 
-def _check_gpu(device):
+def _in_image() -> bool:
+    """Whether this is a container of this project's image."""
+    return bool(os.environ.get('CENTERNET_CONTAINER'))
+
+
+def _why_no_gpu() -> Optional[str]:
+    """Why torch sees no GPU at all; None if it sees one."""
     import torch
 
+    if os.environ.get('CENTERNET_CUDA') == 'none':
+        return 'this image was built without CUDA (CUDA=none); to use a GPU, build it with CUDA=10.0'
     if torch.version.cuda is None:
-        raise DeviceError(
-            f'{device} was asked for, but torch {torch.__version__} is built without CUDA: give --device cpu,'
-            ' or install a build with CUDA'
+        return f'torch {torch.__version__} is built without CUDA'
+    with warnings.catch_warnings(record=True) as caught:  # torch 2 warns when the driver is too old
+        warnings.simplefilter('always')
+        if torch.cuda.is_available():
+            return None
+    if not os.path.exists(DRIVER):
+        return 'no NVIDIA driver is loaded on this machine'
+    if _in_image() and not glob.glob(GPU_FILES):
+        return (
+            'the machine has an NVIDIA driver, but no GPU was passed to the container: install the NVIDIA'
+            ' container toolkit and set COMPOSE_FILE=docker-compose.yml:docker/compose.gpu.yml (docker run:'
+            ' --gpus all)'
         )
-    if not torch.cuda.is_available():
-        raise DeviceError(
-            f'{device} was asked for, but no NVIDIA GPU can be used here: give --device cpu, or check the'
-            ' driver (nvidia-smi) and, in a container, that the GPU was passed to it'
-        )
+    if os.environ.get('CUDA_VISIBLE_DEVICES') in ('', '-1'):
+        return 'CUDA_VISIBLE_DEVICES hides all GPUs'
+    detail = str(caught[0].message).split('. ')[0] if caught else 'its version is in the output of nvidia-smi'
+    return f'torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use the NVIDIA driver: {detail}'
+
+
+def _why_unusable(number: int) -> Optional[str]:
+    """Why torch, which sees GPUs, cannot compute on this one; None if it can."""
+    import torch
+
     count = torch.cuda.device_count()
-    if device.index >= count:
-        raise DeviceError(
-            'no such GPU: {}; there {}'.format(
-                device, 'is only cuda:0' if count == 1 else f'are cuda:0 to cuda:{count - 1}'
-            )
+    if number >= count:
+        return 'there is no such GPU, only {}'.format(
+            'cuda:0' if count == 1 else f'cuda:0 to cuda:{count - 1}'
         )
+    version = f'torch {torch.__version__} (CUDA {torch.version.cuda})'
+    gpu = f'cuda:{number}'
     try:
-        float(torch.ones(2, device=device).sum())
-    except RuntimeError as error:  # for one, the build has no code for the GPU's generation
-        raise DeviceError(
-            f'{device} ({torch.cuda.get_device_name(device)}) cannot be used by torch {torch.__version__}:'
-            f' {str(error).splitlines()[0]}'
-        ) from error
+        capability = torch.cuda.get_device_capability(number)
+        gpu += ', {} (compute capability {}.{}),'.format(torch.cuda.get_device_name(number), *capability)
+        if not has_code_for(capability):
+            return f'{gpu} is not supported by {version}; {_other_torch()}'
+        float(torch.ones(2, device=torch.device('cuda', number)).sum())
+    except RuntimeError as error:
+        return f'{gpu} fails with {version}: {str(error).splitlines()[0]}'
+    return None
 
 
-def _keep_freed_memory():
-    """Tell the C library (glibc) not to return large blocks to the system.
+def _other_torch() -> str:
+    """What to use for a GPU that this torch has no code for."""
+    import torch
 
-    Every layer's output is such a block; fetched anew page by page, they took more than half of dla_34's time
-    on torch 1.0.0.
+    if hasattr(torch.cuda, 'get_arch_list'):
+        return 'install a build of torch that supports it'
+    where = ', outside the container' if _in_image() else ''
+    return f'use the modern stack{where} (make eval-pth with Python 3.9 or newer)'
+
+
+def _runs_on(architecture: str, capability: Tuple[int, int]) -> bool:
+    """Whether code for ``sm_70`` (machine code) or ``compute_70`` (PTX) runs on a GPU of a capability."""
+    match = re.match(r'(sm|compute)_([0-9]+)([0-9])(a?)', architecture)
+    if not match:
+        return False
+    target = int(match.group(2)), int(match.group(3))
+    if match.group(4):  # sm_90a: that capability only
+        return target == capability
+    # machine code runs on its own major version; PTX is compiled for any newer GPU
+    return target <= capability and (match.group(1) == 'compute' or target[0] == capability[0])
+
+
+def _keep_freed_memory() -> None:
+    """Make glibc keep large freed blocks instead of returning them to the system.
+
+    The output of every layer is such a block. Mapping them again page by page took more than half of dla_34's
+    time with torch 1.0.0.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -167,34 +261,35 @@ def _keep_freed_memory():
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _cgroup_cpus():
-    """The quota of this process's control group in cores, infinite where there is none."""
-    quotas = [math.inf]
+def _cgroup_cpus() -> float:
+    """The CPU quota of this process's control group, in cores; a large number if there is none."""
+    quotas = [1e9]
     for path in ('/sys/fs/cgroup/cpu.max', '/sys/fs/cgroup/cpu/cpu.cfs_quota_us'):
         words = _read(path).split()
         if path.endswith('_us'):
             words += _read(path.replace('quota', 'period')).split()
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
             quotas.append(int(words[0]) / int(words[1]))
-    return min(quotas + [1e9])
+    return min(quotas)
 
 
-def _is_amd_with_avx2():
+def _is_amd_with_avx2() -> bool:
     facts = _cpu_facts()
     return facts.get('vendor_id') in ('AuthenticAMD', 'HygonGenuine') and {'avx2', 'fma'} <= set(
         facts.get('flags', '').split()
     )
 
 
-def _cpu_facts():
-    """The first processor's entries in /proc/cpuinfo."""
+def _cpu_facts() -> Dict[str, str]:
+    """The entries of the first processor in /proc/cpuinfo."""
     first = _read('/proc/cpuinfo').split('\n\n')[0]
     return {
         key.strip(): value.strip() for key, _, value in (line.partition(':') for line in first.splitlines())
     }
 
 
-def _read(path):
+def _read(path: str) -> str:
+    """The text of a file, empty if it cannot be read."""
     try:
         with open(path) as file:
             return file.read().strip()

@@ -259,7 +259,7 @@ def test_a_gpu_that_is_not_there(refused, name):
 
 @pytest.mark.parametrize('name', ['gpu', 'cpu:1', 'cuda:-1', 'cuda0', ''])
 def test_a_device_that_means_nothing(refused, name):
-    assert 'give auto, cpu, cuda or cuda:N' in refused(device=name)
+    assert 'auto, cpu, cuda or cuda:N' in refused(device=name)
 
 
 def test_auto_finds_a_device(eval_pth):

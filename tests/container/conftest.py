@@ -1,10 +1,9 @@
-"""A real engine, a base, and the images built on it. Each is made where it is missing, once, and removed at
-the end.
+"""A Docker engine, a base image, and the images built on it: made once where missing, removed at the end.
 
-CENTERNET_CONTAINER=1        without it nothing here runs: building the images takes minutes and some GB
-BASE_IMAGE=ubuntu:18.04      build on this, in place of the stand-in of tests/container/standin
-CENTERNET_PINNED_PYTHON=     the pinned stack outside the container, whose figures the container's have to equal; its Python
-                             also becomes the stand-in's
+CENTERNET_CONTAINER_TESTS=1  required by the tests that need an engine, which take minutes and some GB
+BASE_IMAGE=ubuntu:18.04      build on this image instead of the stand-in (tests/container/standin)
+CENTERNET_PINNED_PYTHON=     a pinned stack outside the container, whose figures the container must equal; the
+                             stand-in packs its Python
 """
 
 import os
@@ -12,20 +11,17 @@ import shlex
 import shutil
 
 import pytest
-from support.engine import MARKER, ROOT, Compose, call
+from support.engine import MARKER, NO_ENGINE, ROOT, Compose, call
 
-SWITCH = 'CENTERNET_CONTAINER'
+SWITCH = 'CENTERNET_CONTAINER_TESTS'
 CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='session')
 def engine(tmp_path_factory):
-    """The environment in which ``docker`` reaches an engine that has compose and buildx."""
+    """The environment variables with which ``docker`` finds an engine with compose and buildx."""
     if not os.environ.get(SWITCH):
-        pytest.skip(
-            f'{SWITCH} is not set: these tests build images, which takes minutes and some GB (.ci/run'
-            ' container)'
-        )
+        pytest.skip(f'{SWITCH} is not set: building images takes minutes and some GB (.ci/run container)')
     environment = dict(os.environ)
     probes = (['docker', 'info'], ['docker', 'compose', 'version'], ['docker', 'buildx', 'version'])
     if shutil.which('docker') and all(
@@ -37,9 +33,7 @@ def engine(tmp_path_factory):
     script = os.path.join(ROOT, 'tests', 'container', 'standin', 'engine.sh')
     try:
         started = call([script, 'start', folder], check=False)
-        if (
-            started.returncode == 2
-        ):  # what it says itself of the machine; anything else is a fault of ours, or of the network
+        if started.returncode == NO_ENGINE:
             pytest.skip('no engine can be started: {}'.format(' '.join(started.stderr.split())[-500:]))
         assert started.returncode == 0, started.stderr[-8000:]
         words = [word.partition('=') for word in shlex.split(started.stdout) if '=' in word]
@@ -50,7 +44,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def base(engine):
-    """The image that everything is built on."""
+    """The name of the base image."""
     given = os.environ.get('BASE_IMAGE')
     if given:
         return given
@@ -62,7 +56,7 @@ def base(engine):
 
 @pytest.fixture(scope='session')
 def settings(engine, base, tmp_path_factory):
-    """The variables of .env.example for a build with CUDA=none, with marked secrets."""
+    """The variables of .env.example for a build with CUDA=none, and with a marker in every secret."""
     folder = tmp_path_factory.mktemp('secrets')
     secrets = {}
     if os.path.exists(CA_BUNDLE):
@@ -76,25 +70,24 @@ def settings(engine, base, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def images(settings):
-    """(the image of the services, the image of the service test), built as a user builds them."""
+    """The names of the services' image and of the test service's image, built as users build them."""
     call(['docker', 'compose', 'build', 'eval-pth', 'test'], environment=settings, cwd=ROOT)
     return 'centernet-container:cuda-none', 'centernet-container:cuda-none-test'
 
 
 @pytest.fixture
 def compose(settings, images, tmp_path):
-    """The services, with folders of this test in place of ./data, ./models and ./output."""
+    """The services, with temporary folders in place of ./data, ./models and ./output."""
     return Compose(settings, tmp_path)
 
 
 @pytest.fixture(scope='session')
 def outside(tmp_path_factory):
-    """The folder of an evaluation of the sample by the pinned stack, without a container."""
+    """The output folder of the pinned stack outside the container, for the sample."""
     python = os.environ.get('CENTERNET_PINNED_PYTHON')
     if not python:
         pytest.skip(
-            'CENTERNET_PINNED_PYTHON is not set: there is no pinned stack outside the container to compare'
-            ' with'
+            'CENTERNET_PINNED_PYTHON is not set: no pinned stack outside the container to compare with'
         )
     folder = tmp_path_factory.mktemp('outside')
     call([python, '-m', 'centernet', 'eval-pth', '--output', str(folder), '--no-progress'], cwd=str(folder))

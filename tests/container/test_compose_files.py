@@ -1,5 +1,4 @@
-"""The compose files: valid with and without the override for GPUs, and every variable of theirs is in
-.env.example."""
+"""The compose files: valid with and without the GPU override, and documented by .env.example."""
 
 import json
 import os
@@ -10,7 +9,7 @@ from support.engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
 SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor', 'fetch', 'reproduce'}
-#: have a network, and write into the data and models folders
+#: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
 
@@ -38,6 +37,26 @@ def test_without_gpus(engine):
         assert [volume.get('read_only', False) for volume in service['volumes'][:3]] == [
             name not in FETCHING
         ] * 2 + [False]
+        assert 'shm_size' not in service
+
+
+def test_the_environment_of_the_services(engine):
+    given = {'WEIGHTS': 'models/a.pth', 'DATA': 'data/coco', 'DEVICE': 'cpu'}
+    passed = {
+        name: {key for key in given if (service.get('environment') or {}).get(key) == given[key]}
+        for name, service in config(engine, FILES[0], **given).items()
+    }
+    everything, data, weights_and_data = set(given), {'DATA'}, {'WEIGHTS', 'DATA'}
+    assert passed == {
+        'eval-pth': everything,
+        'verify': everything,
+        'doctor': everything,
+        'export': weights_and_data,
+        'eval-onnx': weights_and_data,
+        'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
+        'reproduce': {'DATA', 'DEVICE'},
+        'test': set(),
+    }
 
 
 def test_with_gpus(engine):
@@ -46,7 +65,12 @@ def test_with_gpus(engine):
     assert reserved == {'eval-pth', 'reproduce', 'verify', 'doctor', 'test'}
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
-    assert services['eval-pth']['environment']['DEVICE'] == 'cuda'
+    required = {
+        name
+        for name, service in services.items()
+        if (service.get('environment') or {}).get('DEVICE') == 'cuda'
+    }
+    assert required == {'eval-pth', 'reproduce', 'doctor'}
     assert config(engine, *FILES, DEVICE='cpu')['eval-pth']['environment']['DEVICE'] == 'cpu'
 
 

@@ -1,6 +1,7 @@
-"""The same commit, built again without the cache of layers: the same packages, and the same files byte for
-byte. Of the distribution's own files that is not said: they are of the day on which they are installed
-(APT_SNAPSHOT)."""
+"""Building the same commit again without cached layers gives the same packages and the same files.
+
+The distribution's own files are excluded: they are those of the day, or of APT_SNAPSHOT.
+"""
 
 import re
 
@@ -14,7 +15,7 @@ PACKAGES = 'import pkg_resources; print(*sorted(map(str, pkg_resources.working_s
 
 
 def lines_of(settings, image, *command):
-    """What a program of an image prints."""
+    """The lines that a command in an image prints."""
     return call(
         ['docker', 'run', '--rm', '--entrypoint', command[0], image] + list(command[1:]), environment=settings
     ).stdout.splitlines()
@@ -44,7 +45,7 @@ def test_building_again_gives_the_same_files(settings, images):
     steps = dict(re.findall(r'^#(\d+) (\[.*)$', run.stderr, re.MULTILINE))
     cached = [steps[number] for number in re.findall(r'^#(\d+) CACHED', run.stderr, re.MULTILINE)]
     assert any('install-python.sh stack' in step for step in steps.values())
-    assert [step for step in cached if ' FROM ' not in step] == [], 'not everything was built again'
+    assert [step for step in cached if ' FROM ' not in step] == [], 'a step was taken from the cache'
     for command, least in ((('python', '-c', PACKAGES), 20), (('bash', '-c', LIST), 10000)):
         first, second = (lines_of(settings, image, *command) for image in (images[0], again))
         assert len(first) > least

@@ -1,6 +1,7 @@
-"""The services, as README.md says to start them, on the sample and on mounted data and weights. The image has
-no network then, no writable root and no capabilities but two (test_image.py); eval-pth's figures are those of
-the pinned stack outside of it.
+"""The services as documented in docs/container.md, on the sample and on mounted data and weights.
+
+The figures of eval-pth must equal those of the pinned stack outside the container. test_image.py checks that
+the services have no network, no writable root file system and almost no capabilities.
 """
 
 import json
@@ -11,7 +12,7 @@ import pytest
 from support.engine import ROOT
 
 SAMPLE_WEIGHTS = os.path.join(ROOT, 'src', 'centernet', 'sample', 'dla_tiny.pth')
-#: of the twelve figures, between the pinned stack in the container and outside of it
+#: tolerance of the twelve figures between the pinned stack inside and outside the container
 FIGURES = 0.0005
 
 
@@ -22,9 +23,12 @@ def document_of(folder):
 
 def test_eval_pth(compose, outside):
     run = compose.run('eval-pth', '--no-progress')
-    assert 'eval-pth: weights: of the built-in sample; data: the built-in sample\n' in run.stderr
-    assert 'device: CPU' in run.stderr
+    lines = run.stderr.splitlines()
+    assert [line for line in lines if 'CUDA=none' in line and 'CPU' in line], (
+        'the choice of the CPU is unexplained'
+    )
     assert 'warning' not in run.stderr.lower()
+    assert '/workspace/' not in run.stdout + run.stderr, 'that path does not exist on the host'
     found, expected = document_of(compose.output / 'eval-pth'), document_of(outside)
     assert found['metrics'] == pytest.approx(expected['metrics'], abs=FIGURES)
     assert found['metrics']['AP'] >= 0.6
@@ -44,10 +48,16 @@ def test_export_then_eval_onnx_and_verify_what_it_wrote(compose):
         'dla_tiny_portable.onnx',
     }
     run = compose.run('eval-onnx', '--no-progress')
-    assert 'exporting it first' not in run.stderr
+    assert 'export' not in run.stderr, 'it was exported again'
     assert document_of(compose.output / 'eval-onnx')['metrics']['AP'] >= 0.6
     run = compose.run('verify', '--no-progress', '--limit', '16')
     assert run.stdout.count('\nthe same model\n') == 4
+
+
+def test_verify_exports_what_is_missing(compose):
+    run = compose.run('verify', '--no-progress', '--limit', '8')
+    assert run.stdout.count('\nthe same model\n') == 4
+    assert (compose.output / 'export' / 'dla_tiny.onnx').exists()
 
 
 def test_verify_of_another_model_fails(compose):
@@ -71,7 +81,7 @@ def test_verify_of_another_model_fails(compose):
     assert 'NOT the same model' in run.stdout
 
 
-def test_fetch_says_what_is_missing(compose):
+def test_fetch_reports_what_is_missing(compose):
     run = compose.run('fetch', '--verify-only', '--json', check=False)
     assert run.returncode == 1, run.stderr
     assert 'ctdet_coco_dla_2x.pth' in run.stdout
@@ -113,7 +123,7 @@ def test_mounted_data_and_weights(compose):
     shutil.copy(SAMPLE_WEIGHTS, str(compose.models / 'mine.pth'))
 
     run = compose.run('eval-pth', '--weights', 'models/mine.pth', '--data', 'data/shapes', '--no-progress')
-    assert 'weights: models/mine.pth; data: data/shapes\n' in run.stderr
+    assert 'models/mine.pth' in run.stdout and 'data/shapes' in run.stdout
     by_flags = document_of(compose.output / 'eval-pth')
     assert by_flags['images'] == 40
     variables = {'WEIGHTS': 'models/mine.pth', 'DATA': 'data/shapes'}
@@ -141,11 +151,27 @@ def test_flags_are_passed_on(compose):
 def test_a_mistake_is_one_line_and_status_2(compose):
     run = compose.run('eval-pth', '--data', 'data', '--no-progress', check=False)
     assert run.returncode == 2
-    assert 'no --weights' in run.stderr
+    assert '--weights' in run.stderr
     assert 'Traceback' not in run.stderr
 
 
-def test_a_mounted_folder_is_not_written(compose):
+@pytest.mark.parametrize('flag', ['--weights', '--data'])
+def test_a_path_of_the_host_is_explained(compose, flag):
+    flags = {'--weights': 'models/a.pth', '--data': 'data', flag: '/home/me/mine'}
+    run = compose.run('eval-pth', *[word for item in flags.items() for word in item], check=False)
+    assert run.returncode == 2
+    assert '/home/me/mine' in run.stderr and 'MODELS_DIR' in run.stderr and 'DATA_DIR' in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_a_gpu_is_refused_with_the_reason(compose):
+    run = compose.run('eval-pth', '--device', 'cuda', check=False)
+    assert run.returncode == 2
+    assert 'CUDA=none' in run.stderr and '--device cpu' in run.stderr
+    assert compose.run('eval-pth', check=False, DEVICE='cuda').returncode == 2
+
+
+def test_mounted_folders_are_read_only(compose):
     compose.output.chmod(0o777)
     script = 'for folder in data models; do ! touch "$folder/x" 2>/dev/null || exit 1; done'
     compose.run('eval-pth', 'bash', '-c', script, options=['--entrypoint', 'entrypoint.sh'])

@@ -1,23 +1,34 @@
-"""What the tests of the container share: programs that are run and shown, and the compose services."""
+"""Shared by the tests of the container: running programs, and the compose services."""
 
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Dict, Optional, Sequence
 
-#: a line in every secret of the build, to look for what they leave behind
+#: a line in every secret of the build, searched for in the image
 MARKER = '# marker-of-a-build-secret-5f1c7a'
+#: engine.sh's exit status on a machine that cannot run an engine; any other is a failure
+NO_ENGINE = 3
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def call(command, environment=None, cwd=None, check=True, quiet=False, timeout=1500):
-    """Run a program to its end, and show what was run, how it ended and how long it took.
+def call(
+    command: Sequence[str],
+    environment: Optional[Dict[str, str]] = None,
+    cwd: Optional[str] = None,
+    check: bool = True,
+    quiet: bool = False,
+    timeout: float = 1500,
+) -> subprocess.CompletedProcess:
+    """Run a program, and show the command, its exit status and the time it took.
 
     Returns:
         CompletedProcess with text in stdout and stderr.
 
     Raises:
-        AssertionError: ``check``, and its exit status is not 0; with what it printed.
+        AssertionError: ``check`` is set and the exit status is not 0; with the end of the output.
     """
     start = time.time()
     run = subprocess.run(
@@ -40,20 +51,20 @@ def call(command, environment=None, cwd=None, check=True, quiet=False, timeout=1
     return run
 
 
-def show(text):
-    """Print a line, past pytest's capture when that is off."""
+def show(text: str) -> None:
+    """Print a line, which pytest shows with --capture=no."""
     print('\n  $ ' + text, file=sys.stderr, flush=True)
 
 
 class Compose:
-    """``docker compose`` in this checkout with its own data, models and output folders.
+    """``docker compose`` in this checkout, with data, models and output folders of its own.
 
     Args:
-        settings: the environment.
-        folder: a pathlib.Path, in which the three folders are made.
+        settings: the environment variables.
+        folder: where the three folders are created.
     """
 
-    def __init__(self, settings, folder):
+    def __init__(self, settings: Dict[str, str], folder: Path) -> None:
         self.data, self.models, self.output = (folder / name for name in ('data', 'models', 'output'))
         for path in (self.data, self.models, self.output):
             path.mkdir()
@@ -61,8 +72,15 @@ class Compose:
             settings, DATA_DIR=str(self.data), MODELS_DIR=str(self.models), OUTPUT_DIR=str(self.output)
         )
 
-    def run(self, service, *arguments, options=(), check=True, **variables):
-        """``docker compose run --rm <options> <service> <arguments>``, as a CompletedProcess."""
+    def run(
+        self,
+        service: str,
+        *arguments: str,
+        options: Sequence[str] = (),
+        check: bool = True,
+        **variables: str,
+    ) -> subprocess.CompletedProcess:
+        """Run ``docker compose run --rm <options> <service> <arguments>``."""
         return call(
             ['docker', 'compose', 'run', '--rm', '-T'] + list(options) + [service] + list(arguments),
             environment=dict(self.environment, **variables),
@@ -70,8 +88,8 @@ class Compose:
             check=check,
         )
 
-    def docker(self, *arguments, check=True, quiet=False):
-        """``docker <arguments>``, as a CompletedProcess."""
+    def docker(self, *arguments: str, check: bool = True, quiet: bool = False) -> subprocess.CompletedProcess:
+        """Run ``docker <arguments>``."""
         return call(
             ['docker'] + list(arguments), environment=self.environment, cwd=ROOT, check=check, quiet=quiet
         )

@@ -1,12 +1,14 @@
 #!/bin/bash
-# Make an image that stands in for ubuntu:18.04 where no image registry can be reached. It needs Debian (or Ubuntu), root, an
+# Make a substitute for the image ubuntu:18.04 where no image registry can be reached. Requires Debian or Ubuntu, root, a Docker
 # engine and a Python 3.6.
 #
 #   tests/container/standin/base.sh <tag> [python3.6]
 #
-# Its system is this machine's own distribution, from its own archive; the Python 3.6 becomes Debian packages with the names that
-# Ubuntu 18.04 gives them. README.md beside this file says what an image built on it proves.
+# The system is that of this machine, from its distribution's archive. The Python 3.6 is packed under the names of Ubuntu
+# 18.04's packages. README.md in this folder says what an image built on it proves.
 set -euo pipefail
+# shellcheck source=tests/container/standin/apt.sh
+. "$(dirname "$0")/apt.sh"
 
 tag=${1:?usage: tests/container/standin/base.sh <tag> [python3.6]}
 python=${2:-python3.6}
@@ -17,18 +19,18 @@ fail() {
     exit 2
 }
 
-[ "$(id -u)" = 0 ] || fail "debootstrap has to run as root"
-[ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.6 ] || fail "$python is no Python 3.6"
+[ "$(id -u)" = 0 ] || fail "debootstrap can only be run by root"
+[ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.6 ] || fail "$python is not a Python 3.6"
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 architecture=$(dpkg --print-architecture)
 # shellcheck disable=SC2016  # apt's own variables
 mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(SITE)' 'Created-By: Packages' |
     awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }')
-[ -n "$mirror" ] || fail "this machine's apt sources name no archive of $suite"
+[ -n "$mirror" ] || fail "this machine's apt sources have no archive of $suite"
 if ! command -v debootstrap >/dev/null; then
     say "installing debootstrap"
-    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends debootstrap >&2
+    apt_install debootstrap || fail "debootstrap cannot be installed; see above"
 fi
 
 work=$(mktemp -d)
@@ -36,13 +38,13 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 packages=$root/opt/python3.6
 
-# Ubuntu cuts Python into packages; so is this one, so that an image which forgets one of them fails here too.
+# Ubuntu splits Python into packages. Split this one in the same way, so that a missing package is noticed.
 prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
 version=$("$python" -c 'import platform; print(platform.python_version())')
 triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -dumpmachine)
 parts=$work/parts
 
-# owners <file>...: the Debian packages whose libraries the files need, as a Depends line
+# owners <file>...: the Debian packages with the libraries that the files need, as a Depends line
 owners() {
     ldd "$@" 2>/dev/null | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u | grep -v "^$prefix/" | while read -r library; do
         dpkg-query -S "$library" 2>/dev/null || dpkg-query -S "$(readlink -f "$library")" 2>/dev/null ||
@@ -59,7 +61,7 @@ Version: $2
 Architecture: $architecture
 Maintainer: tests/container/standin/base.sh
 Depends: $3
-Description: Python $version of the machine on which this image was made
+Description: Python $version of the machine that made this image
 CONTROL
     dpkg-deb --root-owner-group -Zgzip --build "$parts/$1" "$packages/$1.deb" >/dev/null
 }
@@ -89,7 +91,7 @@ pack_python() {
     done
     mv "$lib"/config-* "$parts/python3.6-dev/usr/lib/python3.6/"
     mkdir "$lib/$(basename "$parts"/python3.6-dev/usr/lib/python3.6/config-*)"
-    cp "$parts"/python3.6-dev/usr/lib/python3.6/config-*/Makefile "$lib"/config-*/ # sysconfig reads it
+    cp "$parts"/python3.6-dev/usr/lib/python3.6/config-*/Makefile "$lib"/config-*/ # which sysconfig reads
     rm "$parts"/python3.6-dev/usr/lib/python3.6/config-*/Makefile
     cp -a "$prefix/include/python3.6m" "$parts/python3.6-dev/usr/include/"
     ln -s libpython3.6m.so.1.0 "$parts/python3.6-dev/usr/lib/$triplet/libpython3.6m.so"
@@ -97,13 +99,13 @@ pack_python() {
     package python3.6 "$version-standin" "$(owners "$prefix/bin/python3.6" "$lib"/lib-dynload/*.so)"
     package python3.6-venv "$version-standin" "python3.6 (= $version-standin)"
     package python3.6-dev "$version-standin" "python3.6 (= $version-standin), libc6-dev"
-    package python3-distutils "1:$version-standin" "python3.6 (= $version-standin)" # the epoch is above the distribution's own
+    package python3-distutils "1:$version-standin" "python3.6 (= $version-standin)" # the epoch exceeds that of the distribution's package
 }
 
 say "bootstrapping $suite"
 debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
     tail -n 20 "$work/debootstrap.log" >&2
-    fail "debootstrap failed, for the reason above"
+    fail "debootstrap failed; see above"
 }
 say "packing Python $version of $prefix"
 pack_python
