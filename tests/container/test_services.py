@@ -114,7 +114,7 @@ def test_mounted_data_and_weights(compose):
         'centernet',
         'sample',
         '--output',
-        'output',
+        'output/sample',
         '--limit',
         '40',
         options=['--entrypoint', 'entrypoint.sh'],
@@ -157,6 +157,7 @@ def test_a_mistake_is_one_line_and_status_2(compose):
 
 @pytest.mark.parametrize('flag', ['--weights', '--data'])
 def test_a_path_of_the_host_is_explained(compose, flag):
+    shutil.copy(SAMPLE_WEIGHTS, str(compose.models / 'a.pth'))
     flags = {'--weights': 'models/a.pth', '--data': 'data', flag: '/home/me/mine'}
     run = compose.run('eval-pth', *[word for item in flags.items() for word in item], check=False)
     assert run.returncode == 2
