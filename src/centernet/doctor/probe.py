@@ -15,8 +15,8 @@ from ..errors import UserError
 TIME_LIMIT = 120
 
 _MARK = 'centernet-probe: '
-# The process imports this very package, and nothing from the working folder, where a file may have the name of
-# a package.
+# The process imports this very package, but nothing from the working folder: a file there may have the name
+# of a package.
 _CODE = """
 import sys
 sys.path = [sys.argv[1]] + [path for path in sys.path if path]
