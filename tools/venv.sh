@@ -114,10 +114,14 @@ install_package() {
     if [ "$purpose" != lint ]; then
         if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
         say "installing this package and compiling its operator"
-        pip_install --no-deps --no-build-isolation --no-index -e .
+        # through a pipe, so that the compiler's output goes to the log
+        pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
         "$venv/bin/python" -m pip check --disable-pip-version-check >&2
-        "$venv/bin/python" -c 'from centernet.dcn import compiled as c
-print("venv: deformable convolution: %s" % (c.description() or "not compiled, much slower: " + c.MISSING))' >&2
+        "$venv/bin/python" - "$venv/install.log" >&2 <<'PYTHON'
+import sys
+from centernet.dcn import compiled
+print('venv: deformable convolution:', compiled.description() or 'not compiled, much slower; see ' + sys.argv[1])
+PYTHON
         if [ "${CENTERNET_DCN:-}" = compiled ]; then package="compiled $package"; fi
     fi
     echo "$package" >"$venv/package.stamp"
