@@ -13,7 +13,7 @@ NEEDS_NO_DRIVER = pytest.mark.skipif(
     os.path.exists('/proc/driver/nvidia/version'), reason='this machine has an NVIDIA driver'
 )
 #: Answers for every interpreter, the one that is given and those of the environments. REFUSE: pip calls that
-#: fail. KILL: the pip call at which the script is killed.
+#: fail. KILL: the pip call at which everything is killed.
 PYTHON = r"""#!/bin/bash
 case $* in
     *sys.version_info*) echo "${VERSION:-3.11} /usr/bin/python ${VERSION:-3.11}.7" ;;
@@ -24,7 +24,7 @@ case $* in
         sleep "${SECONDS_EACH:-0}"
         if [[ ${!#} == *torch-cpu.txt ]]; then grep -o 'torch==.*+cpu' "${!#}" >>"$CALLS"; fi
         echo "$*" >>"$CALLS"
-        if [[ -n ${KILL:-} && $* =~ $KILL ]]; then kill -KILL $PPID; fi
+        if [[ -n ${KILL:-} && $* =~ $KILL ]]; then kill -KILL 0; fi
         if [[ -n ${REFUSE:-} && $* =~ $REFUSE ]]; then echo 'pip says no' && exit 1; fi
         ;;
 esac
@@ -67,6 +67,7 @@ class Checkout:
         return subprocess.Popen(
             [str(self.folder / 'tools' / 'venv.sh'), self.python, *words],
             env=environment,
+            start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
