@@ -110,13 +110,14 @@ make_environment() {
 }
 
 install_package() {
+    local problems
     rm -f "$venv/package.stamp"
     if [ "$purpose" != lint ]; then
         if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
         say "installing this package and compiling its operator"
         # through a pipe, so that the compiler's output goes to the log
         pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
-        "$venv/bin/python" -m pip check --disable-pip-version-check >&2
+        problems=$("$venv/bin/python" -m pip check --disable-pip-version-check 2>&1) || fail "$problems"
         "$venv/bin/python" - "$venv/install.log" >&2 <<'PYTHON'
 import sys
 from centernet.dcn import compiled
