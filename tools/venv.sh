@@ -110,11 +110,15 @@ make_environment() {
 }
 
 install_package() {
-    local problems
+    local operator problems
     rm -f "$venv/package.stamp"
     if [ "$purpose" != lint ]; then
         if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
         say "installing this package and compiling its operator"
+        operator=$("$venv/bin/python" -c 'import sys, torch
+sys.path.append("src/centernet/dcn")
+print(__import__("build_extension").extension_name(torch.__version__))')
+        rm -f "src/centernet/dcn/$operator".* # from earlier sources; must not stay if compiling fails
         # through a pipe, so that the compiler's output goes to the log
         pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
         problems=$("$venv/bin/python" -m pip check --disable-pip-version-check 2>&1) || fail "$problems"

@@ -18,6 +18,7 @@ PYTHON = r"""#!/bin/bash
 case $* in
     *sys.version_info*) echo "${VERSION:-3.11} /usr/bin/python ${VERSION:-3.11}.7" ;;
     *fcntl*) exec {python} "$@" ;;
+    *extension_name*) echo _torch_2_13_0 ;;
     '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *urlopen*) echo "asked $*" >>"$CALLS" && [ -n "${INDEX_ANSWERS:-}" ] ;;
     '-m pip install'*)
@@ -166,6 +167,14 @@ def test_a_new_compiler_reinstalls_the_package_alone(checkout, tmp_path):
     program(tmp_path / 'bin' / 'nvcc', '#!/bin/sh\necho release 99.0\n')
     _, _, _, calls = checkout.run(CUDA_HOME=str(tmp_path))
     assert len(calls) == 1 and '-e .' in calls[0]
+
+
+def test_an_operator_from_earlier_sources_does_not_stay(checkout):
+    for name in ('_torch_1_0_0.cpython.so', '_torch_2_13_0.cpython.so'):
+        (checkout.folder / 'src' / 'centernet' / 'dcn' / name).write_text('')
+    checkout.run()
+    left = [path.name for path in (checkout.folder / 'src' / 'centernet' / 'dcn').glob('_torch_*')]
+    assert left == ['_torch_1_0_0.cpython.so']  # belongs to another environment
 
 
 def test_an_operator_that_had_to_be_compiled_is_kept_without_that_demand(checkout):
