@@ -28,8 +28,8 @@ case $purpose-$version in
     stack-3.9 | stack-3.1[0-3]) venv=.venv-$version locks=(requirements/modern{,-test,-torch}.txt) ;;
     oracle-3.9 | oracle-3.1[0-3]) venv=.venv-oracle locks=(requirements/modern{,-test}.txt requirements/oracle-torch.txt) ;;
     lint-3.9 | lint-3.1[0-3]) venv=.venv-lint locks=(requirements/lint.txt) ;;
-    stack-*) fail "$python is Python $version; use 3.6 (pinned stack) or 3.9 to 3.13 (modern stack)" ;;
-    oracle-* | lint-*) fail "$python is Python $version; the $purpose environment needs 3.9 to 3.13" ;;
+    stack-* | oracle-* | lint-*)
+        fail "$python is Python $version; use 3.9 to 3.13 (modern stack) or, without oracle and lint, 3.6 (pinned stack)" ;;
     *) fail "unknown environment '$purpose'; use stack, oracle or lint" ;;
 esac
 venv=$PWD/$venv
@@ -123,9 +123,13 @@ print(__import__("build_extension").extension_name(torch.__version__))')
         pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
         problems=$("$venv/bin/python" -m pip check --disable-pip-version-check 2>&1) || fail "$problems"
         "$venv/bin/python" - "$venv/install.log" >&2 <<'PYTHON'
+import re
 import sys
 from centernet.dcn import compiled
-print('venv: deformable convolution:', compiled.description() or 'not compiled, much slower; see ' + sys.argv[1])
+with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
+    reason = re.search('without the compiled operator: (.*)', log.read())
+reason = reason.group(1) if reason else 'see ' + sys.argv[1]
+print('venv: deformable convolution:', compiled.description() or 'not compiled, much slower: ' + reason)
 PYTHON
         if [ "${CENTERNET_DCN:-}" = compiled ]; then package="compiled $package"; fi
     fi
