@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -77,13 +76,6 @@ def test_everything_named_is_missing():
     assert '/proc/out is not writable' in findings['--output']['text']
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
-def test_a_gpu_that_is_missing():
-    missing, findings = doctor('--device', 'cuda')
-    assert missing - {'lock'} == {'--device'}
-    assert 'cuda:0' in findings['--device']['text']
-
-
 @pytest.mark.parametrize(
     'name, code, reason',
     [
@@ -111,14 +103,3 @@ def test_a_version_that_differs_from_the_lock(tmp_path):
     missing, findings = doctor(shadow=tmp_path)
     assert missing == {'lock'}
     assert 'tqdm 1.0 (' in findings['lock']['text']
-
-
-def cpu_seconds(command):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, stdout=subprocess.DEVNULL, env=dict(os.environ, PYTHONPATH=SOURCE))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def test_it_takes_little_longer_than_importing_torch():
-    assert cpu_seconds(COMMAND) < 2 * cpu_seconds([sys.executable, '-c', 'import torch']) + 3

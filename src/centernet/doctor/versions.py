@@ -26,11 +26,8 @@ def stack_name() -> Optional[str]:
 
 
 def find_folder(name: str) -> str:
-    """Return the folder ``name`` of this checkout, or of the installed package's data files.
-
-    Raises:
-        FileNotFoundError
-    """
+    """Return the folder ``name`` of this checkout, or of the installed package's data files. Raises
+    FileNotFoundError."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     checkout = os.path.dirname(os.path.dirname(package))
     shared = [os.path.join(prefix, 'share', 'centernet') for prefix in (sys.prefix, site.USER_BASE) if prefix]
