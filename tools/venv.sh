@@ -36,7 +36,7 @@ venv=$PWD/$venv
 
 environment="$PWD $interpreter $(cksum tools/venv.sh "${locks[@]}")"
 nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
-compilers=$({ "${CXX:-g++}" --version; "$nvcc" --version || nvcc --version; } 2>/dev/null || true)
+compilers=$(export LC_ALL=C && { "${CXX:-g++}" --version; "$nvcc" --version || nvcc --version; } 2>/dev/null || true)
 package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
 ${CXX:-} ${CUDA_HOME:-} ${TORCH_CUDA_ARCH_LIST:-} $compilers"
 if [ "$purpose" = lint ]; then package=none CENTERNET_DCN=; fi
