@@ -1,7 +1,7 @@
-"""Everything about the package is in setup.cfg; here is only what needs code to say: the compiled operator.
+"""Compile the deformable convolution; everything else about the package is in setup.cfg.
 
-CENTERNET_DCN=reference installs without it. CENTERNET_DCN=compiled stops where it cannot be built; otherwise
-the package is then installed without it, and says at its first use that it is slower.
+If it cannot be compiled, the package is installed without it and uses plain torch, which is slower. With
+CENTERNET_DCN=compiled that is an error instead; CENTERNET_DCN=reference skips compiling.
 """
 
 import os
@@ -12,15 +12,16 @@ from setuptools import setup
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'src', 'centernet', 'dcn'))
 from build_extension import CannotBuild, make_extension
 
+choice = os.environ.get('CENTERNET_DCN')
 options = {}
-if os.environ.get('CENTERNET_DCN') != 'reference':
+if choice != 'reference':
     try:
-        extension, command, described = make_extension()
+        extension, command, description = make_extension()
         options = {'ext_modules': [extension], 'cmdclass': {'build_ext': command}}
-        print(described)
+        print(description)
     except CannotBuild as reason:
-        if os.environ.get('CENTERNET_DCN') == 'compiled':
-            sys.exit(f'error: CENTERNET_DCN=compiled, and the compiled operator cannot be built: {reason}')
-        print(f'installing without the compiled operator: {reason}')
+        if choice == 'compiled':
+            sys.exit(f'error: CENTERNET_DCN=compiled, but the operator cannot be compiled: {reason}')
+        print(f'warning: installing without the compiled operator: {reason}')
 
 setup(**options)

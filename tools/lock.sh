@@ -1,6 +1,6 @@
 #!/bin/bash
-# Resolve requirements/*.in into the hashed locks beside them. What a lock already names stays as it is, unless it no
-# longer fits or --upgrade is given.
+# Resolve requirements/*.in into the hashed locks beside them. Versions in a lock are kept while they fit; --upgrade takes
+# the newest.
 #
 #   tools/lock.sh <python> [--upgrade]
 set -euo pipefail
@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION"
 
-# compile <name> <option>...: resolve <name>.in into $work/<name>.txt, starting from the present lock
+# compile <name> <option>...: resolve <name>.in into $work/<name>.txt, starting from the current lock
 compile() {
     local name=$1
     shift
@@ -29,7 +29,8 @@ compile() {
         --output-file "$work/$name.txt" "$@" "$name.in"
 }
 
-# publish <name> <source> <keep|drop> <pattern>: write the entries of $work/<source>.txt whose name matches (or does not)
+# publish <name> <source> <keep|drop> <pattern>: write <name>.txt from $work/<source>.txt, keeping or dropping the packages
+# whose name matches
 publish() {
     {
         echo "# Made by 'make lock' from $2.in; do not edit."
@@ -39,7 +40,7 @@ publish() {
             taken' "$work/$2.txt"
     } >"$work/published"
     if grep -inE '://|index-url|find-links' "$work/published"; then
-        echo "lock.sh: the lines above would tie $1.txt to this machine's indexes" >&2
+        echo "lock.sh: error: the lines above name a package index of this machine; $1.txt is unchanged" >&2
         exit 1
     fi
     cat "$work/published" >"$1.txt"
@@ -53,7 +54,7 @@ publish pinned pinned drop pycocotools
 compile pinned-test "${PINNED[@]}" --constraint "$work/pinned.txt" "$@"
 publish pinned-test pinned-test drop nothing
 
-# The CUDA libraries belong to torch's CUDA wheel, which modern-torch.txt explains.
+# torch and its CUDA libraries are not locked by hash; modern-torch.txt says why.
 compile modern "${MODERN[@]}" "$@"
 publish modern modern drop 'torch|triton|nvidia-[^=]*|cuda-[^=]*'
 compile modern-test "${MODERN[@]}" --constraint "$work/modern.txt" "$@"

@@ -1,207 +1,152 @@
 #!/bin/bash
-# Make a virtual environment for this checkout, whole or not at all, and print its path.
+# Make a virtual environment in this checkout, or keep it if it is up to date, and print its path.
 #
 #   tools/venv.sh <python> [stack|oracle|lint]
 #
-# stack (the default): the pinned stack for Python 3.6, the modern one for 3.9 to 3.13, with the test tools and this package. The
-# pinned stack's torch is patched (patches/torch-1.0.0), which needs the program 'patch'.
-# oracle: the modern stack with torchvision instead, for the tests that compare with it. lint: the linters only.
+# stack (default): the pinned stack on Python 3.6, the modern one on 3.9 to 3.13, with the test tools and this package.
+# oracle: the modern stack with torchvision, for the tests that compare with it. lint: linters only.
 #
-# An environment that was made from the same locks, settings and interpreter is used again; where only the compiled operator's
-# source or the C++ compiler has changed, that alone is built again. CENTERNET_DCN=compiled insists on it. TORCH_INDEX names the index
-# that torch is taken from on the modern stack; what is said on the way goes to standard error.
+# Two stamps, each written last, record what an environment was made from: other locks or another interpreter remake it;
+# other sources, compilers or settings of the operator reinstall this package. CENTERNET_DCN=compiled makes a failure to
+# compile it an error. TORCH_INDEX= is the URL of the package index for the modern stack's torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${1:?usage: tools/venv.sh <python> [stack|oracle|lint]}
 purpose=${2:-stack}
+PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 
 say() { echo "venv: $*" >&2; }
-fail() {
-    say "error: $*"
-    exit 2
-}
+fail() { say "error: $*" && exit 2; }
 
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
-    fail "PYTHON=$python cannot be run; name a Python 3.6 (pinned stack) or 3.9 to 3.13 (modern stack)"
-case $version in
-    3.6) stack=pinned ;;
-    3.9 | 3.10 | 3.11 | 3.12 | 3.13) stack=modern ;;
-    *) fail "$python is Python $version, which has no lock here; name a 3.6 (pinned stack) or 3.9 to 3.13 (modern stack) with PYTHON=" ;;
-esac
-if [ "$purpose" != stack ] && [ "$stack" = pinned ]; then
-    fail "the $purpose environment needs Python 3.9 to 3.13, and $python is 3.6"
-fi
-
-project=(setup.py setup.cfg pyproject.toml)
-patches=()
-operator=(src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
-case $purpose in
-    stack)
-        venv=.venv-$version
-        locks=(requirements/modern{,-test,-torch}.txt)
-        if [ "$stack" = pinned ]; then
-            venv=.venv-pinned
-            locks=(requirements/pinned{-bootstrap,,-source,-test}.txt)
-            patches=(patches/torch-1.0.0/{apply.sh,series,*.patch,*.sha256})
-        fi
-        ;;
-    oracle)
-        venv=.venv-oracle
-        locks=(requirements/modern{,-test}.txt requirements/oracle-torch.txt)
-        ;;
-    lint)
-        venv=.venv-lint
-        locks=(requirements/lint.txt)
-        project=()
-        operator=()
-        ;;
-    *) fail "unknown environment '$purpose': stack, oracle or lint" ;;
+interpreter=$("$python" -c 'import os, sys
+print(" ".join(["%d.%d" % sys.version_info[:2], os.path.realpath(sys.executable)] + sys.version.split()))' 2>/dev/null) ||
+    fail "cannot run PYTHON=$python; use Python 3.6 (pinned stack) or 3.9 to 3.13 (modern stack)"
+version=${interpreter%% *}
+case $purpose-$version in
+    stack-3.6) venv=.venv-pinned locks=(requirements/pinned{-bootstrap,,-test,-source}.txt patches/torch-1.0.0/*) ;;
+    stack-3.9 | stack-3.1[0-3]) venv=.venv-$version locks=(requirements/modern{,-test,-torch}.txt) ;;
+    oracle-3.9 | oracle-3.1[0-3]) venv=.venv-oracle locks=(requirements/modern{,-test}.txt requirements/oracle-torch.txt) ;;
+    lint-3.9 | lint-3.1[0-3]) venv=.venv-lint locks=(requirements/lint.txt) ;;
+    stack-* | oracle-* | lint-*)
+        fail "$python is Python $version; use 3.9 to 3.13 (modern stack) or, without oracle and lint, 3.6 (pinned stack)" ;;
+    *) fail "unknown environment '$purpose'; use stack, oracle or lint" ;;
 esac
 venv=$PWD/$venv
 
-# checksum_of <tool> <file>...: of the files' content, the interpreter and the checkout, and the tool's version
-checksum_of() {
-    "$python" - "$PWD:$1" "${@:2}" <<'PYTHON'
-import hashlib
-import os
-import sys
+environment="$PWD $interpreter $(cksum tools/venv.sh "${locks[@]}")"
+nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
+compilers=$(export LC_ALL=C && { "${CXX:-g++}" --version; "$nvcc" --version || nvcc --version; } 2>/dev/null || true)
+package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
+${CXX:-} ${CUDA_HOME:-} ${TORCH_CUDA_ARCH_LIST:-} $compilers"
+if [ "$purpose" = lint ]; then package=none CENTERNET_DCN=; fi
 
-digest = hashlib.sha256(repr((sys.version, os.path.realpath(sys.executable), sys.argv[1])).encode())
-for name in sys.argv[2:]:
-    with open(name, 'rb') as file:
-        digest.update(file.read())
-print(digest.hexdigest())
-PYTHON
+has_environment() {
+    [ "$(cat "$venv/environment.stamp" 2>/dev/null)" = "$environment" ] && "$venv/bin/python" -c '' 2>/dev/null
 }
 
-checksum=$(checksum_of '' "${locks[@]}" ${project[@]+"${project[@]}"} ${patches[@]+"${patches[@]}"} tools/venv.sh)
-compiler=$("${CXX:-g++}" --version 2>/dev/null | head -n 1 || true)
-built=$(checksum_of "$compiler" ${operator[@]+"${operator[@]}"})
+has_package() {
+    local stamp
+    stamp=$(cat "$venv/package.stamp" 2>/dev/null) || return
+    [ "$stamp" = "compiled $package" ] || { [ "$stamp" = "$package" ] && [ "${CENTERNET_DCN:-}" != compiled ]; }
+}
 
-is_whole() { [ "$(cat "$venv/made-from" 2>/dev/null)" = "$checksum" ] && "$venv/bin/python" -c '' 2>/dev/null; }
-is_built() { [ "$(cat "$venv/built-from" 2>/dev/null)" = "$built" ]; }
-
-if is_whole && is_built; then
-    echo "$venv"
-    exit
-fi
-
-# One install at a time: two would write the same files.
-lock=$PWD/.venv.lock
-waiting=
-until mkdir "$lock" 2>/dev/null; do
-    owner=$(cat "$lock/pid" 2>/dev/null || true)
-    if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
-        rm -rf "$lock"
-        continue
-    fi
-    [ -n "$waiting" ] || say "waiting for the install that holds $lock"
-    waiting=yes
-    sleep 1
-done
-echo $$ >"$lock/pid"
-trap 'rm -rf "$lock"' EXIT
-trap 'exit 130' INT TERM
-
-if is_whole && is_built; then
-    echo "$venv"
-    exit
-fi
-
-# A person watches pip at work; elsewhere its report is kept in a file, and shown when it fails.
-log=$venv/install.log
 pip_install() {
-    local pip=("$venv/bin/python" -m pip install --disable-pip-version-check "$@")
+    local pip=("$venv/bin/python" -m pip install --disable-pip-version-check "$@") log=$venv/install.log
     if [ -t 2 ]; then
         "${pip[@]}" >&2
     elif ! "${pip[@]}" >"$log" 2>&1; then
         tail -n 30 "$log" >&2
+        say "error: pip failed; its whole output is in $log"
         return 1
     fi
 }
 
-# PyTorch's CPU wheels carry '+cpu' in their version. Where no index that pip knows has them, the plain version may be the
-# CUDA build.
+answers() {
+    # The alarm also ends name resolution, which has no time limit of its own.
+    { "$venv/bin/python" -c 'import signal, sys, urllib.request
+signal.alarm(5)
+urllib.request.urlopen(sys.argv[1])' "$1"; } >/dev/null 2>&1
+}
+
+# On Linux, the plain version of torch is usually the CUDA build. Without an NVIDIA driver, prefer the CPU build (+cpu).
 install_torch() {
-    local requirements=$1 cpu=$venv/torch-cpu.txt
+    local lock=requirements/modern-torch.txt cpu=$venv/torch-cpu.txt
     if [ -n "${TORCH_INDEX:-}" ]; then
-        pip_install --index-url "$TORCH_INDEX" -r "$requirements"
+        pip_install --index-url "$TORCH_INDEX" -r "$lock"
         return
     fi
     if [ "$(uname -s)" = Linux ] && ! [ -e /proc/driver/nvidia/version ] && ! command -v nvidia-smi >/dev/null; then
-        sed -E 's/^(torch==[0-9.]+)/\1+cpu/' "$requirements" >"$cpu"
-        if pip_install -r "$cpu" 2>/dev/null; then
-            return
-        fi
-        say "no NVIDIA driver is here, and pip may now take torch's CUDA build (several GB). To take the CPU build, stop and add"
-        say "TORCH_INDEX=<address>, the address of PyTorch's CPU wheel index, which its 'Get Started' page gives."
+        sed -E 's/^(torch==[0-9.]+)/\1+cpu/' "$lock" >"$cpu"
+        pip_install -r "$cpu" 2>/dev/null && return
+        answers "$PYTORCH_CPU_INDEX/torch/" && pip_install --index-url "$PYTORCH_CPU_INDEX" --no-deps -r "$cpu" && return
+        say "torch may now be the CUDA build (several GB); for the CPU build, stop and pass an index: TORCH_INDEX=<URL>"
     fi
-    pip_install -r "$requirements"
+    pip_install -r "$lock"
 }
 
-# The package itself, with the compiled operator where it can be built.
-build() {
-    if [ "$purpose" = lint ]; then return; fi
-    if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # that is about running
-    say "installing this package and compiling its operator"
-    pip_install --no-deps --no-build-isolation --no-index -e .
-    "$venv/bin/python" - >&2 <<'PYTHON'
-from centernet.dcn import compiled
-
-print('venv: deformable convolution: ' + (compiled.description() or 'in plain torch, because ' + str(compiled.MISSING)))
-PYTHON
-}
-
-install() {
-    if [ ${#patches[@]} != 0 ] && ! command -v patch >/dev/null; then
-        fail "the pinned stack's torch is patched, and the program 'patch' is missing; install it (Debian, Ubuntu and Fedora: the package 'patch')"
-    fi
-    say "making $venv for Python $version"
+make_environment() {
+    say "making $venv"
+    rm -f "$venv/environment.stamp"
     rm -rf "$venv"
-    "$python" -m venv "$venv" >&2 ||
-        fail "$python -m venv failed; where Python comes without it, install its venv package (python3-venv)"
-    case $purpose-$stack in
-        lint-*)
-            pip_install --require-hashes -r requirements/lint.txt
-            return
-            ;;
-        stack-pinned)
+    "$python" -m venv "$venv" >&2 || fail "'$python -m venv' failed; on Debian and Ubuntu, install python3-venv"
+    case $venv in
+        *-lint) pip_install --require-hashes -r requirements/lint.txt ;;
+        *-pinned)
+            command -v patch >/dev/null || fail "the program 'patch' is missing; torch 1.0.0 is patched with it"
+            say "installing the pinned stack; torch 1.0.0 is a download of 600 MB"
             pip_install --require-hashes -r requirements/pinned-bootstrap.txt
-            say "installing the pinned stack: torch 1.0.0 alone is a download of 600 MB"
             pip_install --require-hashes --no-deps -r requirements/pinned.txt -r requirements/pinned-test.txt
             patches/torch-1.0.0/apply.sh "$venv/bin/python" >&2
-            say "compiling pycocotools"
             pip_install --require-hashes --no-deps --no-build-isolation -r requirements/pinned-source.txt
             ;;
-        stack-modern | oracle-modern)
+        *)
             say "installing the modern stack"
             pip_install --require-hashes --only-binary :all: -r requirements/modern.txt -r requirements/modern-test.txt
-            if [ "$purpose" = oracle ]; then
-                say "installing torch with torchvision: several GB where it is the CUDA build"
-                pip_install -r requirements/oracle-torch.txt
-            else
-                say "installing torch"
-                install_torch requirements/modern-torch.txt
-            fi
+            if [ "$purpose" = oracle ]; then pip_install -r requirements/oracle-torch.txt; else install_torch; fi
             ;;
     esac
-    build
-    "$venv/bin/python" -m pip check --disable-pip-version-check >"$log" 2>&1 || {
-        cat "$log" >&2
-        return 1
-    }
+    echo "$environment" >"$venv/environment.stamp"
 }
 
-set +e # an 'if' would switch it off inside
-(
-    set -e
-    if is_whole; then build; else install; fi
-)
-status=$?
-set -e
-[ $status = 0 ] || fail "$venv could not be completed, for the reason above; the next call starts afresh"
-echo "$checksum" >"$venv/made-from"
-echo "$built" >"$venv/built-from"
-say "ready: $venv"
+install_package() {
+    local operator problems
+    rm -f "$venv/package.stamp"
+    if [ "$purpose" != lint ]; then
+        if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
+        say "installing this package and compiling its operator"
+        operator=$("$venv/bin/python" -c 'import sys, torch
+sys.path.append("src/centernet/dcn")
+print(__import__("build_extension").extension_name(torch.__version__))')
+        rm -f "src/centernet/dcn/$operator".* # from earlier sources; must not stay if compiling fails
+        # through a pipe, so that the compiler's output goes to the log
+        pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
+        problems=$("$venv/bin/python" -m pip check --disable-pip-version-check 2>&1) || fail "$problems"
+        "$venv/bin/python" - "$venv/install.log" >&2 <<'PYTHON'
+import re
+import sys
+from centernet.dcn import compiled
+with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
+    reason = re.search('without the compiled operator: (.*)', log.read())
+reason = reason.group(1) if reason else 'see ' + sys.argv[1]
+print('venv: deformable convolution:', compiled.description() or 'not compiled, much slower: ' + reason)
+PYTHON
+        if [ "${CENTERNET_DCN:-}" = compiled ]; then package="compiled $package"; fi
+    fi
+    echo "$package" >"$venv/package.stamp"
+}
+
+if ! has_environment || ! has_package; then
+    # One install at a time. The lock is on this file; it is released when this process ends.
+    exec 9<tools/venv.sh
+    "$python" -c 'import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except (IOError, OSError):
+    sys.stderr.write("venv: waiting for another install in this checkout\n")
+    fcntl.flock(9, fcntl.LOCK_EX)'
+    has_environment || make_environment
+    has_package || install_package
+    say "ready: $venv"
+fi
 echo "$venv"

@@ -1,443 +1,238 @@
-"""The doctor's checks, each on something made for it."""
+"""Single checks of the doctor, with machines and packages that are made up."""
 
-import filecmp
+import collections
 import os
 import sys
-import textwrap
-from collections import namedtuple
 
 import pytest
 
-from centernet.doctor import Finding, exit_status, format_findings, given, installed, machine
-from centernet.doctor.findings import MISSING, OK, WARNING, isolated
-from centernet.doctor.processes import Probe, Started
-from centernet.sample import sample_folder
+from centernet.doctor import checks, versions
+from centernet.doctor.checks import MISSING, OK, WARNING
+from centernet.doctor.probe import Answer, probe
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TORCH = {
-    'torch': {'version': '1.0.0', 'cuda': '10.0.130', 'file': ''},
-    'architectures': ['sm_35', 'sm_50', 'sm_60', 'sm_70'],
-}
+TORCH_100 = ['sm_35', 'sm_50', 'sm_60', 'sm_70']
 
 
-def put_package(site, name, version, code=None):
-    metadata = site / f'{name}-{version}.dist-info'
+def put_package(folder, name, version, code=None):
+    metadata = folder / f'{name}-{version}.dist-info'
     metadata.mkdir(parents=True)
-    (metadata / 'METADATA').write_text(
-        f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nText\nVersion: 9\n'
-    )
+    (metadata / 'METADATA').write_text(f'Name: {name}\nVersion: {version}\n\nText\nVersion: 9\n')
     if code is not None:
-        (site / name).mkdir()
-        (site / name / '__init__.py').write_text(code)
+        (folder / name).mkdir()
+        (folder / name / '__init__.py').write_text(code)
 
 
-# Versions and the lock
+# The probe
 
 
-def test_installed_packages_are_read_from_their_metadata(tmp_path):
+def test_a_step_that_crashes_is_named_and_the_others_run(tmp_path, monkeypatch):
+    put_package(tmp_path, 'noisy', '1', "print('hello')\nraise ImportError('libnoise.so: not\\nfound')")
+    put_package(tmp_path, 'fatal', '1', 'import os; os.abort()')
+    put_package(tmp_path, 'later', '1', "__version__ = '1.2'")
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    answers = probe({name: ['import_package', name] for name in ('noisy', 'fatal', 'later')})
+    assert answers['noisy'] == Answer(problem='ImportError: libnoise.so: not')
+    assert 'SIGABRT' in answers['fatal'].problem
+    assert answers['later'] == Answer('1.2')
+
+
+def test_a_step_that_hangs_ends_the_probe(tmp_path, monkeypatch):
+    put_package(tmp_path, 'hanging', '1', 'import time; time.sleep(60)')
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    answers = probe({name: ['import_package', name] for name in ('json', 'hanging', 're')}, time_limit=5)
+    assert answers['json'].problem is None
+    assert '5 s' in answers['hanging'].problem and '5 s' in answers['re'].problem
+
+
+# Versions
+
+
+def test_installed_versions_come_from_metadata(tmp_path, monkeypatch):
     put_package(tmp_path / 'one', 'Some_Package.x', '1.0+cpu')
     put_package(tmp_path / 'two', 'some-package-x', '2.0')
     put_package(tmp_path / 'two', 'other', '3')
     (tmp_path / 'two' / 'broken-1.dist-info').mkdir()
-    paths = [str(tmp_path / name) for name in ('missing', 'one', 'two')]
-    assert installed.distributions(paths) == {'some-package-x': '1.0+cpu', 'other': '3'}
+    monkeypatch.setattr(sys, 'path', [str(tmp_path / name) for name in ('missing', 'one', 'two')])
+    assert versions.installed_versions() == {'some-package-x': '1.0+cpu', 'other': '3'}
 
 
-def test_what_is_installed_here_is_known():
-    import numpy
-
-    assert installed.distributions(sys.path)['numpy'] == numpy.__version__
-
-
-def test_the_lock_is_read_with_its_markers(tmp_path):
-    pytest.importorskip(
-        'packaging',
-        reason='markers are read with packaging, which the pinned stack has not and its lock needs not',
-    )
+def test_markers_of_the_lock_are_respected(tmp_path):
+    pytest.importorskip('packaging', reason='only the modern lock has markers, and packaging')
     (tmp_path / 'lock.txt').write_text(
-        textwrap.dedent("""\
-        # a comment
-        plain==1.0 \\
-            --hash=sha256:00
-        Two_Parts==2.0 ; python_full_version >= '3.0' \\
-            --hash=sha256:00
-        two-parts==1.0 ; python_full_version < '3.0' \\
-            --hash=sha256:00
-        torch==2.13.0; python_version >= "3.0"
-        elsewhere==1 ; sys_platform == 'win32' \\
-            --hash=sha256:00
-        """)
+        '# a comment\nplain==1.0 \\\n    --hash=sha256:00\npip==1.0 \\\n    --hash=sha256:00\n'
+        "Two_Parts==2.0 ; python_full_version >= '3.0' \\\n    --hash=sha256:00\n"
+        "two-parts==1.0 ; python_full_version < '3.0' \\\n    --hash=sha256:00\n"
+        'torch==2.13.0; python_version >= "3.0"\n'
+        "elsewhere==1 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n"
     )
-    assert installed.read_lock(str(tmp_path / 'lock.txt')) == {
-        'plain': {'1.0'},
-        'two-parts': {'2.0'},
-        'torch': {'2.13.0'},
-    }
+    locked = versions.locked_versions([str(tmp_path / 'lock.txt')])
+    assert locked == {'plain': {'1.0'}, 'two-parts': {'2.0'}, 'torch': {'2.13.0'}}
 
 
-@pytest.mark.parametrize('name', ['pinned.txt', 'pinned-source.txt'])
+@pytest.mark.parametrize('name', versions.LOCKS['pinned'])
 def test_the_pinned_lock_needs_no_packaging(name, monkeypatch):
     monkeypatch.setitem(sys.modules, 'packaging', None)
-    assert installed.read_lock(os.path.join(ROOT, 'requirements', name))
-
-
-@pytest.fixture
-def lock(tmp_path, monkeypatch):
-    """A lock of torch and numpy for this interpreter, and the environment that it is compared with."""
-    monkeypatch.setattr(installed, 'STACKS', {sys.version_info[:2]: ('modern', ('lock.txt',))})
-    monkeypatch.setattr(
-        sys, 'path', [str(tmp_path / 'site')] + [path for path in sys.path if 'site-packages' not in path]
-    )
-    (tmp_path / 'lock.txt').write_text(
-        'numpy==1.19.5 \\\n    --hash=sha256:00\npip==1 \\\n    --hash=sha256:00\ntorch==1.0.0\n'
-    )
-    return tmp_path
+    assert versions.locked_versions([os.path.join(ROOT, 'requirements', name)])
 
 
 @pytest.mark.parametrize(
     'torch, numpy, level, text',
     [
-        ('1.0.0+cpu', '1.19.5', OK, 'all 2 packages'),
-        ('1.0.1', '1.19.5', MISSING, 'torch 1.0.1 (1.0.0)'),
-        ('1.0.0', None, MISSING, '1 of 2 packages differ'),
-        (None, None, MISSING, 'numpy is not installed (1.19.5)'),
+        ('1.0.0+cpu', '1.19.5', OK, 'all 2 versions'),
+        ('1.0.1', '1.19.5', MISSING, 'torch 1.0.1 (locked: 1.0.0)'),
+        ('1.0.0', None, MISSING, 'numpy is not installed (locked: 1.19.5)'),
     ],
 )
-def test_versions_against_the_lock(lock, torch, numpy, level, text):
-    for name, version in (('torch', torch), ('numpy', numpy)):
-        if version:
-            put_package(lock / 'site', name, version)
-    (finding,) = installed.check_lock(str(lock))
+def test_versions_against_the_lock(tmp_path, monkeypatch, torch, numpy, level, text):
+    for name in ('pinned.txt', 'pinned-source.txt'):
+        (tmp_path / name).write_text('numpy==1.19.5 \\\n    --hash=sha256:00\ntorch==1.0.0\n')
+    monkeypatch.setattr(versions, 'stack_name', lambda: 'pinned')
+    monkeypatch.setattr(versions, 'find_folder', lambda name: str(tmp_path))
+    installed = {'torch': torch, 'numpy': numpy}
+    monkeypatch.setattr(versions, 'installed_versions', lambda: {k: v for k, v in installed.items() if v})
+    (finding,) = checks.check_lock()
     assert (finding.level, text in finding.text) == (level, True), finding.text
-    assert bool(finding.details['differing']) == (level == MISSING)
 
 
-def test_without_a_lock(monkeypatch):
-    monkeypatch.setattr(installed, 'find_shared', lambda folder, name: None)
-    (finding,) = installed.check_lock()
-    assert (finding.level, 'not found' in finding.text) == (WARNING, True)
-    monkeypatch.setattr(installed, 'STACKS', {})
-    (finding,) = installed.check_lock()
-    assert (finding.level, 'has no lock' in finding.text) == (WARNING, True)
-
-
-def test_the_lock_of_the_checkout_or_of_the_installed_files_is_found(tmp_path, monkeypatch):
-    for name in ('modern.txt', 'pinned.txt'):
-        assert filecmp.cmp(
-            os.path.join(installed.find_shared('requirements', name), name),
-            os.path.join(ROOT, 'requirements', name),
-            False,
-        )
-    # installed: no setup.cfg above the package
-    monkeypatch.setattr(
-        installed, '__file__', str(tmp_path / 'lib' / 'centernet' / 'doctor' / 'installed.py')
-    )
+def test_the_lock_is_found_in_the_checkout_or_among_the_data_files(tmp_path, monkeypatch):
+    assert versions.find_folder('requirements') == os.path.join(ROOT, 'requirements')
+    monkeypatch.setattr(versions, '__file__', str(tmp_path / 'lib' / 'a' / 'b' / 'versions.py'))
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
-    assert installed.find_shared('requirements', 'never.txt') is None
-    folder = tmp_path / 'share' / 'centernet' / 'requirements'
-    folder.mkdir(parents=True)
-    (folder / 'modern.txt').write_text('')
-    assert installed.find_shared('requirements', 'modern.txt') == str(folder)
+    with pytest.raises(FileNotFoundError, match='patches/torch'):
+        versions.find_folder('patches/torch-1.0.0')
+    (tmp_path / 'share' / 'centernet' / 'requirements').mkdir(parents=True)
+    assert versions.find_folder('requirements') == str(tmp_path / 'share' / 'centernet' / 'requirements')
 
 
-def test_every_lock_is_installed_with_the_package():
+def test_every_file_that_the_doctor_reads_is_installed():
     with open(os.path.join(ROOT, 'setup.cfg')) as file:
-        text = file.read()
-    for _, names in installed.STACKS.values():
-        for name in names:
-            assert f'\n    requirements/{name}\n' in text
-            assert os.path.isfile(os.path.join(ROOT, 'requirements', name))
-    for name in ('original.sha256', 'patched.sha256'):
-        assert f'\n    patches/torch-1.0.0/{name}\n' in text
-        assert os.path.isfile(os.path.join(ROOT, 'patches', 'torch-1.0.0', name))
+        listed = file.read().split()
+    names = ['requirements/' + name for stack in versions.LOCKS.values() for name in stack]
+    for name in [*names, 'patches/torch-1.0.0/patched.sha256']:
+        assert name in listed and os.path.isfile(os.path.join(ROOT, name))
 
 
-# torch's patches
+def test_a_check_that_fails_leaves_a_warning():
+    def broken():
+        raise KeyError('why')
+
+    (finding,) = checks._isolated('lock', broken)
+    assert (finding.topic, finding.level) == ('lock', WARNING) and 'KeyError' in finding.text
 
 
-@pytest.fixture
-def torch_100(tmp_path, monkeypatch):
-    """(site-packages, folder of checksums) with a torch 1.0.0 of two files, both patched."""
-    site, sums = tmp_path / 'site', tmp_path / 'sums'
-    put_package(site, 'torch', '1.0.0', code='raise ImportError("torch was imported")')
-    sums.mkdir()
-    for state in ('original', 'patched'):
-        (site / 'torch' / 'a.py').write_text(state)
-        (sums / f'{state}.sha256').write_text(
-            '{}  torch/a.py\n'.format(installed.sha256(str(site / 'torch' / 'a.py')))
-        )
-    monkeypatch.setattr(sys, 'path', [str(site)] + sys.path)
+@pytest.mark.parametrize('content, level', [('patched', OK), ('original', WARNING)])
+def test_torch_patches(tmp_path, monkeypatch, content, level):
+    put_package(tmp_path, 'torch', '1.0.0', code='raise ImportError("torch was imported")')
+    (tmp_path / 'torch' / 'a.py').write_text('patched')
+    checksum = versions.sha256(str(tmp_path / 'torch' / 'a.py'))
+    (tmp_path / 'patched.sha256').write_text(f'{checksum}  torch/a.py\n')
+    (tmp_path / 'torch' / 'a.py').write_text(content)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, 'torch', raising=False)
-    return site, sums
-
-
-@pytest.mark.parametrize(
-    'text, level, said',
-    [
-        ('patched', OK, 'applied to torch/a.py'),
-        ('original', WARNING, 'torch/a.py is not patched'),
-        ('mine', WARNING, 'neither the original nor the patched one'),
-    ],
-)
-def test_torch_patches(torch_100, text, level, said):
-    site, sums = torch_100
-    (site / 'torch' / 'a.py').write_text(text)
-    (finding,) = installed.check_torch_patches(str(sums))
-    assert (finding.level, said in finding.text) == (level, True), finding.text
-    assert (finding.advice is None) == (level == OK)
-
-
-def test_another_torch_has_no_patches(tmp_path, monkeypatch):
-    put_package(tmp_path, 'torch', '2.13.0', code='')
-    monkeypatch.setattr(sys, 'path', [str(tmp_path)] + sys.path)
-    monkeypatch.delitem(sys.modules, 'torch', raising=False)
-    assert installed.check_torch_patches() == []
-
-
-# GPU
-
-
-@pytest.mark.parametrize(
-    'archs, capability, works',
-    [
-        (['sm_35', 'sm_50', 'sm_60', 'sm_70'], (3, 7), True),
-        (['sm_35', 'sm_50', 'sm_60', 'sm_70'], (7, 5), True),
-        (['sm_35', 'sm_50', 'sm_60', 'sm_70'], (8, 0), False),
-        (['sm_35', 'sm_50', 'sm_60', 'sm_70'], (3, 0), False),
-        (['sm_70', 'compute_70'], (9, 0), True),
-        (['sm_80', 'compute_80'], (7, 5), False),
-        (['sm_90a', 'sm_100'], (10, 0), True),
-        (['sm_86'], (8, 0), False),
-        ([], (7, 5), False),
-        (['nonsense'], (7, 5), False),
-    ],
-)
-def test_which_capabilities_are_served(archs, capability, works):
-    assert machine.serves(archs, capability) is works
-
-
-@pytest.mark.parametrize(
-    'device, level', [('auto', WARNING), ('cuda', MISSING), ('cuda:0', MISSING), ('cuda:1', WARNING)]
-)
-def test_a_gpu_that_this_cuda_cannot_serve_is_named_with_the_way_out(device, level):
-    found = dict(
-        TORCH,
-        gpus=[{'name': 'NVIDIA A10', 'capability': [8, 6]}, {'name': 'Tesla T4', 'capability': [7, 5]}],
-        device={'device': 'x', 'device_name': 'y'},
-    )
-    first, second = machine.check_gpu(found, {}, None, device)[:2]
-    assert (first.level, second.level) == (level, OK)
-    assert 'NVIDIA A10' in first.text and '8.6' in first.text and '10.0.130' in first.text
-    assert '--device cpu' in first.advice and 'modern stack' in first.advice
-
-
-def test_a_device_that_was_asked_for():
-    findings = machine.check_gpu(dict(TORCH, gpus=[]), {'device': 'no such GPU: cuda:7'}, None, 'cuda:7')
-    assert [(finding.topic, finding.level) for finding in findings] == [('GPU', OK), ('--device', MISSING)]
-    assert 'cuda:7' in findings[1].text
-
-
-def test_what_nvidia_smi_sees_and_torch_does_not():
-    smi = Started([sys.executable, '-c', 'print("Tesla T4, 390.48")'])
-    (finding,) = machine.check_gpu(dict(TORCH, gpus=[]), {}, smi, 'auto')
-    assert (finding.level, 'Tesla T4, 390.48' in finding.text) == (WARNING, True)
-
-
-@pytest.mark.parametrize(
-    'inside, text, advice',
-    [(True, 'was given no GPU', '--gpus all'), (False, 'sees no GPU', 'CUDA_VISIBLE_DEVICES')],
-)
-def test_a_driver_without_a_gpu(tmp_path, monkeypatch, inside, text, advice):
-    (tmp_path / 'version').write_text('NVRM version')
-    monkeypatch.setattr(machine, 'DRIVER', str(tmp_path / 'version'))
-    monkeypatch.setattr(machine, 'in_container', lambda: inside)
-    (finding,) = machine.check_gpu(dict(TORCH, gpus=[]), {}, None, 'auto')
-    assert (finding.level, text in finding.text, advice in finding.advice) == (WARNING, True, True)
-    monkeypatch.setattr(machine, 'DRIVER', str(tmp_path / 'none'))
-    assert machine.check_gpu(dict(TORCH, gpus=[]), {}, None, 'auto')[0].level == OK
-
-
-def test_a_torch_that_cannot_be_imported():
-    gpu, device = machine.check_gpu({}, {'torch': 'ImportError: libmkl'}, None, 'cuda')
-    assert (gpu.level, device.level) == (WARNING, MISSING)
-    assert 'libmkl' in gpu.text and 'libmkl' in device.text
-    (operator,) = machine.check_operator({}, {'torch': 'ImportError: libmkl'})
-    assert operator.level == WARNING
-
-
-def test_the_operator():
-    (finding,) = machine.check_operator({'operator': {'compiled': 'CPU (avx2)', 'missing': None}}, {})
-    assert (finding.level, 'CPU (avx2)' in finding.text) == (OK, True)
-    (finding,) = machine.check_operator({'operator': {'compiled': None, 'missing': 'it was not built'}}, {})
-    assert (finding.level, 'it was not built' in finding.text, 'g++' in finding.advice) == (
-        WARNING,
-        True,
-        True,
-    )
-
-
-# Machine and container
-
-
-@pytest.mark.parametrize(
-    'name, text, inside',
-    [
-        ('.dockerenv', '', True),
-        ('run/.containerenv', '', True),
-        ('proc/1/cgroup', '1:cpu:/kubepods/pod1\n', True),
-        ('proc/1/cgroup', '0::/init\n', False),
-        ('etc/other', '', False),
-    ],
-)
-def test_a_container_is_known(tmp_path, name, text, inside):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(text)
-    assert machine.in_container(str(tmp_path)) is inside
-
-
-def test_mounts(tmp_path, monkeypatch):
-    data, output = tmp_path / 'data', tmp_path / 'output'
-    data.mkdir()
-    output.mkdir()
-    table = tmp_path / 'mountinfo'
-    table.write_text(
-        f'36 35 98:0 /x {data} ro,noatime master:1 - ext4 /dev/sda1 rw\n37 35 0:5 / /sys rw - sysfs sysfs'
-        ' rw\n'
-    )
-    monkeypatch.setattr(os, 'access', lambda path, mode: path != str(output) and path != str(data))
-    monkeypatch.setattr(os, 'getcwd', lambda: str(tmp_path))
-    found = {
-        finding.topic: finding
-        for finding in machine.check_mounts(table=str(table))
-        if finding.topic.startswith(str(tmp_path))
-    }
-    assert [found[str(place)].level for place in (data, output)] == [OK, WARNING]
-    assert len(found) == 2
-    assert 'mounted (ext4), read-only' in found[str(data)].text
-    assert "the container's own folder, read-only" in found[str(output)].text
-    assert 'mount a folder' in found[str(output)].advice
-
-
-@pytest.mark.parametrize('free, level', [(64 << 20, WARNING), (1 << 30, OK)])
-def test_shared_memory(monkeypatch, tmp_path, free, level):
-    sizes = namedtuple('Sizes', 'f_blocks f_frsize f_bavail')(1 << 20, 4096, free // 4096)
-    monkeypatch.setattr(os, 'statvfs', lambda folder: sizes)
-    (finding,) = machine.check_shared_memory(str(tmp_path))
+    monkeypatch.setattr(versions, 'find_folder', lambda name: str(tmp_path))
+    (finding,) = checks.check_torch_patches()
     assert finding.level == level
-    assert (finding.advice is None) == (level == OK)
-    assert machine.check_shared_memory(str(tmp_path / 'nowhere')) == []
+    assert level == OK or ('torch/a.py' in finding.text and 'apply.sh' in finding.advice)
 
 
-@pytest.mark.parametrize('free, level', [(100 << 20, WARNING), (2 << 30, OK)])
-def test_space(monkeypatch, tmp_path, free, level):
-    monkeypatch.setattr(machine.shutil, 'disk_usage', lambda folder: namedtuple('Usage', 'free')(free))
-    finding = machine.check_space(str(tmp_path / 'not' / 'there'))[0]
-    assert (finding.level, str(tmp_path) in finding.text) == (level, True)
+def test_other_versions_of_torch_need_no_patch(monkeypatch):
+    monkeypatch.setattr(versions, 'installed_versions', lambda: {'torch': '2.13.0'})
+    assert checks.check_torch_patches() == []
 
 
-def test_compilers():
-    commands = {'g++': [sys.executable, '-c', 'print("g++ 12.2\\nmore")'], 'nvcc': ['/nowhere/nvcc']}
-    (finding,) = machine.check_compilers({name: Started(command) for name, command in commands.items()})
-    assert (finding.level, finding.text) == (OK, 'g++ 12.2; no nvcc')
+# The deformable convolution and GPUs
 
 
-# Weights, data, output
+def gpu_answers(cuda, gpus, compiled='CPU (avx2)', missing=None, obstacle=None):
+    return {
+        'torch': Answer('1.0.0'),
+        'operator': Answer({'compiled': compiled, 'missing': missing, 'obstacle': obstacle}),
+        'gpus': Answer({'cuda': cuda, 'architectures': TORCH_100, 'gpus': gpus}),
+    }
+
+
+@pytest.mark.parametrize(
+    'settings, level, text, advice',
+    [
+        (dict(gpus=[]), OK, 'CPU (avx2)', ''),
+        (dict(gpus=[['T4', 7, 5]], compiled='CPU (avx2) and CUDA'), OK, 'CUDA', ''),
+        (dict(gpus=[['T4', 7, 5]]), WARNING, 'CPU (avx2) only', 'CUDA toolkit 10.0'),
+        (dict(gpus=[], compiled=None, missing='it was not built'), WARNING, 'it was not built', 'pip -v'),
+        (dict(gpus=[], missing='not built', obstacle='no g++'), WARNING, 'not built', 'no g++'),
+    ],
+)
+def test_the_operator(settings, level, text, advice):
+    finding = checks.check_operator(gpu_answers('10.0', **settings))
+    assert (finding.level, text in finding.text, advice in (finding.advice or '')) == (level, True, True)
+
+
+@pytest.mark.parametrize(
+    'architectures, capability, supported',
+    [
+        (TORCH_100, [3, 7], True),
+        (TORCH_100, [7, 5], True),
+        (TORCH_100, [8, 0], False),
+        (TORCH_100, [3, 0], False),
+        (['sm_70', 'compute_70'], [9, 0], True),
+        (['sm_80', 'compute_80'], [7, 5], False),
+        (['sm_90a', 'sm_100'], [10, 0], True),
+        (['sm_86'], [8, 0], False),
+        (['nonsense'], [7, 5], False),
+        ([], [7, 5], False),
+    ],
+)
+def test_supported_capabilities(architectures, capability, supported):
+    assert checks.supports(architectures, capability) is supported
+
+
+def test_a_gpu_that_is_too_new_for_torch():
+    first, second = checks.check_gpus(gpu_answers('10.0', [['NVIDIA A10', 8, 6], ['Tesla T4', 7, 5]]))
+    assert (first.level, second.level) == (WARNING, OK)
+    assert all(word in first.text for word in ('cuda:0', 'NVIDIA A10', '8.6', 'torch 1.0.0', 'CUDA 10.0'))
+    assert '--device cpu' in first.advice and 'modern stack' in first.advice
+    assert second.text.startswith('cuda:1: Tesla T4')
+
+
+@pytest.mark.parametrize('cuda, advice', [('10.0', '--gpus all'), (None, 'torch with CUDA')])
+def test_a_driver_without_a_gpu(tmp_path, monkeypatch, cuda, advice):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setattr(checks, 'DRIVER', str(tmp_path / 'none'))
+    assert checks.check_gpus(gpu_answers(cuda, []))[0].level == OK
+    monkeypatch.setattr(checks, 'DRIVER', str(tmp_path))
+    (finding,) = checks.check_gpus(gpu_answers(cuda, []))
+    assert (finding.level, advice in finding.advice) == (WARNING, True)
+
+
+def test_torch_cannot_be_imported():
+    answers = dict.fromkeys(('torch', 'operator', 'gpus'), Answer(problem='ImportError: libmkl'))
+    for finding in [checks.check_operator(answers), *checks.check_gpus(answers)]:
+        assert (finding.level, 'libmkl' in finding.text) == (WARNING, True)
+
+
+# Files and folders
 
 
 def test_weights(tmp_path):
     (tmp_path / 'empty.pth').write_bytes(b'')
-    (tmp_path / 'good.pth').write_bytes(b'x' * 3000)
-    for name, message in (('nowhere.pth', 'no such file'), ('', 'is no file'), ('empty.pth', 'is empty')):
-        (finding,) = given.check_weights(str(tmp_path / name))
-        assert (finding.topic, finding.level, message in finding.text) == ('--weights', MISSING, True)
-    (finding,) = given.check_weights(str(tmp_path / 'good.pth'))
-    assert (finding.level, '3 KB' in finding.text) == (OK, True)
-    (finding,) = given.check_weights(None, [str(tmp_path)])
-    assert (finding.level, f'{tmp_path}/empty.pth, {tmp_path}/good.pth' in finding.text) == (OK, True)
+    (tmp_path / 'good.pth').write_bytes(b'x' * 300000)
+    for name in ('', 'empty.pth', 'missing.pth'):
+        assert checks.check_weights(str(tmp_path / name))[0].level == MISSING
+    (finding,) = checks.check_weights(str(tmp_path / 'good.pth'))
+    assert (finding.level, '0.3 MB' in finding.text) == (OK, True)
 
 
-def test_output(tmp_path):
-    for asked, level in ((True, MISSING), (False, WARNING)):
-        (tmp_path / 'file').write_text('')
-        for place in (tmp_path / 'file', tmp_path / 'file' / 'out', '/proc/out'):
-            (finding,) = given.check_output(str(place), asked)
-            assert finding.level == level, finding
-    (finding,) = given.check_output(str(tmp_path / 'new' / 'out'), True)
-    assert (finding.level, 'can be made' in finding.text) == (OK, True)
-    assert not (tmp_path / 'new').exists()
+def test_output_below_a_file(tmp_path):
+    (tmp_path / 'file').write_text('')
+    for path in (tmp_path / 'file', tmp_path / 'file' / 'out'):
+        (finding,) = checks.check_output(str(path))
+        assert (finding.topic, finding.level) == ('--output', MISSING)
 
 
-@pytest.mark.parametrize(
-    'words, text',
-    [
-        (['/nowhere', '', ''], 'no such data folder: /nowhere'),
-        (['', '/nowhere.json', ''], 'no such annotations file: /nowhere.json'),
-        (['', '', '/nowhere'], 'no data: give'),
-    ],
-)
-def test_data_that_are_not_there(words, text):
-    (finding,) = given.check_data(True, Probe('data', *words))
-    assert (finding.topic, finding.level, text in finding.text) == ('--data', MISSING, True), finding
-
-
-def test_data(tmp_path):
-    (finding,) = given.check_data(True, Probe('data', sample_folder(str(tmp_path), 2), '', ''))
-    assert (finding.level, finding.details['count']) == (OK, 2)
-    (tmp_path / 'annotations').mkdir()
-    large = tmp_path / 'annotations' / 'instances_val2017.json'
-    with large.open('wb') as file:
-        file.truncate(40 << 20)
-    (finding,) = given.check_data(True, Probe('data', str(tmp_path), '', ''))
-    assert (finding.level, 'too large to be read here' in finding.text) == (OK, True)
-    (finding,) = given.check_data(False, None, [str(tmp_path)])
-    assert (finding.topic, finding.level, 'instances_val2017.json' in finding.text) == ('data', OK, True)
-
-
-# What may go wrong with the checks themselves
-
-
-def test_a_check_that_fails_is_a_finding():
-    def broken(word):
-        raise KeyError(word)
-
-    (finding,) = isolated('lock', broken, 'why')
-    assert (finding.topic, finding.level, finding.text) == (
-        'lock',
-        WARNING,
-        "could not be checked: KeyError: 'why'",
+@pytest.mark.parametrize('free, level', [(100 << 20, WARNING), (2 << 30, OK)])
+def test_disk_space(monkeypatch, free, level):
+    monkeypatch.setattr(
+        checks.shutil, 'disk_usage', lambda folder: collections.namedtuple('Usage', 'free')(free)
     )
-
-
-def test_programs_that_are_missing_hang_or_die():
-    assert Started(['/nowhere/program']).finish()[1] == 'there is no such program'
-    assert (
-        Started([sys.executable, '-c', 'import time; time.sleep(60)'], 0.5).finish()[1]
-        == 'did not answer within 0.5 seconds'
-    )
-    assert Started([sys.executable, '-c', 'import os; os.abort()']).finish()[1] == 'ended by SIGABRT'
-    assert Started([sys.executable, '-c', 'print("x" * 200000)']).finish() == ('x' * 200000 + '\n', None)
-
-
-def test_a_probe_says_which_package_took_it_down(tmp_path, monkeypatch):
-    put_package(tmp_path, 'fine', '1', "__version__ = '1'")
-    put_package(tmp_path, 'noisy', '1', "print('hello')\nraise ImportError('libnoise.so: not\\nfound')")
-    put_package(tmp_path, 'fatal', '1', 'import os; os.abort()')
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    found, failed = Probe('packages', 'fine', 'noisy', 'fatal', 'later').finish()
-    assert found == {'fine': {'version': '1', 'file': str(tmp_path / 'fine' / '__init__.py')}}
-    assert failed == {'noisy': 'ImportError: libnoise.so: not', 'fatal': 'ended by SIGABRT'}
-
-
-def test_the_table():
-    findings = [
-        Finding('one', OK, 'good'),
-        Finding('two', WARNING, 'word ' * 40, 'do this'),
-        Finding('three', MISSING, 'gone'),
-    ]
-    lines = format_findings(findings, 60).splitlines()
-    assert lines[0] == 'one    good'
-    assert max(len(line) for line in lines) <= 60
-    assert '       -> do this' in lines
-    assert 'three  MISSING: gone' in lines
-    assert exit_status(findings) == 1
-    assert exit_status(findings[:2]) == 0
+    (finding,) = checks.check_output(None)
+    assert (finding.topic, finding.level) == ('disk space', level)

@@ -1,48 +1,48 @@
-"""``centernet doctor``: what is installed and visible here, and what to do about the rest."""
+"""``centernet doctor``: report what is installed and visible, and what is missing."""
 
+import argparse
 import json
 
 from . import options
 
 NAME = 'doctor'
-HELP = 'say what is installed, compiled, visible and mounted here, and what is missing'
-DESCRIPTION = """Say what is installed, compiled, visible and mounted here, and what to do about the rest.
+HELP = 'report what is installed, compiled and visible, and what is missing'
+DESCRIPTION = """Report what is installed, compiled and visible, and what is missing.
 
-Looks at the versions against the lock of this stack, the patches of torch 1.0.0, the compiled deformable convolution, GPUs and
-whether torch has code for them, compilers, in a container its folders, weights and data, shared memory and free space. Each
-check stands alone, so that it works when a package is missing or broken. Nothing is written.
+Checks whether the packages can be imported and have the locked versions, whether torch 1.0.0 is patched,
+what the deformable convolution is compiled for, which GPUs there are and whether torch supports them, the
+files and folders that flags name, and free disk space. Works with missing and broken packages, and writes
+nothing.
 
-Exit status: 0 nothing is missing; 1 something that a flag names is missing, a package cannot be imported, or versions differ
-from the lock."""
+exit status: 0 nothing is missing; 1 something that a flag names is missing, a package cannot be imported, or
+versions differ from the lock."""
 
 
-def add_options(parser):
-    """Add this command's flags to an argparse parser."""
-    group = parser.add_argument_group('what is asked for')
-    group.add_argument('--weights', metavar='FILE', help='checkpoint (.pth) that has to be there')
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    group = parser.add_argument_group('what to check')
+    options.add_weights(group, 'none', arch=False)
     options.add_device(group)
     options.add_data_folder(group)
-    options.add_output(parser, NAME)
-    parser.set_defaults(output=None)  # the default is looked at, too, but nobody asked for it
-    parser.add_argument(
-        '--json', action='store_true', help='print all findings with their details, for machines'
-    )
+    group.add_argument('--output', metavar='FOLDER', help='folder that must be writable (default: none)')
+    parser.add_argument('--json', action='store_true', help='print the report as JSON')
 
 
-def run(arguments):
-    """Examine; returns the exit status."""
-    from ..doctor import Asked, document, examine, exit_status, format_findings
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; return the exit status."""
+    from ..doctor import examine
 
-    findings = examine(
-        Asked(
-            arguments.weights,
-            arguments.data,
-            arguments.annotations,
-            arguments.images,
-            arguments.device,
-            arguments.output or options.default_output(NAME),
-            arguments.output is not None,
-        )
-    )
-    print(json.dumps(document(findings), indent=2) if arguments.json else format_findings(findings))
-    return exit_status(findings)
+    names = ('weights', 'data', 'annotations', 'images', 'device', 'output')
+    findings = examine(**{name: getattr(arguments, name) for name in names})
+    missing = [finding.topic for finding in findings if finding.level == 'missing']
+    if arguments.json:
+        document = {'exit_status': int(bool(missing)), 'findings': [item._asdict() for item in findings]}
+        print(json.dumps(document, indent=2))
+        return document['exit_status']
+    width = max(len(finding.topic) for finding in findings)
+    for topic, level, text, advice in findings:
+        print(f'{level:<7}  {topic:<{width}}  {text}')
+        if advice:
+            print(f'{"":<7}  {"":<{width}}  -> {advice}')
+    print('\nmissing: ' + ', '.join(missing) if missing else '\nnothing is missing')
+    return int(bool(missing))

@@ -23,13 +23,14 @@ def default_output(command: str) -> str:
     return f'{OUTPUT_FOLDER}/{command}'
 
 
-def add_weights(group: Any, help_default: str, environment: bool = True) -> None:
-    """Add --weights and --arch.
+def add_weights(group: Any, help_default: str, environment: bool = True, arch: bool = True) -> None:
+    """Add --weights and, unless ``arch`` is false, --arch.
 
     Args:
         group: an argparse group.
         help_default: what happens without --weights, for the help.
         environment: whether WEIGHTS is the default.
+        arch: whether to add --arch.
     """
     group.add_argument(
         '--weights',
@@ -37,6 +38,8 @@ def add_weights(group: Any, help_default: str, environment: bool = True) -> None
         default=os.environ.get('WEIGHTS') or None if environment else None,
         help=f'checkpoint, a .pth file (default: {"WEIGHTS, else " if environment else ""}{help_default})',
     )
+    if not arch:
+        return
     group.add_argument(
         '--arch',
         metavar='NAME',

@@ -1,11 +1,9 @@
-"""What is installed, patched, compiled, visible and mounted here, and what to do about the rest.
+"""Report what is installed, compiled and visible, and what is missing.
 
-Made for the moment when something is broken: this package needs the standard library alone, imports of other
-packages happen in processes of their own, and a check that fails takes no other with it.
+Needs only the standard library: other packages are imported in a separate process (:mod:`.probe`), so a
+broken one cannot take the report down with it.
 """
 
-from .examine import Asked, examine
-from .findings import Finding, exit_status
-from .report import document, format_findings
+from .checks import Finding, examine
 
-__all__ = ['Asked', 'Finding', 'document', 'examine', 'exit_status', 'format_findings']
+__all__ = ['Finding', 'examine']

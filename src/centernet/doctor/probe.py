@@ -1,111 +1,127 @@
-"""What can only be found out by importing other packages, or by using a GPU. Runs in a process of its own,
-see :mod:`.processes`.
-
-    packages <module>...
-    torch <device>
-    data <data or ''> <annotations or ''> <images or ''>
-
-:func:`main` takes these words, and prints a JSON list [name, state, value] before and after each step; the
-state is ``trying``, ``found`` or ``failed``.
-"""
+"""Run what needs other packages, or a GPU, in a separate process with a time limit."""
 
 import importlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..errors import UserError
 
-#: an annotations file up to this size is read; COCO's val2017 has 20 MB
-READ_BYTES = 32 << 20
+#: Seconds. Importing torch for the first time from a slow disk can take a minute.
+TIME_LIMIT = 120
+
+_MARK = 'centernet-probe: '
+# The process imports this very package, but nothing from the working folder: a file there may have the name
+# of a package.
+_CODE = """
+import sys
+sys.path = [sys.argv[1]] + [path for path in sys.path if path]
+import centernet
+del sys.path[0]
+from centernet.doctor.probe import run_steps
+run_steps(sys.argv[2])
+"""
 
 
-def step(name, function, *arguments):
-    """Say what ``function(*arguments)`` returns, or why it fails. Returns that, or None."""
-    _print(name, 'trying', None)
-    try:
-        value = function(*arguments)
-        _print(name, 'found', value)
-        return value
-    except BaseException as error:
-        text = (str(error).strip().splitlines() or [''])[0]
-        _print(name, 'failed', text if isinstance(error, UserError) else f'{type(error).__name__}: {text}')
-        return None
+class Answer(NamedTuple):
+    """What a step returned, or why it failed."""
+
+    value: Any = None
+    problem: Optional[str] = None
 
 
-def import_package(name):
-    module = importlib.import_module(name)
-    return {'version': getattr(module, '__version__', None), 'file': getattr(module, '__file__', None)}
+def probe(steps: Dict[str, List[Any]], time_limit: float = TIME_LIMIT) -> Dict[str, Answer]:
+    """Run steps in a new process and return their answers by name.
+
+    After a step that takes the process down, such as a crash in a shared library, the others run in another
+    process. A step that exceeds the time limit ends the probe.
+
+    steps: name -> [function of this module, argument...]. time_limit: seconds for each process.
+    """
+    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    answers = {}  # type: Dict[str, Answer]
+    remaining = dict(steps)
+    while remaining:
+        command = [sys.executable, '-W', 'ignore', '-c', _CODE, source, json.dumps(remaining)]
+        with tempfile.TemporaryFile() as output:
+            try:
+                status = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=time_limit
+                ).returncode
+                problem = signal.Signals(-status).name if status < 0 else f'exit status {status}'
+                failed = 1
+            except subprocess.TimeoutExpired:
+                problem, failed = f'no answer within {time_limit:g} s', len(remaining)
+            output.seek(0)
+            for line in output.read().decode('utf-8', 'replace').splitlines():
+                if line.startswith(_MARK):
+                    name, *answer = json.loads(line[len(_MARK) :])
+                    answers[name] = Answer(*answer)
+                    del remaining[name]
+        for name in list(remaining)[:failed]:
+            answers[name] = Answer(problem=f'the process failed: {problem}')
+            del remaining[name]
+    return answers
 
 
-def torch_versions():
-    import torch
+def run_steps(steps: str) -> None:
+    """In the new process: run each step and print its answer."""
+    for name, (function, *arguments) in json.loads(steps).items():
+        try:
+            answer = Answer(globals()[function](*arguments))
+        except UserError as error:
+            answer = Answer(problem=str(error))
+        except BaseException as error:  # packages have been seen to exit when they are imported
+            text = (str(error).strip().splitlines() or [''])[0]
+            answer = Answer(problem=f'{type(error).__name__}: {text}')
+        print('\n' + _MARK + json.dumps([name, *answer]), flush=True)
 
-    return {'version': torch.__version__, 'cuda': torch.version.cuda, 'file': torch.__file__}
+
+def import_package(name: str) -> str:
+    """Import a package and return its version."""
+    return str(getattr(importlib.import_module(name), '__version__', 'installed'))
 
 
-def operator():
+def describe_operator() -> Dict[str, Optional[str]]:
+    """Return what the deformable convolution is compiled for, or why it is not, and what prevents it."""
     from ..dcn import compiled
+    from ..dcn.build_extension import CannotBuild, check_compiler
 
-    return {'compiled': compiled.description(), 'missing': compiled.MISSING}
-
-
-def gpus():
-    import torch
-
-    if torch.version.cuda is None or not torch.cuda.is_available():
-        return []
-    return [
-        {
-            'name': torch.cuda.get_device_name(number),
-            'capability': list(torch.cuda.get_device_capability(number)),
-        }
-        for number in range(torch.cuda.device_count())
-    ]
+    obstacle = None
+    try:
+        check_compiler(os.environ.get('CXX', 'g++').split()[0])
+    except CannotBuild as error:
+        obstacle = str(error)
+    return {'compiled': compiled.description(), 'missing': compiled.MISSING, 'obstacle': obstacle}
 
 
-def architectures():
-    """What this torch has code for, e.g. ``['sm_70', 'compute_70']``; of a torch that cannot tell, what CUDA
-    9 and 10 wheels have."""
-    import torch
+def find_gpus() -> Dict[str, Any]:
+    """Return torch's CUDA version, the architectures that it has code for, and the GPUs that it sees."""
+    from torch import cuda, version
 
-    if hasattr(torch.cuda, 'get_arch_list'):
-        return torch.cuda.get_arch_list()
-    return ['sm_35', 'sm_50', 'sm_60', 'sm_70']
+    found = range(cuda.device_count()) if version.cuda and cuda.is_available() else []
+    return {
+        'cuda': version.cuda,
+        # torch 1.0.0 cannot tell; its CUDA 9 and 10 wheels have these
+        'architectures': getattr(cuda, 'get_arch_list', lambda: ['sm_35', 'sm_50', 'sm_60', 'sm_70'])(),
+        'gpus': [[cuda.get_device_name(index), *cuda.get_device_capability(index)] for index in found],
+    }
 
 
-def device(name):
+def try_device(name: str) -> str:
+    """Compute something on a device and return its name."""
     from ..device import describe_device, resolve_device
 
-    return describe_device(resolve_device(name))
+    return '{device} ({device_name})'.format(**describe_device(resolve_device(name)))
 
 
-def data(root, annotations, images):
+def count_images(root: Optional[str], annotations: Optional[str], images: Optional[str]) -> str:
+    """Read a data set's annotations and return where it is and how many images it has."""
     from ..coco import CocoData
-    from ..coco.data import find_annotations
 
-    path = annotations or (find_annotations(root) if os.path.isdir(root) else '')
-    if os.path.isfile(path) and os.path.getsize(path) > READ_BYTES:
-        return {'annotations': path, 'images': None, 'count': None}
-    found = CocoData.load(root or None, annotations or None, images or None)
-    return {'annotations': found.annotations, 'images': found.images, 'count': len(found.image_ids)}
-
-
-def main(words):
-    """Take the steps that ``words`` name."""
-    kind, rest = words[0], words[1:]
-    if kind == 'packages':
-        for name in rest:
-            step(name, import_package, name)
-    elif kind == 'torch':
-        if step('torch', torch_versions) is not None:
-            step('operator', operator)
-            step('architectures', architectures)
-            step('gpus', gpus)
-            if rest[0] != 'auto':
-                step('device', device, rest[0])
-    elif kind == 'data':
-        step('data', data, *rest)
-
-
-def _print(*values):
-    print(json.dumps(values), flush=True)
+    data = CocoData.load(root, annotations, images)
+    return f'{data.annotations}: {len(data.image_ids)} images in {data.images}'

@@ -1,0 +1,199 @@
+"""All checks, in the order of the report."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from .. import __version__
+from ..files import display_path
+from . import versions
+from .probe import Answer, probe
+
+OK, WARNING, MISSING = 'ok', 'warning', 'missing'
+
+PACKAGES = ('numpy', 'cv2', 'pycocotools', 'requests', 'tqdm', 'torch', 'onnx', 'onnxruntime')
+#: Bytes. Less free space than this is a warning.
+SPACE = 1 << 30
+#: exists where NVIDIA's driver is loaded
+DRIVER = '/proc/driver/nvidia/version'
+
+
+class Finding(NamedTuple):
+    """One line of the report.
+
+    topic: what was examined. level: OK, WARNING, or MISSING, which sets the exit status. text: the result.
+    advice: what to do about it.
+    """
+
+    topic: str
+    level: str
+    text: str
+    advice: Optional[str] = None
+
+
+def examine(
+    weights: Optional[str] = None,
+    data: Optional[str] = None,
+    annotations: Optional[str] = None,
+    images: Optional[str] = None,
+    device: str = 'auto',
+    output: Optional[str] = None,
+) -> List[Finding]:
+    """Run all checks; of the arguments, only those given. Takes about as long as importing torch."""
+    steps = {name: ['import_package', name] for name in PACKAGES}
+    steps.update(operator=['describe_operator'], gpus=['find_gpus'])
+    if device != 'auto':
+        steps['--device'] = ['try_device', device]
+    if data or annotations or images:
+        steps['--data'] = ['count_images', data, annotations, images]
+    answers = probe(steps)
+    return [
+        check_system(),
+        *[_reported(name, answers[name], 'install or reinstall it') for name in PACKAGES],
+        *_isolated('lock', check_lock),
+        *_isolated('torch patches', check_torch_patches),
+        check_operator(answers),
+        *check_gpus(answers),
+        *[_reported(flag, answers[flag]) for flag in ('--device', '--data') if flag in answers],
+        *check_weights(weights),
+        *check_output(output),
+    ]
+
+
+def _isolated(topic: str, check: Callable[[], List[Finding]]) -> List[Finding]:
+    """Call a check that reads what may be broken; if it fails, only its own line is lost."""
+    try:
+        return check()
+    except Exception as error:
+        return [Finding(topic, WARNING, f'cannot be checked: {type(error).__name__}: {error}')]
+
+
+def _reported(topic: str, answer: Answer, advice: Optional[str] = None) -> Finding:
+    """Report an answer of the probe: OK, or MISSING with the advice."""
+    if answer.problem is None:
+        return Finding(topic, OK, answer.value)
+    return Finding(topic, MISSING, answer.problem, advice)
+
+
+def check_system() -> Finding:
+    """Report this package's version, the stack and the system."""
+    stack, python = versions.stack_name(), platform.python_version()
+    text = f'centernet {__version__}, Python {python}, {platform.system()} {platform.machine()}'
+    if stack is not None:
+        return Finding('system', OK, f'{text}, {stack} stack')
+    advice = 'use Python 3.6 (pinned stack) or 3.9 to 3.13 (modern stack)'
+    return Finding('system', WARNING, text + ', untested', advice)
+
+
+def check_lock() -> List[Finding]:
+    """Compare the installed versions with the lock of the stack."""
+    stack = versions.stack_name()
+    if stack is None:
+        return []
+    paths = [os.path.join(versions.find_folder('requirements'), name) for name in versions.LOCKS[stack]]
+    installed, locked = versions.installed_versions(), versions.locked_versions(paths)
+    differing = [
+        f'{name} {installed.get(name, "is not installed")} (locked: {" or ".join(sorted(wanted))})'
+        for name, wanted in sorted(locked.items())
+        if installed.get(name, '').split('+')[0] not in wanted  # 2.13.0+cpu is a build of 2.13.0
+    ]
+    if not differing:
+        return [Finding('lock', OK, f'all {len(locked)} versions are those of {display_path(paths[0])}')]
+    text = f'{len(differing)} of {len(locked)} versions differ from {display_path(paths[0])}: '
+    advice = "results may differ; use 'make venv' or the image, which have the locked versions"
+    return [Finding('lock', MISSING, text + ', '.join(differing), advice)]
+
+
+def check_torch_patches() -> List[Finding]:
+    """Report whether torch 1.0.0 is patched; other versions need no patch."""
+    if versions.installed_versions().get('torch') != '1.0.0':
+        return []
+    unpatched = versions.unpatched_files(versions.find_folder('patches/torch-1.0.0'))
+    if not unpatched:
+        return [Finding('torch patches', OK, 'applied')]
+    advice = f'your own models may not export; run patches/torch-1.0.0/apply.sh {sys.executable}'
+    return [Finding('torch patches', WARNING, 'not applied to ' + ', '.join(unpatched), advice)]
+
+
+def check_operator(answers: Dict[str, Answer]) -> Finding:
+    """Report whether the deformable convolution is compiled, and if not, why."""
+    topic = 'deformable convolution'
+    operator, problem = answers['operator']
+    if problem is not None:
+        return Finding(topic, WARNING, 'unknown: ' + problem)
+    if operator['missing']:
+        advice = operator['obstacle'] or 'reinstall the package with pip -v, which shows why compiling fails'
+        return Finding(topic, WARNING, 'not compiled, much slower: ' + operator['missing'], advice)
+    gpus = answers['gpus'].value
+    if gpus and gpus['gpus'] and 'CUDA' not in operator['compiled']:
+        advice = f'install the CUDA toolkit {gpus["cuda"]} (nvcc) and reinstall the package'
+        return Finding(topic, WARNING, f'compiled for {operator["compiled"]} only, slower on a GPU', advice)
+    return Finding(topic, OK, 'compiled for ' + operator['compiled'])
+
+
+def check_gpus(answers: Dict[str, Answer]) -> List[Finding]:
+    """Report each GPU that torch sees and whether torch supports it, or why torch sees none."""
+    found, problem = answers['gpus']
+    if problem is not None:
+        return [Finding('GPU', WARNING, 'unknown: ' + problem)]
+    torch = f'torch {answers["torch"].value} ({"CUDA " + found["cuda"] if found["cuda"] else "without CUDA"})'
+    findings = []
+    for index, (name, *capability) in enumerate(found['gpus']):
+        text = 'cuda:{}: {}, compute capability {}.{}'.format(index, name, *capability)
+        if supports(found['architectures'], capability):
+            findings.append(Finding('GPU', OK, text))
+        else:
+            advice = 'use --device cpu, or the modern stack (Python 3.9 to 3.13), which supports newer GPUs'
+            findings.append(Finding('GPU', WARNING, f'{text}, not supported by {torch}', advice))
+    if findings:
+        return findings
+    if not os.path.exists(DRIVER) and not shutil.which('nvidia-smi'):
+        return [Finding('GPU', OK, 'no NVIDIA driver; everything runs on the CPU')]
+    advice = 'check nvidia-smi and CUDA_VISIBLE_DEVICES; pass the GPU to a container (docker run --gpus all)'
+    if not found['cuda']:
+        advice = 'install a build of torch with CUDA'
+    return [Finding('GPU', WARNING, f'an NVIDIA driver is installed, but {torch} sees no GPU', advice)]
+
+
+def supports(architectures: Sequence[str], capability: Sequence[int]) -> bool:
+    """Return whether code for ``architectures`` (``sm_70``: machine code; ``compute_70``: PTX) runs on a GPU
+    with this compute capability, [major, minor]."""
+    for kind, major, minor in re.findall(r'\b(sm|compute)_(\d+)(\d)[a-z]?\b', ' '.join(architectures)):
+        built_for = [int(major), int(minor)]
+        # Machine code runs within its major version; PTX is compiled for anything newer.
+        if built_for <= list(capability) and (kind == 'compute' or built_for[0] == capability[0]):
+            return True
+    return False
+
+
+def check_weights(path: Optional[str]) -> List[Finding]:
+    """Report whether a checkpoint can be read."""
+    if path is None:
+        return []
+    try:
+        with open(path, 'rb') as file:
+            size = file.seek(0, os.SEEK_END)
+    except OSError as error:
+        return [Finding('--weights', MISSING, f'{path}: {error.strerror}')]
+    return [Finding('--weights', OK if size else MISSING, f'{path}, {size / 1e6:.1f} MB')]
+
+
+def check_output(path: Optional[str]) -> List[Finding]:
+    """Report whether a folder is, or can be created, writable, and the free space there."""
+    folder = os.path.abspath(path or '.')
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    findings = []
+    if path is not None:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                findings.append(Finding('--output', OK, f'{path}, writable'))
+        except OSError as error:
+            return [Finding('--output', MISSING, f'{path} is not writable: {error.strerror}')]
+    free = shutil.disk_usage(folder).free
+    level, advice = (OK, None) if free >= SPACE else (WARNING, 'results and models may need more')
+    return [*findings, Finding('disk space', level, f'{free / 1e9:.1f} GB free', advice)]
