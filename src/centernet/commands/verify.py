@@ -93,6 +93,7 @@ def run(arguments):
     if limit is None and not (arguments.data or arguments.annotations or arguments.ids):
         limit = min(len(data.image_ids), max(_LEAST, _PIXELS // (spec.height * spec.width)))
     options = EvalOptions(
+        input=spec,
         image_ids=arguments.ids,
         limit=limit,
         batch_size=arguments.batch_size if arguments.batch_size is not None else model.batch_size or 1,
@@ -109,13 +110,12 @@ def run(arguments):
             reference,
             model,
             data,
-            spec,
             arguments.output,
-            options,
-            arguments.compare_images,
-            not arguments.no_metrics,
-            arguments.rules,
-            not arguments.no_progress,
+            options=options,
+            compare_images=arguments.compare_images,
+            metrics=not arguments.no_metrics,
+            target=arguments.rules,
+            progress=not arguments.no_progress,
         )
     except Interrupted as error:
         if isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):
