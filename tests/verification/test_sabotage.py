@@ -1,7 +1,7 @@
 """Exports that are broken on purpose: which stage notices?
 
-Each sabotage changes a correct ascend file of the built-in sample's network in one place; if possible, in only one of
-the 16 deformable convolutions.
+Each sabotage changes a correct ascend file of the built-in sample's network in one place, if possible in only
+one of the 16 deformable convolutions.
 """
 
 from collections import OrderedDict

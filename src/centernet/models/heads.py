@@ -37,7 +37,7 @@ def add_heads(module: nn.Module, make: Callable[[str, int], nn.Module], heads: D
     for name, channels in heads.items():
         if hasattr(module, name):
             raise ArchitectureError(
-                f'invalid head name {name!r}: the network already has an attribute of that name'
+                f'{name!r} cannot be the name of a head: the network has an attribute of that name'
             )
         module.add_module(name, make(name, channels))
 

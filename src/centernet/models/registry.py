@@ -71,7 +71,7 @@ def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = No
         )
     for name, channels in heads.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ArchitectureError(f'invalid head name {name!r}: not an identifier')
+            raise ArchitectureError(f'{name!r} cannot be the name of a head')
         if not _is_count(channels) or channels < 1:
             raise ArchitectureError(f'head {name} needs at least one channel, not {channels!r}')
     head_conv = entry.head_conv if head_conv is None else head_conv
