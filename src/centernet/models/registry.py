@@ -3,11 +3,12 @@
 import difflib
 import importlib
 import re
-from typing import Any, Dict, NamedTuple, Optional
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional
 
 from ..errors import ArchitectureError
+
+if TYPE_CHECKING:  # the names of the architectures must not cost the import of torch
+    from torch import nn
 
 
 class Architecture(NamedTuple):
@@ -48,7 +49,7 @@ for _depth in _RESNET_DEPTHS:
 ARCHITECTURES = tuple(sorted(TABLE))
 
 
-def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = None) -> nn.Module:
+def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = None) -> 'nn.Module':
     """Build a network with untrained weights; nothing is downloaded.
 
     Args:
