@@ -1,11 +1,11 @@
-"""The 16 deformable convolutions of DLA-34 at 512x512: ours against what a user would pick instead.
+"""The 16 deformable convolutions of DLA-34 at 512 x 512, compared with the alternatives.
 
     python benchmarks/dcn.py [--threads 2] [--network dla_34] [--json]
 
 In one run, with the same number of threads, layer by layer: the compiled operator, the pure-torch reference,
-plain convolutions of the same shapes, and torchvision's and onnxruntime's deformable convolutions where they
-are installed. Calls take turns, and the shortest of each counts, so that a busy machine disturbs all alike.
-Memory is what a call takes at its peak, in a process of its own, beyond its inputs and its output.
+plain convolutions of the same shapes, and the deformable convolutions of torchvision and onnxruntime if they
+are installed. Calls take turns, and the shortest of each counts, so that other load affects all of them.
+Memory is the peak of one call in a process of its own, without inputs and output.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
+from typing import Callable, Dict, List
 
-# in channels, out channels, height and width, how many
+# input channels, output channels, height and width, number of layers
 LAYERS = (
     (512, 256, 16, 1),
     (256, 256, 32, 1),
@@ -29,11 +30,11 @@ LAYERS = (
 MIB = 1 << 20
 
 
-def parse(arguments=None):
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--threads', type=int, default=1, help='of every implementation (default: 1)')
     parser.add_argument(
-        '--repeats', type=int, default=15, help='calls of each, of which the shortest counts (default: 15)'
+        '--repeats', type=int, default=15, help='calls of each; the shortest counts (default: 15)'
     )
     parser.add_argument(
         '--spread', type=float, default=2.0, help="the offsets' standard deviation in pixels (default: 2)"
@@ -45,20 +46,17 @@ def parse(arguments=None):
     parser.add_argument(
         '--processor-time',
         action='store_true',
-        help=(
-            'count the time on the processor, of all threads '
-            "together, instead of the clock's: for one thread on a machine that is busy"
-        ),
+        help='measure processor time of all threads instead of wall time; for one thread on a busy machine',
     )
-    parser.add_argument('--json', action='store_true', help='the figures for a machine')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument(
         '--memory-of', help=argparse.SUPPRESS
     )  # the process that measures one implementation's memory
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def make_tensors(layer, spread):
-    """input, offset, mask, weight, bias of a layer."""
+    """Return input, offset, mask, weight and bias of a layer."""
     import torch
 
     torch.manual_seed(0)
@@ -72,8 +70,8 @@ def make_tensors(layer, spread):
     ]
 
 
-# Every implementation: tensors, threads -> a function of no arguments. It raises ImportError where something
-# is not installed.
+# Every implementation: (tensors, threads) -> a function without arguments; raises ImportError if it is not
+# installed.
 
 
 def ours(tensors, threads):
@@ -115,7 +113,7 @@ def onnxruntime(tensors, threads):
 
     input, offset, mask, weight, bias = (tensor.numpy() for tensor in tensors)
     if tuple(map(int, onnxruntime.__version__.split('.')[:2])) < (1, 25):
-        raise ImportError(f'onnxruntime {onnxruntime.__version__} has no DeformConv; 1.25 is the first')
+        raise ImportError(f'onnxruntime {onnxruntime.__version__} has no DeformConv; 1.25 or newer is needed')
     feeds = {'input': input, 'offset': offset, 'mask': mask}
     node = helper.make_node(
         'DeformConv',
@@ -151,7 +149,7 @@ IMPLEMENTATIONS = OrderedDict(
 
 
 def measure_times(options):
-    """Milliseconds: [{implementation: shortest call} per layer], and {implementation: why it is missing}."""
+    """Return per layer {implementation: shortest call in ms}, and {implementation: why it is missing}."""
     import torch
 
     times, missing = [], {}
@@ -160,10 +158,7 @@ def measure_times(options):
         for name, prepare in IMPLEMENTATIONS.items():
             try:
                 calls[name] = prepare(make_tensors(layer, options.spread), options.threads)
-            except (
-                ImportError,
-                RuntimeError,
-            ) as error:  # RuntimeError: a torchvision that does not fit this torch
+            except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
                 missing[name] = str(error)
         with torch.no_grad():
             shortest = take_turns(calls, options.repeats, clock_of(options))
@@ -175,8 +170,8 @@ def clock_of(options):
     return time.process_time if options.processor_time else time.perf_counter
 
 
-def take_turns(calls, repeats, clock):
-    """Call the functions in turn; the shortest time of each, in milliseconds. The first round warms up."""
+def take_turns(calls: Dict[str, Callable], repeats: int, clock: Callable[[], float]) -> Dict[str, float]:
+    """Call the functions in turn and return the shortest time of each in ms. The first round is warm-up."""
     shortest = OrderedDict((name, float('inf')) for name in calls)
     for turn in range(repeats + 1):
         for name, call in calls.items():
@@ -188,22 +183,23 @@ def take_turns(calls, repeats, clock):
     return shortest
 
 
-def measure_memory(options):
-    """The peak of one call in MiB beyond inputs and output, per layer, of the implementation
-    ``options.memory_of``."""
+def measure_memory(options: argparse.Namespace) -> List[float]:
+    """Return the peak memory of one call in MiB, per layer, of the implementation ``options.memory_of``."""
     import torch
 
     prepare = IMPLEMENTATIONS[options.memory_of]
     libc, peaks = ctypes.CDLL(None), []
     with torch.no_grad():
-        prepare(make_tensors((16, 16, 8, 1), 1), options.threads)()  # what stays for good: libraries, threads
+        prepare(
+            make_tensors((16, 16, 8, 1), 1), options.threads
+        )()  # what is allocated once: libraries, threads
         for layer in LAYERS:
             tensors = make_tensors(layer, options.spread)
             call = prepare(tensors, options.threads)
             libc.malloc_trim(0)
             before = resident('VmRSS')
             with open('/proc/self/clear_refs', 'w') as file:
-                file.write('5')  # the peak starts anew
+                file.write('5')  # resets the peak
             output = call()
             del output
             peaks.append((resident('VmHWM') - before) / MIB - layer[1] * layer[2] ** 2 * 4 / MIB)
@@ -211,13 +207,13 @@ def measure_memory(options):
 
 
 def resident(name):
-    """A line of /proc/self/status in bytes."""
+    """Return a value of /proc/self/status in bytes."""
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name + ':'))
 
 
 def ask_for_memory(options, name):
-    """measure_memory in a process of its own; None where it cannot be measured."""
+    """Run measure_memory in a new process; None if it fails."""
     command = [
         sys.executable,
         os.path.abspath(__file__),
@@ -233,8 +229,7 @@ def ask_for_memory(options, name):
 
 
 def measure_network(options):
-    """Milliseconds of a whole network's forward pass at 512x512, with the compiled operator and with the
-    reference."""
+    """Return the time in ms of a forward pass at 512 x 512, with the operator and with the reference."""
     import torch
 
     from centernet.models import create_model
@@ -283,7 +278,7 @@ def show(report):
                 '{:>13.2f}'.format(report['total_ms'][name] / report['total_ms']['ours']) for name in names
             )
         )
-    print('\npeak memory beyond inputs and output, MiB\n' + heading[:-14])
+    print('\npeak memory without inputs and output, MiB\n' + heading[:-14])
     for row in report['layers']:
         print(
             '{:>4} {:<18}'.format(str(row['count']) + 'x', row['layer'])
@@ -292,7 +287,7 @@ def show(report):
             )
         )
     for name, reason in report['missing'].items():
-        print(f'{name} is not here: {reason}')
+        print(f'{name} is missing: {reason}')
     if 'network' in report:
         found = report['network']
         print(
@@ -305,11 +300,10 @@ def show(report):
         )
 
 
-def main():
+def main() -> None:
     options = parse()
-    # torch 1.0.0's convolutions take their number of threads from here, when torch is imported
+    # the convolutions of torch 1.0.0 read their number of threads from here, when torch is imported
     os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = str(options.threads)
-    sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'src'))
     import torch
 
     from centernet.dcn import compiled

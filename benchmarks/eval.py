@@ -1,13 +1,12 @@
-"""Images per second of the evaluation loop, beside a plain loop in the manner of CenterNet's test.py.
+"""Images per second of ``centernet eval-pth`` and of a plain loop in the style of CenterNet's test.py.
 
     python benchmarks/eval.py [--repeats 5] [--only dla_tiny|res_18] [--images N]
 
 The plain loop takes one image at a time, preprocessed by one loader process, through the same network and the
-same decode and post-process functions as ours, and leaves threads as torch sets them. It runs a second time
-with our threads, to show how much of the difference they are. Every measurement is a process of its own (the
-OpenMP settings are read when torch is imported); the loops take turns, so that whatever else the machine does
-hits all of them. The time is that of the loop, with the start of its loader processes, without imports, the
-loading of the network and COCO's figures.
+same decode and postprocess functions, with torch's default threads. It runs a second time with the threads of
+eval-pth, to show their share of the difference. Every measurement is a process of its own, because OpenMP
+reads its settings when torch is imported. The loops take turns, so that other load affects all of them. The
+time includes the start of the loader processes, but not imports, loading the network, or COCO's figures.
 """
 
 import argparse
@@ -18,139 +17,111 @@ import subprocess
 import sys
 import tempfile
 import time
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, 'src'))
+from typing import Any, Dict, List, Tuple
 
 LOOPS = ('ours', 'plain', 'plain, our threads')
-#: network -> (images by default, input height and width)
-NETWORKS = {'dla_tiny': (200, None), 'res_18': (24, 512)}
+#: network -> default number of images
+NETWORKS = {'dla_tiny': 200, 'res_18': 24}
+#: (width, height) of the pictures for res_18, as common in COCO
+SIZES = ((640, 480), (480, 640), (640, 427))
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--repeats', type=int, default=5, metavar='N', help='measurements of each loop (default: 5)'
-    )
+    parser.add_argument('--repeats', type=int, default=5, metavar='N', help='runs of each loop (default: 5)')
     parser.add_argument('--only', choices=sorted(NETWORKS), help='one of the networks (default: both)')
-    parser.add_argument(
-        '--images',
-        type=int,
-        metavar='N',
-        help='images in each measurement (default: {})'.format(
-            ', '.join(f'{images} for {name}' for name, (images, _) in NETWORKS.items())
-        ),
-    )
-    parser.add_argument('--json', action='store_true', help='print the measurements as JSON')
-    parser.add_argument(
-        '--measure', nargs=4, metavar=('LOOP', 'NETWORK', 'IMAGES', 'FOLDER'), help=argparse.SUPPRESS
-    )
+    defaults = ', '.join(f'{images} for {name}' for name, images in NETWORKS.items())
+    parser.add_argument('--images', type=int, metavar='N', help=f'images per run (default: {defaults})')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--plain', nargs=4, help=argparse.SUPPRESS)  # a process with the plain loop
     arguments = parser.parse_args()
-    if arguments.measure:
-        loop, network, images, folder = arguments.measure
-        print(json.dumps(measure(loop, network, int(images), folder)))
+    if arguments.plain:
+        loop, weights, data, images = arguments.plain
+        print(json.dumps(plain(loop != 'plain', weights, data, int(images))))
         return
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
         for network in [arguments.only] if arguments.only else sorted(NETWORKS):
-            images = arguments.images or NETWORKS[network][0]
-            subprocess.check_call(
-                [sys.executable, '-c', _PREPARE, network, str(images), folder], env=_environment()
-            )
+            images = arguments.images or NETWORKS[network]
+            weights, data = prepare(network, images, folder)
             measured[network] = {loop: [] for loop in LOOPS}
             for _ in range(arguments.repeats):
                 for loop in LOOPS:
-                    words = [
-                        sys.executable,
-                        os.path.abspath(__file__),
-                        '--measure',
-                        loop,
-                        network,
-                        str(images),
-                        folder,
-                    ]
-                    line = subprocess.check_output(words, env=_environment()).decode().splitlines()[-1]
-                    measured[network][loop].append(json.loads(line))
+                    run = ours if loop == 'ours' else in_a_new_process
+                    measured[network][loop].append(run(loop, weights, data, images))
     print(json.dumps(measured, indent=2) if arguments.json else table(measured))
 
 
-def table(measured):
-    """The measurements as text: medians, ranges and the ratio to the plain loop."""
-    lines = [
-        '{:<9} {:<19} {:>5} {:>7} {:>7}  {:>9} {:>17} {:>9}'.format(
-            'network', 'loop', 'batch', 'workers', 'threads', 'images/s', 'range', 'to plain'
-        )
-    ]
+def table(measured: Dict[str, Dict[str, List[Dict[str, Any]]]]) -> str:
+    """Format medians, ranges, and ratios to the plain loop."""
+    layout = '{:<9} {:<19} {:>5} {:>7}  {:>9} {:>17} {:>9}'
+    lines = [layout.format('network', 'loop', 'batch', 'workers', 'images/s', 'range', 'to plain')]
     for network, loops in measured.items():
-        plain = statistics.median(run['images_per_second'] for run in loops['plain'])
-        for loop, runs in loops.items():
-            speeds = [run['images_per_second'] for run in runs]
+        speeds = {loop: [run['images_per_second'] for run in runs] for loop, runs in loops.items()}
+        for loop, values in speeds.items():
+            ratio = statistics.median(values) / statistics.median(speeds['plain'])
             lines.append(
-                '{:<9} {:<19} {:>5} {:>7} {:>7}  {:>9.2f} {:>17} {:>8.2f}x'.format(
+                layout.format(
                     network,
                     loop,
-                    runs[0]['batch_size'],
-                    runs[0]['workers'],
-                    runs[0]['threads'],
-                    statistics.median(speeds),
-                    f'{min(speeds):.2f} to {max(speeds):.2f}',
-                    statistics.median(speeds) / plain,
+                    loops[loop][0]['batch_size'],
+                    loops[loop][0]['workers'],
+                    f'{statistics.median(values):.2f}',
+                    f'{min(values):.2f} to {max(values):.2f}',
+                    f'{ratio:.2f}x',
                 )
             )
     return '\n'.join(lines)
 
 
-def measure(loop, network, images, folder):
-    """One measurement, in this process."""
-    threads = None
-    if loop != 'plain':
-        from centernet.device import apply_threads, prepare_threads
-
-        threads = prepare_threads()
-    from centernet.checkpoint import load_model
-    from centernet.coco import CocoData
-
-    if threads:
-        apply_threads(threads)
-    weights, root = inputs(network, folder)
-    loaded = load_model(weights, network)
-    data = CocoData.load(root)
-    spec = _spec(network, loaded)
-    run = _ours if loop == 'ours' else _plain
-    return dict(run(loaded, weights, data, spec, images), threads=threads or 'default')
-
-
-def _ours(loaded, weights, data, spec, images):
-    import torch
-
-    from centernet.commands.eval_shared import default_loading
-    from centernet.device import available_cpus
-    from centernet.evaluation import EvalOptions, TorchRunner, evaluate
-
-    batch_size, workers = default_loading('cpu', spec)
-    runner = TorchRunner.of_checkpoint(
-        loaded, torch.device('cpu'), weights, threads=available_cpus(), adapt_threads=True
-    )
-    options = EvalOptions(input=spec, limit=images, batch_size=batch_size, workers=workers)
+def ours(_loop: str, weights: str, data: str, images: int) -> Dict[str, Any]:
+    """Measure ``centernet eval-pth`` with its defaults."""
+    words = [sys.executable, '-m', 'centernet', 'eval-pth', '--weights', weights, '--data', data]
+    words += ['--limit', str(images), '--device', 'cpu', '--json', '--no-progress']
     with tempfile.TemporaryDirectory() as output:
-        found = evaluate(runner, data, options, output, progress=False)
+        found = output_of(words + ['--output', output])
     return {
-        'images_per_second': 1000 / found.timings['mean_ms'],
-        'batch_size': batch_size,
-        'workers': workers,
+        'images_per_second': 1000 / found['timings']['mean_ms'],
+        'batch_size': found['batch_size'],
+        'workers': found['workers'],
     }
 
 
-def _plain(loaded, _weights, data, spec, images):
+def in_a_new_process(loop: str, weights: str, data: str, images: int) -> Dict[str, Any]:
+    """Run :func:`plain` in a new process."""
+    words = [sys.executable, os.path.abspath(__file__), '--plain', loop, weights, data, str(images)]
+    return output_of(words)
+
+
+def output_of(words: List[str]) -> Dict[str, Any]:
+    """Run a command and return the JSON document that it prints."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def plain(our_threads: bool, weights: str, root: str, images: int) -> Dict[str, Any]:
+    """Measure the plain loop in this process."""
+    if our_threads:
+        from centernet.device import apply_threads, prepare_threads
+
+        threads = prepare_threads()  # before torch is imported
     import torch
     from torch.utils.data import DataLoader
 
-    from centernet.coco import to_results
-    from centernet.detection import Heads, decode, merge, postprocess
+    from centernet.checkpoint import load_model
+    from centernet.coco import CocoData, to_results
+    from centernet.detection import Heads, InputSpec, decode, merge, postprocess
 
+    if our_threads:
+        apply_threads(threads)
+    loaded = load_model(weights)
+    data = CocoData.load(root)
+    spec = InputSpec(*loaded.checkpoint.meta['input_size'])
     ids = data.image_ids[:images]
-    files = _Files([data.file(image_id) for image_id in ids], spec)
-    loader = DataLoader(files, batch_size=1, num_workers=1, collate_fn=_only)
+    files = Files([data.file(image_id) for image_id in ids], spec)
+    loader = DataLoader(files, batch_size=1, num_workers=1, collate_fn=only)
     results = []
     start = time.perf_counter()
     with torch.no_grad():
@@ -162,7 +133,7 @@ def _plain(loaded, _weights, data, spec, images):
     return {'images_per_second': len(ids) / seconds, 'batch_size': 1, 'workers': 1}
 
 
-class _Files:
+class Files:
     """A torch data set of preprocessed images."""
 
     def __init__(self, paths, spec):
@@ -182,27 +153,16 @@ class _Files:
         return torch.from_numpy(planes).unsqueeze(0), geometry
 
 
-def _only(items):
+def only(items):
     return items[0]
 
 
-def inputs(network, folder):
-    """(weights, data set) of a network; the sample for dla_tiny, fresh weights and generated photographs for
-    the other."""
-    from centernet.sample import SAMPLE_WEIGHTS
+def prepare(network: str, images: int, folder: str) -> Tuple[str, str]:
+    """Return weights and data: the sample for dla_tiny, random weights and noise pictures for res_18."""
+    from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 
     if network == 'dla_tiny':
-        return SAMPLE_WEIGHTS, os.path.join(folder, 'sample')
-    return os.path.join(folder, network + '.pth'), os.path.join(folder, network)
-
-
-def prepare(network, images, folder):
-    """Write what :func:`inputs` names."""
-    if network == 'dla_tiny':
-        from centernet.sample import sample_folder
-
-        sample_folder(folder)
-        return
+        return SAMPLE_WEIGHTS, sample_folder(folder)
     import cv2
     import numpy as np
     import torch
@@ -211,58 +171,29 @@ def prepare(network, images, folder):
 
     torch.manual_seed(0)
     random = np.random.RandomState(0)
-    weights, root = inputs(network, folder)
-    torch.save(
-        {'arch': network, 'state_dict': create_model(network, {'hm': 80, 'wh': 2, 'reg': 2}).state_dict()},
-        weights,
-    )
+    weights, root = os.path.join(folder, network + '.pth'), os.path.join(folder, network)
+    state_dict = create_model(network, {'hm': 80, 'wh': 2, 'reg': 2}).state_dict()
+    torch.save({'arch': network, 'input_size': [512, 512], 'state_dict': state_dict}, weights)
     os.makedirs(os.path.join(root, 'annotations'))
     os.makedirs(os.path.join(root, 'val2017'))
-    entries = []
-    for index in range(images):
-        width, height = ((640, 480), (480, 640), (640, 427))[index % 3]
+    records, boxes = [], []
+    for index in range(1, images + 1):
+        width, height = SIZES[index % 3]
         coarse = random.randint(0, 256, (height // 16, width // 16, 3)).astype(np.uint8)
         picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         picture = cv2.add(picture, random.randint(0, 24, picture.shape).astype(np.uint8))
-        name = f'{index + 1:012d}.jpg'
+        name = f'{index:012d}.jpg'
         if not cv2.imwrite(os.path.join(root, 'val2017', name), picture):
             raise OSError(f'cannot write {name}')
-        entries.append({'id': index + 1, 'file_name': name, 'width': width, 'height': height})
-    boxes = [
-        {
-            'id': entry['id'],
-            'image_id': entry['id'],
-            'category_id': 1 + entry['id'] % 80,
-            'bbox': [10, 10, 100, 100],
-            'area': 10000,
-            'iscrowd': 0,
-        }
-        for entry in entries
-    ]
-    document = {
-        'images': entries,
-        'annotations': boxes,
-        'categories': [{'id': index + 1, 'name': f'class {index + 1}'} for index in range(80)],
-    }
+        records.append({'id': index, 'file_name': name, 'width': width, 'height': height})
+        box = {'bbox': [10, 10, 100, 100], 'area': 10000, 'iscrowd': 0}
+        boxes.append(dict(box, id=index, image_id=index, category_id=1 + index % 80))
+    categories = [{'id': index + 1, 'name': f'class {index + 1}'} for index in range(80)]
+    document = {'images': records, 'annotations': boxes, 'categories': categories}
     with open(os.path.join(root, 'annotations', 'instances_val2017.json'), 'w', encoding='utf-8') as file:
         json.dump(document, file)
+    return weights, root
 
-
-def _spec(network, loaded):
-    from centernet.detection import InputSpec
-
-    side = NETWORKS[network][1]
-    height, width = (side, side) if side else loaded.checkpoint.meta['input_size']
-    return InputSpec(height=height, width=width)
-
-
-def _environment():
-    return dict(
-        os.environ, PYTHONPATH=os.pathsep.join([os.path.join(ROOT, 'src'), os.path.join(ROOT, 'benchmarks')])
-    )
-
-
-_PREPARE = 'import sys; import eval; eval.prepare(sys.argv[1], int(sys.argv[2]), sys.argv[3])'
 
 if __name__ == '__main__':
     main()

@@ -1,13 +1,13 @@
-"""What exporting costs, and what the clean graph is worth in onnxruntime.
+"""The cost of exporting, and the speed of the clean graph in onnxruntime.
 
     python benchmarks/export.py [--size 512] [--runs 20] [--arch dla_34]
 
-1. The time and the peak memory of ``centernet export --raw`` and ``centernet modify``, each in a process of
-its own. 2. The ``onnx`` target against the same network exported naively: torch.onnx.export as it comes, with
-   a symbolic that says DeformConv and CenterNet's own chunk and cat before it. Both run in turns, on one
-   thread, on the same image; the figures are CPU time, so that other processes disturb less.
+First, the time and peak memory of ``centernet export`` and ``centernet modify``, each in a process of its
+own. Second, the ``onnx`` target compared with a naive export of the same network: plain torch.onnx.export,
+with a symbolic for DeformConv after CenterNet's own chunk and cat. The two take turns on one thread and the
+same image. The figures are CPU time, to reduce the influence of other processes.
 
-The network has random weights with offsets of about a pixel. Needs onnxruntime >= 1.26 for the second part.
+The network has random weights with offsets of about a pixel. The second part needs onnxruntime >= 1.26.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def make_network(arch):
 
 
 class NaiveDeformConv(torch.autograd.Function):
-    """DeformConv as somebody would write its symbolic; the values while tracing do not matter."""
+    """DeformConv with a simple symbolic; the values during tracing do not matter."""
 
     @staticmethod
     def symbolic(g, x, weight, offset, bias, mask):
@@ -121,8 +121,7 @@ def session_of(found):
 
 
 def compare(model, size, runs):
-    """CPU milliseconds of each run of the clean and of the naive graph, and the largest difference of their
-    outputs."""
+    """Return CPU times in ms of the clean and the naive graph, and the largest difference of outputs."""
     clean = trace.trace(model, list(HEADS), size, size)
     passes.clean(clean)
     sessions = {
@@ -144,7 +143,7 @@ def compare(model, size, runs):
 
 
 def timed(words):
-    """Wall seconds and peak MiB of a command in its own process."""
+    """Return wall seconds and peak MiB of a ``centernet`` command in a new process."""
     start = time.time()
     code = (
         'import json, resource, sys; from centernet.cli import main; status = main(sys.argv[1:]); '
@@ -170,6 +169,7 @@ def main():
         weights = os.path.join(folder, 'net.pth')
         torch.save({'arch': arguments.arch, 'state_dict': model.state_dict()}, weights)
         size = ['--input-height', str(arguments.size), '--input-width', str(arguments.size)]
+        size += ['--output', folder]
         for name, words in (
             ('export --raw', ['export', '--weights', weights, '--raw'] + size),
             ('modify', ['modify', os.path.join(folder, 'net.onnx')]),
@@ -179,9 +179,9 @@ def main():
             ),
         ):
             seconds, peak = timed(words)
-            print(f'{name:<20} {seconds:6.1f} s   {peak:6.0f} MiB at most')
+            print(f'{name:<20} {seconds:6.1f} s   {peak:6.0f} MiB peak')
     if not HAS_DEFORM_CONV:
-        print(f'onnxruntime {onnxruntime.__version__} has no DeformConv: the comparison is left out')
+        print(f'onnxruntime {onnxruntime.__version__} has no DeformConv: the comparison is skipped')
         return
     spent, difference = compare(model, arguments.size, arguments.runs)
     for name, times in spent.items():

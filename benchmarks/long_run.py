@@ -1,17 +1,16 @@
-"""A run of COCO val2017's length: does memory stay flat, and is the last image as fast as the first?
+"""A run as long as COCO val2017: does memory stay constant, and does the speed?
 
     python benchmarks/long_run.py [--images 5000] [--short 500] [--folder FOLDER] [eval-pth's flags]
 
-Draws as many pictures as val2017 has, in its sizes, with the built-in sample's code, and evaluates them with
-the sample's checkpoint (dla_tiny) by ``centernet eval-pth``, a process of its own, whose resident memory (its
-loader processes included, as proportional set size, so that pages that they share count once) is read every
-half second. Prints the peak, the slope over the run's second half, and the images per second, beside those of
+Draws as many pictures as val2017 has, of similar sizes, with the code of the built-in sample, and evaluates
+them with the sample's checkpoint (dla_tiny) in a process of its own, ``centernet eval-pth``. Its memory,
+including loader processes, is read every half second, as proportional set size, so that shared pages count
+once. Prints the peak, the slope over the second half of the run, and the images per second, next to those of
 a short run over the first of the same pictures.
 
-The sizes are an approximation: COCO's own files are out of reach where this was written. The common sizes of
-val2017 and about how common they are, the rest drawn up to 640 pixels; they keep to what is published of
-COCO's training set, that 90 % of the images have 167,500 to 355,840 pixels and a height of 0.6 to 1.5 times
-their width.
+The sizes approximate val2017: its common sizes with their approximate shares, and random ones up to 640
+pixels. They agree with published statistics of COCO's training set: 90 % of the images have 167,500 to
+355,840 pixels, and a height of 0.6 to 1.5 times their width.
 """
 
 import argparse
@@ -23,11 +22,12 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any, Dict, List, Tuple
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, 'src'))
+from centernet.sample import SAMPLE_WEIGHTS
+from centernet.sample.dataset import write_folder
 
-#: (width, height) -> of a hundred images; the rest has other sizes up to 640
+#: (width, height) -> images per hundred; the others have random sizes up to 640
 SIZES = {
     (640, 480): 24,
     (640, 427): 17,
@@ -44,24 +44,22 @@ SIZES = {
     (640, 640): 1,
 }
 INTERVAL_S = 0.5
-#: images of a run whose slope says something: the first few hundred fetch the memory that the others use
-#: again
+#: shortest run with a meaningful slope: the first few hundred images allocate the memory that later ones
+#: reuse
 LONG_ENOUGH = 2000
 MIB = 1 << 20
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="Other flags are eval-pth's."
+        description=__doc__.splitlines()[0], epilog='Other flags are passed to eval-pth.'
     )
     parser.add_argument(
         '--images', type=int, default=5000, metavar='N', help='of the long run (default: 5000)'
     )
     parser.add_argument('--short', type=int, default=500, metavar='N', help='of the short run (default: 500)')
-    parser.add_argument(
-        '--folder', metavar='FOLDER', help='keeps the pictures for the next time (default: a temporary one)'
-    )
-    parser.add_argument('--json', action='store_true', help='print what was measured as JSON')
+    parser.add_argument('--folder', metavar='FOLDER', help='keep the pictures here for the next run')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     arguments, more = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         data = draw(arguments.folder or os.path.join(temporary, 'data'), arguments.images)
@@ -72,8 +70,8 @@ def main():
     print(json.dumps(runs, indent=2) if arguments.json else table(runs))
 
 
-def sizes(images):
-    """The pictures' sizes, the same for every run."""
+def sizes(images: int) -> List[Tuple[int, int]]:
+    """Return the sizes of the pictures, the same for every run."""
     draw_size = random.Random(2017)
     common = [size for size, share in SIZES.items() for _ in range(share)]
     found = []
@@ -87,10 +85,8 @@ def sizes(images):
     return found
 
 
-def draw(folder, images):
-    """Write the data set where the folder has none; returns the folder."""
-    from centernet.sample.dataset import write_folder
-
+def draw(folder: str, images: int) -> str:
+    """Write the data set if the folder has none; return the folder."""
     done = os.path.join(folder, 'drawn')
     if not os.path.exists(done) or int(open(done).read()) != images:
         start = time.time()
@@ -101,8 +97,8 @@ def draw(folder, images):
     return folder
 
 
-def measure(data, images, output, more):
-    """One evaluation; what it took as a dict."""
+def measure(data: str, images: int, output: str, more: List[str]) -> Dict[str, Any]:
+    """Run one evaluation and return its figures."""
     command = [
         sys.executable,
         '-m',
@@ -111,7 +107,7 @@ def measure(data, images, output, more):
         '--data',
         data,
         '--weights',
-        weights(),
+        SAMPLE_WEIGHTS,
         '--limit',
         str(images),
         '--output',
@@ -119,18 +115,15 @@ def measure(data, images, output, more):
         '--no-progress',
         '--json',
     ] + more
-    process = subprocess.Popen(
-        command, env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src')), stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     samples, journal = [], os.path.join(output, 'journal.jsonl')
     watch = threading.Thread(target=_watch, args=(process, journal, samples))
     watch.start()
     document = json.loads(process.communicate()[0].decode())
     watch.join()
     if process.returncode:
-        raise SystemExit(f'the evaluation ended with status {process.returncode}')
-    # Only while images are evaluated: reading the annotations before and COCO's figures after have peaks of
-    # their own.
+        raise SystemExit(f'eval-pth failed with exit status {process.returncode}')
+    # Only while images are evaluated: reading the annotations and COCO's figures have peaks of their own.
     running = [(finished, mib) for finished, mib in samples if 0 < finished < images]
     second_half = [sample for sample in running if sample[0] > images / 2]
     return {
@@ -148,14 +141,8 @@ def measure(data, images, output, more):
     }
 
 
-def weights():
-    from centernet.sample import SAMPLE_WEIGHTS
-
-    return SAMPLE_WEIGHTS
-
-
-def table(runs):
-    """The measurements as text."""
+def table(runs: List[Dict[str, Any]]) -> str:
+    """Format the measurements as a table."""
     lines = [
         '{:>7} {:>9} {:>9} {:>11} {:>15} {:>20} {:>7}'.format(
             'images', 'images/s', 'loop s', 'peak MiB', 'in the loop MiB', 'MiB per 1000 images', 'AP'
@@ -177,7 +164,7 @@ def table(runs):
 
 
 def _watch(process, journal, samples):
-    """Append (finished images, MiB) while the process lives."""
+    """Append (finished images, MiB) while the process runs."""
     finished, file = 0, None
     while process.poll() is None:
         if file is None and os.path.exists(journal):
@@ -199,7 +186,7 @@ def _children(pid):
 
 
 def _memory(pid):
-    """Proportional set size in bytes, 0 for a process that is gone."""
+    """Return the proportional set size in bytes, 0 if the process has ended."""
     try:
         with open(f'/proc/{pid}/smaps_rollup') as file:
             return next(int(line.split()[1]) << 10 for line in file if line.startswith('Pss:'))
@@ -208,7 +195,7 @@ def _memory(pid):
 
 
 def _slope(samples):
-    """MiB per image, by least squares; 0 where there are too few samples."""
+    """Return MiB per image by least squares; 0 for fewer than three samples."""
     if len(samples) < 3:
         return 0.0
     xs, ys = zip(*samples)

@@ -1,12 +1,13 @@
-"""Trains the sample's checkpoint: ``python tools/train_sample.py --output dla_tiny.pth`` (modern stack).
+"""Train the sample's checkpoint: ``python tools/train_sample.py --output dla_tiny.pth`` (modern stack).
 
-``dla_tiny`` learns from scenes that are drawn as it goes, each seen once. The scenes, their order and the
-first weights follow from ``--seed``; what threads may change is the order of sums, and with it the last
-digits.
+``dla_tiny`` learns from scenes that are drawn during training, each used once. ``--seed`` determines the
+scenes, their order and the initial weights. The number of threads may affect the order of sums, and so the
+last digits.
 """
 
 import argparse
 import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -14,60 +15,62 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from training_targets import loss, make_targets
 
-from centernet.detection import MEAN, STD
+from centernet.detection import DOWN_RATIO, MEAN, STD
 from centernet.files import atomic_write
 from centernet.models import create_model
 from centernet.sample.scene import CATEGORIES, draw_scene
 
-#: [height, width] of the network's input
+#: (height, width) of the network's input
 INPUT_SIZE = (128, 128)
-STRIDE = 4
-#: training scenes are numbered under this key; the validation scenes have another (see dataset.py)
+#: first number of the seed of training scenes; validation scenes have another (centernet.sample.dataset)
 TRAINING_KEY = 1
 
 
 class Scenes(Dataset):
-    """Training scenes with their targets; scene i is a function of the seed and i alone."""
+    """Training scenes with their targets; scene i depends only on the seed and i."""
 
-    def __init__(self, seed, count):
+    def __init__(self, seed: int, count: int) -> None:
         self.seed, self.count = seed, count
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index):
-        """-> float32 [3, h, w] and the dict of targets."""
+    def __getitem__(self, index: int) -> Tuple[torch.Tensor, Dict[str, np.ndarray]]:
+        """Return the input, float32 [3, h, w], and its targets."""
         cv2.setNumThreads(0)
         scene = draw_scene([TRAINING_KEY, self.seed, index], crowds=False)
         height, width = scene.image.shape[:2]
         random = np.random.RandomState([TRAINING_KEY, self.seed, index, 1])
-        # the longer side fills the input, as in evaluation, or is up to a third larger or smaller
+        # the longer side fills the input, as in evaluation, up to a third larger or smaller
         scale = max(INPUT_SIZE) / max(height, width) * 2 ** random.uniform(-0.4, 0.4)
         shift = [size / 2 - scale * extent / 2 for size, extent in zip(INPUT_SIZE[::-1], (width, height))]
         warp = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         image = cv2.warpAffine(scene.image, warp, INPUT_SIZE[::-1], flags=cv2.INTER_LINEAR)
         image = (image.astype(np.float32) / 255 - MEAN) / STD
         boxes = np.array([shape.box for shape in scene.shapes], np.float64).reshape(-1, 2, 2) * scale + shift
-        boxes = boxes.clip(0, INPUT_SIZE[::-1]).reshape(-1, 4) / STRIDE
+        boxes = boxes.clip(0, INPUT_SIZE[::-1]).reshape(-1, 4) / DOWN_RATIO
         classes = np.array([shape.category for shape in scene.shapes], np.int64)
         seen = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > 1
-        size = tuple(extent // STRIDE for extent in INPUT_SIZE)
+        size = tuple(extent // DOWN_RATIO for extent in INPUT_SIZE)
         targets = make_targets(boxes[seen], classes[seen], len(CATEGORIES), size)
         return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)), targets
 
 
-def train(seed=1, steps=2400, batch_size=16, rate=2e-3, report=print):
-    """Train ``dla_tiny``.
+def train(
+    seed: int = 1,
+    steps: int = 2400,
+    batch_size: int = 16,
+    rate: float = 2e-3,
+    report: Callable[[str], None] = print,
+) -> Dict[str, torch.Tensor]:
+    """Train ``dla_tiny`` and return its state dict, float32.
 
     Args:
         seed: of the weights and the scenes.
-        steps, batch_size: how long, and how much at a time.
-        rate: the largest learning rate (Adam; warm-up over the first 5 per cent, then a half cosine down to
+        steps, batch_size: duration of the training.
+        rate: the highest learning rate (Adam; linear warm-up over the first 5 %, then a half cosine down to
             0).
-        report: called with a line of text now and then.
-
-    Returns:
-        The network's state dict, float32.
+        report: called with a line of text every 100 steps.
     """
     torch.manual_seed(seed)
     model = create_model('dla_tiny', {'hm': len(CATEGORIES), 'wh': 2, 'reg': 2})
@@ -100,18 +103,17 @@ def train(seed=1, steps=2400, batch_size=16, rate=2e-3, report=print):
     return model.state_dict()
 
 
-def save(state_dict, path, **about):
-    """Write a checkpoint with fp16 weights (legacy format, which torch 1.0.0 reads too) and ``about`` it."""
+def save(state_dict: Dict[str, torch.Tensor], path: str, **meta: Any) -> None:
+    """Write a checkpoint with fp16 weights and ``meta``, in the legacy format, which torch 1.0.0 can read."""
     halved = {
         name: tensor.contiguous().half() if tensor.is_floating_point() else tensor
         for name, tensor in state_dict.items()
     }
     with atomic_write(path, 'wb') as file:
-        torch.save(dict(about, state_dict=halved), file, _use_new_zipfile_serialization=False)
+        torch.save(dict(meta, state_dict=halved), file, _use_new_zipfile_serialization=False)
 
 
-def main(argv=None):
-    """The command line."""
+def main(argv: Optional[List[str]] = None) -> None:
     parser = argparse.ArgumentParser(prog='python tools/train_sample.py', description=__doc__.splitlines()[0])
     parser.add_argument('--output', required=True, help='the checkpoint to write')
     parser.add_argument('--seed', type=int, default=1)

@@ -1,16 +1,19 @@
-"""What a CenterNet should answer for annotated boxes, and how far off it is ("Objects as Points", section
-3)."""
+"""Training targets and loss of CenterNet ("Objects as Points", section 3)."""
+
+from typing import Dict, Sequence, Tuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-#: weights of the three losses (section 3, below equation 4)
+#: weights of the losses of wh and reg (section 3, below equation 4)
 SIZE_WEIGHT, OFFSET_WEIGHT = 0.1, 1.0
 
 
-def make_targets(boxes, classes, num_classes, size):
-    """Targets of one image.
+def make_targets(
+    boxes: Sequence[Sequence[float]], classes: Sequence[int], num_classes: int, size: Tuple[int, int]
+) -> Dict[str, np.ndarray]:
+    """Return the targets of one image.
 
     Args:
         boxes: float [n, 4], x1, y1, x2, y2 in output cells.
@@ -19,9 +22,8 @@ def make_targets(boxes, classes, num_classes, size):
         size: (h, w) of the output.
 
     Returns:
-        dict of float32 arrays: ``hm`` [C, h, w] with a Gaussian peak of 1 at each centre; ``wh`` and ``reg``
-            [2, h, w], given
-        at the centres; ``at`` [1, h, w], 1 at the centres.
+        float32 arrays: ``hm`` [C, h, w], a Gaussian with peak 1 at each centre; ``wh`` and ``reg`` [2, h, w],
+        set at the centres; ``at`` [1, h, w], 1 at the centres.
     """
     height, width = size
     hm = np.zeros((num_classes, height, width), np.float32)
@@ -40,11 +42,11 @@ def make_targets(boxes, classes, num_classes, size):
     return {'hm': hm, 'wh': wh, 'reg': reg, 'at': at}
 
 
-def gaussian_radius(width, height, overlap=0.7):
-    """How far, in cells, both corners of a box may move for an IoU of at least ``overlap`` (Law and Deng,
-    CornerNet, section 3.2).
+def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> int:
+    """Return how far, in cells, both corners of a box may move for an IoU of at least ``overlap``.
 
-    The least over the three ways to move them: both outwards, both inwards, and both the same way.
+    Law and Deng, CornerNet, section 3.2. The minimum over three moves: both outwards, both inwards, and both
+    in the same direction.
     """
     product, total = width * height, width + height
 
@@ -59,15 +61,12 @@ def gaussian_radius(width, height, overlap=0.7):
     return max(0, int(min(shifted, inwards, outwards)))
 
 
-def loss(outputs, targets):
-    """The training loss (equations 1 to 4).
+def loss(outputs: Dict[str, torch.Tensor], targets: Dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the training loss (equations 1 to 4), a scalar.
 
     Args:
-        outputs: dict of ``hm`` logits [N, C, h, w], ``wh`` and ``reg`` [N, 2, h, w].
-        targets: dict of tensors as from :func:`make_targets`, batched.
-
-    Returns:
-        A scalar tensor.
+        outputs: ``hm`` logits [N, C, h, w], ``wh`` and ``reg`` [N, 2, h, w].
+        targets: batched tensors from :func:`make_targets`.
     """
     hm, wanted, at = outputs['hm'], targets['hm'], targets['at']
     objects = at.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What torch 1.0.0 and torch 2.x do differently. Nothing else in the package asks for a version."""
+"""Differences between torch 1.0.0 and torch 2.x. No other module checks torch's version."""
 
 import contextlib
 import copy
@@ -7,31 +7,32 @@ import functools
 import glob
 import inspect
 import os
+from typing import IO, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: torch's version as a tuple of two integers, e.g. ``(1, 0)``
+#: torch's version as two integers, such as ``(1, 0)``
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split('.')[:2])
 
-#: ``embedding_bag`` weighs its rows (torch >= 1.2), forward and backward
+#: ``embedding_bag`` supports weighted rows (torch >= 1.2), forward and backward
 HAS_WEIGHTED_EMBEDDING_BAG = 'per_sample_weights' in inspect.signature(F.embedding_bag).parameters
 
-#: ``torch.load`` can refuse to run code (torch >= 1.13)
+#: ``torch.load`` can refuse to run code in the file (torch >= 1.13)
 HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters
 
 
-def weighted_row_sums(table, rows, weights):
-    """Weighted sums of a table's rows, differentiable in the table and in the weights.
+def weighted_row_sums(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum weighted rows of a table; differentiable in the table and the weights.
 
     Args:
         table: [R, C], float32 or float64.
-        rows: int64 [P, k], each in [0, R).
-        weights: [P, k], of the table's dtype.
+        rows: int64 [P, k], in [0, R).
+        weights: [P, k], same dtype as the table.
 
     Returns:
-        [P, C], where row p is the sum over k of ``weights[p, k] * table[rows[p, k]]``.
+        [P, C]; row p is the sum over k of ``weights[p, k] * table[rows[p, k]]``.
     """
     if HAS_WEIGHTED_EMBEDDING_BAG:
         return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
@@ -41,11 +42,11 @@ def weighted_row_sums(table, rows, weights):
     return total
 
 
-def set_threads(threads):
-    """Set how many threads torch and the libraries under it use on the CPU; it may be changed at any time.
+def set_threads(threads: int) -> None:
+    """Set the number of CPU threads of torch and its libraries. It can be changed at any time.
 
-    torch 1.0.0's own call (in the PyPI wheel) reaches MKL alone: the convolutions (mkldnn) take OpenMP's
-    number, and torch's loops have one thread always.
+    In the wheel of torch 1.0.0, ``torch.set_num_threads`` reaches only MKL: the convolutions (mkldnn) use
+    OpenMP's setting, and torch's own loops are single-threaded.
     """
     torch.set_num_threads(threads)
     if TORCH_VERSION < (1, 2):
@@ -56,25 +57,24 @@ def set_threads(threads):
 
 @functools.lru_cache(maxsize=None)
 def _bundled_openmp():
-    """The OpenMP runtime that torch has loaded, or None where it cannot be found."""
+    """Return the OpenMP runtime that torch has loaded, or None if it is not found."""
     for path in glob.glob(os.path.join(os.path.dirname(torch.__file__), 'lib', 'libgomp*.so*')):
-        return ctypes.CDLL(path)  # the copy that is loaded already
+        return ctypes.CDLL(path)  # returns the loaded copy
     return None
 
 
-def prepare_for_cpu(model):
-    """The model in the form in which its convolutions are fastest on the CPU, for inference; only rounding
-    differs.
+def prepare_for_cpu(model: nn.Module) -> nn.Module:
+    """Speed up a model's convolutions for inference on the CPU; results differ only by rounding.
 
     Args:
         model: a module on the CPU, in evaluation mode.
 
     Returns:
-        torch >= 1.5: the same module, with its weights in channels-last order. Older: a copy whose
-        convolutions have a multiple of 8 output channels, the surplus cut off behind them. torch 1.0.0's
-        mkldnn has no direct convolution for other numbers and takes up to 30 times as long, 4 ms at least
-        (docs/threads.md); such are the 27 channels of offsets and masks before every deformable convolution,
-        and the 2 of wh and reg.
+        torch >= 1.5: the same module with channels-last weights. torch 1.0.0: a copy whose convolutions are
+        padded to a multiple of 8 output channels; the surplus is sliced off. mkldnn of torch 1.0.0 has no
+        direct convolution for other widths and takes up to 30 times as long, at least 4 ms (docs/threads.md).
+        Examples are the 27 channels of offsets and masks before every deformable convolution, and the 2 of wh
+        and reg.
     """
     if hasattr(torch, 'channels_last'):
         return model.to(memory_format=torch.channels_last)
@@ -96,22 +96,24 @@ def _padded_convolution(conv):
     return forward
 
 
-#: the opset of the raw graph: torch 1.0.0 writes only 9, and torch 2.x needs a later one for slices
+#: opset of the raw graph: torch 1.0.0 supports only 9, and torch 2.x needs a later one for slices
 RAW_OPSET = 9 if TORCH_VERSION < (1, 2) else 11
 
 
-def custom_operator(name):
-    """How an operator of ONNX's default domain that ONNX does not know is called in a symbolic.
+def custom_operator(name: str) -> str:
+    """Return the name to use in a symbolic for a non-standard operator of ONNX's default domain.
 
-    torch 2.x only writes unknown operators of a domain of their own; ``centernet`` is then to be removed from
-    the file.
+    torch 2.x writes unknown operators only with a domain of their own; the exporter then removes
+    ``centernet`` from the file.
     """
     return name if TORCH_VERSION < (1, 2) else 'centernet::' + name
 
 
-def with_channels(value, like, channels):
-    """``value`` of a symbolic, said to have the size of ``like`` but for its channels; torch 1.0.0 needs no
-    such hint."""
+def with_channels(value: 'torch._C.Value', like: 'torch._C.Value', channels: int) -> 'torch._C.Value':
+    """Give ``value``, the result of a symbolic, the shape of ``like`` with another number of channels.
+
+    torch 1.0.0 has no such hint; there ``value`` is returned unchanged.
+    """
     if not hasattr(like.type(), 'with_sizes') or not like.type().sizes():
         return value
     batch, _, height, width = like.type().sizes()
@@ -120,8 +122,8 @@ def with_channels(value, like, channels):
 
 
 @contextlib.contextmanager
-def untraced():
-    """A block that leaves nothing in the trace that is being made: sizes are plain numbers in it."""
+def untraced() -> Iterator[None]:
+    """Suspend tracing in a block: its operations are not recorded, and sizes are plain numbers."""
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)
     try:
@@ -130,18 +132,23 @@ def untraced():
         torch._C._set_tracing_state(state)
 
 
-def export_structure(model, image, file, input_name, output_names, opset):
-    """``torch.onnx.export`` of a network without its weights, which become inputs under the state dict's
-    names.
+def export_structure(
+    model: nn.Module,
+    image: torch.Tensor,
+    file: IO[bytes],
+    input_name: str,
+    output_names: Sequence[str],
+    opset: int,
+) -> None:
+    """Run ``torch.onnx.export`` without weights: they become inputs named as in the state dict.
 
-    BatchNormalization stays as it is, and no constants are folded, so that torch 1.0.0 and 2.x write the
-    same.
+    BatchNormalization is kept and constants are not folded, so that torch 1.0.0 and 2.x write the same graph.
 
     Args:
         model: in evaluation mode.
         image: the example input, float32 [N, 3, H, W].
         file: binary file to write to.
-        opset: torch 1.0.0 knows 9 only.
+        opset: torch 1.0.0 supports only 9.
     """
     names = {'input_names': [input_name] + list(model.state_dict()), 'output_names': output_names}
     if TORCH_VERSION < (1, 2):

@@ -1,16 +1,16 @@
-"""Errors that a user can act on.
+"""Errors that users can act on.
 
-The command line prints a :class:`UserError` in one line, without a traceback, and exits with status 2.
-Anything else that escapes is a defect of ours and shows its traceback.
+The command line prints a :class:`UserError` on one line, without a traceback, and exits with status 2. Any
+other exception that escapes is a bug and keeps its traceback.
 """
 
 
 class UserError(Exception):
-    """Something the user gave is wrong; the message names what, where, and what to do."""
+    """Invalid input or options; the message names what is wrong, where, and what to do."""
 
 
 class ArchitectureError(UserError):
-    """An architecture's name or its options are not known."""
+    """Unknown architecture, or invalid options for one."""
 
 
 class CheckpointError(UserError):
@@ -22,7 +22,7 @@ class DataError(UserError):
 
 
 class DeviceError(UserError):
-    """A device was asked for that is not there or cannot be used."""
+    """The requested device is missing or unusable."""
 
 
 class OutputError(UserError):
@@ -34,15 +34,31 @@ class OptionError(UserError):
 
 
 class ModelError(UserError):
-    """An ONNX file cannot be read or run, or is no detector of this form."""
+    """An ONNX file cannot be read or run, or is not a CenterNet detector."""
 
 
 class FetchError(UserError):
-    """A file cannot be fetched, is not what it should be, or the list of files is wrong."""
+    """A file cannot be downloaded or is not the expected one, or the list of files is invalid."""
+
+
+class VerificationError(UserError):
+    """Two networks cannot be compared, so they are not the same model."""
+
+
+class OutputsError(VerificationError):
+    """The networks have no outputs in common, or one of them lacks an output."""
+
+
+class ShapeError(VerificationError):
+    """An output has a different shape or number of classes."""
+
+
+class NotFiniteError(VerificationError):
+    """An output contains infinities or NaNs."""
 
 
 class Interrupted(Exception):
-    """A run stopped before its end and can be resumed; the message says how far it came and how to resume it.
+    """A run stopped early and can be resumed; the message gives its progress and how to resume it.
 
     ``__cause__`` is what stopped it: KeyboardInterrupt, SystemExit, or an error.
     """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically, lock temporary files, and describe paths."""
 
 import contextlib
 import fcntl
@@ -8,16 +8,16 @@ import os
 import re
 import shutil
 import tempfile
+from typing import IO, Iterator
 
 from .errors import OutputError
 
 
 @contextlib.contextmanager
-def atomic_write(path, mode='w'):
-    """Open a temporary file beside ``path``; it takes the name ``path`` only when the block ends without an
-    error.
+def atomic_write(path: str, mode: str = 'w') -> Iterator[IO]:
+    """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
 
-    What an earlier process left of such a file when it was killed is removed.
+    Temporary files that killed processes left behind are removed first.
 
     Args:
         path: the file to write. An existing file is replaced in one step.
@@ -30,7 +30,7 @@ def atomic_write(path, mode='w'):
         OutputError: the file cannot be created, written or renamed.
     """
     if mode not in ('w', 'wb'):
-        raise ValueError(f"mode is 'w' or 'wb', not {mode!r}")
+        raise ValueError(f"mode must be 'w' or 'wb', not {mode!r}")
     path = os.path.abspath(path)
     prefix = os.path.join(os.path.dirname(path), '.' + os.path.basename(path) + '.')
     try:
@@ -43,8 +43,8 @@ def atomic_write(path, mode='w'):
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
-            os.replace(temporary, path)  # while it is locked
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates private files
+            os.replace(temporary, path)  # while still locked
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -53,12 +53,10 @@ def atomic_write(path, mode='w'):
         raise
 
 
-def remove_leftovers(prefix, suffix=''):
-    """Remove the temporary files and folders (``<prefix>........<suffix>``, as tempfile names them) of
-    processes that were killed.
+def remove_leftovers(prefix: str, suffix: str = '') -> None:
+    """Remove the temporary files and folders of killed processes: ``<prefix>????????<suffix>``.
 
-    Those of a process that is alive are locked (:func:`lock`) and stay. Where a file system has no locks, all
-    stay.
+    Those of running processes are locked (:func:`lock`) and kept. On file systems without locks all are kept.
     """
     name = re.compile(re.escape(prefix) + r'[a-z0-9_]{8}' + re.escape(suffix) + '$')
     for path in filter(name.match, glob.glob(glob.escape(prefix) + '*')):
@@ -78,16 +76,19 @@ def remove_leftovers(prefix, suffix=''):
             os.close(handle)
 
 
-def lock(handle):
-    """Lock an open temporary file or folder against :func:`remove_leftovers` until it is closed; False if
-    that has removed it."""
+def lock(handle: int) -> bool:
+    """Protect an open temporary file or folder from :func:`remove_leftovers` until it is closed.
+
+    Returns:
+        False if it has been removed already.
+    """
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_EX)
     return os.fstat(handle).st_nlink > 0
 
 
 def _locked_file(prefix, suffix):
-    """An open file of a new name, and the name."""
+    """Create and lock a file with a new name; return its handle and path."""
     while True:
         handle, path = tempfile.mkstemp(
             prefix=os.path.basename(prefix), suffix=suffix, dir=os.path.dirname(prefix)
@@ -97,14 +98,14 @@ def _locked_file(prefix, suffix):
         os.close(handle)
 
 
-def ensure_folder(path):
-    """Make the folder ``path`` where it is missing, and try that a file can be made in it.
+def ensure_folder(path: str) -> str:
+    """Create the folder ``path`` if it is missing, and check that files can be created in it.
 
     Returns:
         The absolute path.
 
     Raises:
-        OutputError: it cannot be made or written to.
+        OutputError: the folder cannot be created or written to.
     """
     path = os.path.abspath(path)
     try:
@@ -117,17 +118,17 @@ def ensure_folder(path):
 
 
 def display_path(path: str) -> str:
-    """``path`` as it is shown to people: relative to the working folder where it lies in it, else absolute.
+    """Return ``path`` for display: relative to the working folder if it is inside it, absolute otherwise.
 
-    In the container the relative form is valid on the host as well.
+    A relative path printed in the container is also valid on the host.
     """
     path = os.path.abspath(path)
     here = os.path.join(os.getcwd(), '')
     return path[len(here) :] if path.startswith(here) else path
 
 
-def sha256(path):
-    """The SHA-256 of a file's content, in hexadecimal."""
+def sha256(path: str) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):

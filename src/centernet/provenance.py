@@ -1,4 +1,4 @@
-"""What made a result: the versions of what decides the figures, and the revision of the source."""
+"""What produced a result: library versions and the revision of the source."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from . import __version__
 
 
 def versions() -> Dict[str, Optional[str]]:
-    """Versions of what decides the figures, and the git revision where it is known."""
+    """Return the versions of everything that affects the figures, and the git revision, None if unknown."""
     return {
         'centernet': __version__,
         'git': git_revision(),
@@ -26,12 +26,12 @@ def versions() -> Dict[str, Optional[str]]:
 
 
 def git_revision() -> Optional[str]:
-    """The commit that this package's source is checked out from, with ``-dirty`` if src differs from it.
-    Elsewhere what CENTERNET_REVISION says, which the image sets when it was built with one, or None."""
+    """Return the commit of this checkout, followed by ``-dirty`` if the package has uncommitted changes.
+
+    Outside a checkout, return the environment variable CENTERNET_REVISION (the image sets it), or None.
+    """
     package = os.path.dirname(os.path.abspath(__file__))
-    if not _git(
-        package, 'ls-files', '__init__.py'
-    ):  # installed: the repository around, if any, is somebody else's
+    if not _git(package, 'ls-files', '__init__.py'):  # installed; any repository around it is unrelated
         return os.environ.get('CENTERNET_REVISION') or None
     revision = _git(package, 'rev-parse', 'HEAD')
     changed = _git(package, 'status', '--porcelain', '--untracked-files=no', '--', '.')

@@ -90,7 +90,7 @@ def test_verify_prints_json_alone(run, files):
     (report,) = json.loads(out).values()
     assert report['same'] is False
     assert report['stages']['heads']['images'] == 2
-    assert report['stages']['metrics'] == {'outcome': 'left out', 'note': 'not asked for', 'error': None}
+    assert report['stages']['metrics'] == {'outcome': 'skipped', 'note': 'not requested', 'error': None}
     assert 'dla_tiny' in err
 
 

@@ -1,4 +1,3 @@
-import os
 import stat
 
 import pytest
@@ -18,7 +17,7 @@ Cuda compilation tools, release {0}, V{0}.130
 
 
 def program(path, text):
-    """An executable that answers every call with ``text``."""
+    """Write an executable that prints ``text``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\ncat <<"END"\n{text}\nEND\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -50,14 +49,12 @@ def test_a_compiler_that_is_new_enough(tmp_path, text):
 
 @pytest.mark.parametrize('text', ['4.8.5', '5', '7', '7.1.0', 'what?'])
 def test_a_compiler_that_is_too_old(tmp_path, text):
-    with pytest.raises(CannotBuild, match=r'needs g\+\+ 7\.2 or newer'):
+    with pytest.raises(CannotBuild, match=r'7\.2'):
         check_compiler(program(tmp_path / 'g++', text))
 
 
 def test_no_compiler():
-    with pytest.raises(
-        CannotBuild, match=r'no C\+\+ compiler: no-such-compiler is not on PATH; install g\+\+'
-    ):
+    with pytest.raises(CannotBuild, match='no-such-compiler'):
         check_compiler('no-such-compiler')
 
 
@@ -101,7 +98,7 @@ def test_other_toolkits(version, first, last):
     assert found[-1] == f'compute_{last},code=compute_{last}'
 
 
-def test_the_list_that_torch_knows():
+def test_the_list_in_the_environment():
     assert architectures(gencode_flags((10, 0), '7.0;7.5+PTX')) == [
         'compute_70,code=sm_70',
         'compute_75,code=sm_75',
@@ -111,12 +108,12 @@ def test_the_list_that_torch_knows():
         'compute_86,code=sm_86',
         'compute_90a,code=sm_90a',
     ]
-    with pytest.raises(CannotBuild, match="TORCH_CUDA_ARCH_LIST has 'Volta'"):
+    with pytest.raises(CannotBuild, match=r'Volta.*TORCH_CUDA_ARCH_LIST'):
         gencode_flags((10, 0), 'Volta')
 
 
-def test_a_toolkit_from_before_torch():
-    with pytest.raises(CannotBuild, match=r'CUDA 8\.0 is too old'):
+def test_a_toolkit_older_than_torch():
+    with pytest.raises(CannotBuild, match=r'CUDA 8\.0'):
         gencode_flags((8, 0))
 
 
@@ -131,7 +128,7 @@ def test_a_toolkit_that_fits(tmp_path):
 @pytest.mark.parametrize(
     'torch_cuda, version, fits',
     [
-        ('10.0.130', '10.2', False),  # compiles, and would bring a second CUDA runtime into the process
+        ('10.0.130', '10.2', False),  # compiles, but would load a second CUDA runtime
         ('9.0.176', '13.0', False),
         ('12.6', '13.0', False),
         ('12.6', '12.1', True),
@@ -142,18 +139,16 @@ def test_toolkits_of_another_version(tmp_path, torch_cuda, version, fits):
     flags, why_not = cuda_flags(torch_cuda, toolkit(tmp_path, version), {})
     assert (flags is not None) == fits
     if not fits:
-        assert (
-            'is CUDA {}, and torch is built for {}'.format(version, '.'.join(torch_cuda.split('.')[:2]))
-            in why_not
-        )
+        assert f'CUDA {version}' in why_not and '.'.join(torch_cuda.split('.')[:2]) in why_not
 
 
 def test_no_cuda(tmp_path):
-    assert cuda_flags(None, toolkit(tmp_path / 'whole', '13.0'), {}) == (
-        None,
-        'this torch is a build without CUDA',
-    )
-    assert 'no nvcc was found' in cuda_flags('13.0', None, {})[1]
-    assert 'no nvcc was found' in cuda_flags('13.0', os.path.join(str(tmp_path), 'none'), {})[1]
     part = toolkit(tmp_path / 'part', '13.0', headers=False)
-    assert 'is no whole CUDA toolkit' in cuda_flags('13.0', part, {})[1]
+    for torch_cuda, folder, reason in (
+        (None, toolkit(tmp_path / 'complete', '13.0'), 'without CUDA'),
+        ('13.0', None, 'nvcc'),
+        ('13.0', str(tmp_path / 'none'), 'nvcc'),
+        ('13.0', part, 'cuda_runtime_api.h'),
+    ):
+        flags, why_not = cuda_flags(torch_cuda, folder, {})
+        assert flags is None and reason in why_not

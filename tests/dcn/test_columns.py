@@ -1,5 +1,4 @@
-"""What the CUDA kernels compute, and how they are launched, on the CPU: the functions are shared by host and
-device."""
+"""Arithmetic and launch of the CUDA kernels, tested on the CPU: host and device share the functions."""
 
 import pytest
 import torch
@@ -16,19 +15,8 @@ INT32_MAX = 2**31 - 1
 CASES = [
     # batch, in, out, height, width, kernel, stride, padding, dilation, groups, deformable_groups
     (2, 4, 6, 7, 9, (3, 3), (1, 1), (1, 1), (1, 1), 1, 1),
-    (
-        1,
-        36,
-        4,
-        10,
-        6,
-        (3, 2),
-        (2, 1),
-        (1, 0),
-        (1, 2),
-        2,
-        4,
-    ),  # nine channels of a deformable group: a slice and a part
+    # nine channels per deformable group: one slice of eight and a partial one
+    (1, 36, 4, 10, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, 4),
     (3, 6, 6, 5, 5, (1, 1), (1, 2), (2, 1), (1, 1), 3, 2),
     (2, 4, 4, 1, 1, (3, 3), (1, 1), (1, 1), (1, 1), 4, 4),
 ]
@@ -117,16 +105,14 @@ def test_launches_cover_all_items(images, channels, size, narrow):
         assert images * channels * 9 * size * size <= INT32_MAX
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason='no GPU here: the CUDA kernels are compiled and not run'
-)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU to run the CUDA kernels')
 @pytest.mark.parametrize(
     'dtype, tolerance', [(torch.float16, 2e-2), (torch.float32, 1e-4), (torch.float64, 1e-10)]
 )
 @pytest.mark.parametrize('case', CASES)
 def test_cuda_equals_the_cpu(case, dtype, tolerance):
     if not compiled._extension.has_cuda():
-        pytest.skip('the operator was built without CUDA')
+        pytest.skip('the operator is built without CUDA')
     tensors, shape, _ = make(case, torch.float64)
     on_gpu = [tensor.detach().to('cuda', dtype).requires_grad_() for tensor in tensors]
     same = [tensor.detach().to('cpu', torch.float64).requires_grad_() for tensor in on_gpu]

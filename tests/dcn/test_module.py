@@ -27,7 +27,7 @@ def test_offsets_are_interleaved_and_the_mask_comes_last():
     )
     torch.nn.init.normal_(module.conv_offset_mask.weight, std=0.3)
     predicted = module.conv_offset_mask(x)
-    first, second, logits = torch.chunk(predicted, 3, dim=1)  # as the published networks take it apart
+    first, second, logits = torch.chunk(predicted, 3, dim=1)  # as in the published networks
     expected = deform_conv2d(
         x,
         torch.cat((first, second), dim=1),
@@ -63,7 +63,7 @@ def arguments(**changes):
     return tensors
 
 
-def test_the_arguments_that_are_wrong_below_are_otherwise_right():
+def test_the_arguments_below_are_valid_but_for_one_change():
     assert deform_conv2d(**arguments()).shape == (2, 8, 5, 6)
 
 
@@ -72,19 +72,19 @@ def test_the_arguments_that_are_wrong_below_are_otherwise_right():
     [
         (
             dict(offset=torch.zeros(2, 9, 5, 6)),
-            r'offset has shape \(2, 9, 5, 6\), and must have \(2, 18, 5, 6\)',
+            r'offset .*\(2, 9, 5, 6\).*\(2, 18, 5, 6\)',
         ),
         (
             dict(offset=torch.zeros(1, 18, 5, 6)),
-            r'offset has shape \(1, 18, 5, 6\), and must have \(2, 18, 5, 6\)',
+            r'offset .*\(1, 18, 5, 6\).*\(2, 18, 5, 6\)',
         ),
-        (dict(mask=torch.zeros(2, 9, 5, 5)), r'mask has shape \(2, 9, 5, 5\), and must have \(2, 9, 5, 6\)'),
-        (dict(weight=torch.zeros(8, 3, 3, 3)), r'weight has shape \(8, 3, 3, 3\).*\(2, 4, 5, 6\)'),
-        (dict(bias=torch.zeros(4)), r'bias has shape \(4,\), and must have \(8,\)'),
-        (dict(input=torch.zeros(4, 5, 6)), r'input has shape \(4, 5, 6\), and must have 4 dimensions'),
+        (dict(mask=torch.zeros(2, 9, 5, 5)), r'mask .*\(2, 9, 5, 5\).*\(2, 9, 5, 6\)'),
+        (dict(weight=torch.zeros(8, 3, 3, 3)), r'weight .*\(8, 3, 3, 3\).*\(2, 4, 5, 6\)'),
+        (dict(bias=torch.zeros(4)), r'bias .*\(4,\).*\(8,\)'),
+        (dict(input=torch.zeros(4, 5, 6)), r'input .*\(4, 5, 6\).*4 dimensions'),
         (dict(stride=0), 'stride is .*at least 1'),
         (dict(padding=-1), 'padding is .*at least 0'),
-        (dict(dilation=(1, 2, 3)), 'dilation is one int or two'),
+        (dict(dilation=(1, 2, 3)), 'dilation .*one int or two'),
         (dict(deformable_groups=3), 'deformable groups'),
         (dict(groups=0), 'groups is 0'),
         (dict(padding=0, dilation=9), 'smaller than the dilated kernel'),
@@ -96,5 +96,5 @@ def test_names_the_shapes_that_disagree(changes, message):
 
 
 def test_names_the_dtypes_that_disagree():
-    with pytest.raises(TypeError, match=r'mask is torch\.float64, and input is torch\.float32'):
+    with pytest.raises(TypeError, match=r'mask .*float64.* input .*float32'):
         deform_conv2d(**arguments(mask=torch.zeros(2, 9, 5, 6, dtype=torch.float64)))

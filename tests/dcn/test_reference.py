@@ -1,4 +1,4 @@
-"""The reference against torchvision, against a slow loop written here, and against finite differences."""
+"""The reference against torchvision, a slow loop, and finite differences."""
 
 import math
 
@@ -15,14 +15,14 @@ except (ImportError, RuntimeError):  # RuntimeError: a torchvision that does not
 
 needs_torchvision = pytest.mark.skipif(
     torchvision_deform_conv2d is None,
-    reason='no torchvision with deform_conv2d beside this torch (".ci/run oracle" has one)',
+    reason='needs torchvision with deform_conv2d; ".ci/run oracle" installs it',
 )
 
 
 def deform_conv2d(
     input, offset, mask, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, deformable_groups=1
 ):
-    """The public function, but always with the reference."""
+    """The public function with the reference implementation."""
     shape = check_arguments(
         input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups
     )
@@ -38,7 +38,7 @@ CASES = [
     (2, 4, 4, 1, 1, (3, 3), (1, 1), (1, 1), (1, 1), 4, 4),
 ]
 
-#: finite differences take two forward passes per number: small ones
+#: small, because finite differences need two forward passes per value
 SMALL_CASES = [
     (1, 2, 2, 3, 4, (3, 3), (1, 1), (1, 1), (1, 1), 1, 1),
     (2, 4, 2, 5, 4, (3, 2), (2, 2), (1, 0), (1, 2), 2, 4),
@@ -51,8 +51,7 @@ def out_size(size, kernel, stride, padding, dilation):
 
 
 def make(case, dtype=torch.float64, seed=0):
-    """Tensors and options of a case; the offsets reach outside, and a third of the places are exactly on the
-    pixel grid."""
+    """Return tensors and options; offsets reach outside, and a third of the positions are on the grid."""
     (
         batch,
         channels,
@@ -147,7 +146,7 @@ def test_equals_torchvision_forward_and_backward(case):
         assert torch.allclose(mine, other, rtol=1e-10, atol=1e-12)
 
 
-# Offset that puts the only tap of a 1x1 kernel at pixel 0 exactly on a place of interest of a 4x4 image.
+# Offsets that put the only tap of a 1x1 kernel exactly on or between pixels and borders of a 4x4 image.
 BORDER = [-2.0, -1.5, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 1e9, -1e9]
 
 
@@ -187,7 +186,7 @@ def test_places_outside_the_image_are_zero(y):
 
 
 @pytest.mark.parametrize('y', [float('nan'), float('inf'), -float('inf'), 1e300])
-def test_a_place_that_is_no_number_is_outside(y):
+def test_a_position_that_is_not_finite_is_outside(y):
     tensors, options = one_place(y, 1.0)
     value = deform_conv2d(*tensors, **options)
     assert value.item() == 0
@@ -199,7 +198,7 @@ def test_a_place_that_is_no_number_is_outside(y):
 def test_gradients_are_those_of_finite_differences(case):
     tensors, options = make(case)
     tensors = [tensor.detach() for tensor in tensors]
-    # bilinear interpolation has no derivative on the pixel grid: keep off it
+    # bilinear interpolation has no derivative on the pixel grid
     tensors[1] = tensors[1] * 0.2
     fraction = tensors[1] - tensors[1].floor()
     tensors[1] = tensors[1].floor() + 0.1 + 0.8 * fraction

@@ -19,7 +19,7 @@ def random_heads(images, classes, height, width, seed=0, levels=None):
 
 
 def peaks(plane):
-    """All (score, row, column) of one class plane (a list of lists) that no neighbour exceeds."""
+    """Return all (score, row, column) of one class plane (a list of lists) that no neighbour exceeds."""
     found = []
     for row in range(len(plane)):
         for column in range(len(plane[0])):
@@ -30,8 +30,7 @@ def peaks(plane):
 
 
 def slow_decode(probabilities, wh, reg, k):
-    """The k best boxes of one image, as (score, class, x1, y1, x2, y2), by falling score; loops over
-    everything."""
+    """Return the k best boxes of one image as (score, class, x1, y1, x2, y2), sorted by descending score."""
     found = []
     for label, plane in enumerate(probabilities.tolist()):
         for score, row, column in peaks(plane):
@@ -70,8 +69,7 @@ def test_boxes_are_those_of_a_loop_over_cells(shape):
 
 @pytest.mark.parametrize('seed', range(4))
 def test_equal_scores_all_count_as_peaks(seed):
-    # With few levels there are plateaus and ties everywhere: which of them are taken is open, but not what
-    # they are.
+    # With few levels there are plateaus and ties everywhere: any of them may be selected.
     heads = random_heads(1, 3, 12, 12, seed, levels=1)
     raw = decode(heads, k=60)
     everything = slow_decode(torch.sigmoid(heads.hm[0]), heads.wh[0], heads.reg[0], None)
@@ -113,7 +111,7 @@ def test_a_cell_beside_a_higher_one_scores_nothing():
 def test_batch_and_single_images_agree(monkeypatch):
     heads = random_heads(5, 4, 16, 24)
     whole = decode(heads, k=30)
-    # Pairs, and one image left over. (The package's attribute of the module's name is the function.)
+    # Pairs, and one more image. The package's attribute ``decode`` is the function, hence import_module.
     monkeypatch.setattr(importlib.import_module('centernet.detection.decode'), '_CPU_GROUP', 2 * 4 * 16 * 24)
     pairs = decode(heads, k=30)
     for image in range(5):
@@ -153,9 +151,8 @@ def test_fewer_cells_than_boxes(classes, expected):
     for image in range(2):
         best = slow_decode(torch.sigmoid(heads.hm[image]), heads.wh[image], heads.reg[image], 100)
         assert_same(as_tuples(raw, image)[: len(best)], best)
-        assert raw.scores[image, len(best) :].tolist() == [0] * (
-            expected - len(best)
-        )  # cells that are no peaks
+        rest = raw.scores[image, len(best) :].tolist()
+        assert rest == [0] * (expected - len(best))  # not peaks
 
 
 def test_heads_are_not_changed_and_no_graph_is_kept():

@@ -13,7 +13,7 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 def denormalise(planes):
-    """The pixel values that ``planes`` came from, float64 [H, W, 3]."""
+    """Return the pixel values of ``planes``, float64 [H, W, 3]."""
     return ((planes.astype(np.float64).transpose(1, 2, 0) * STD) + MEAN) * 255
 
 
@@ -41,7 +41,7 @@ def test_values_are_normalised_per_channel_exactly():
 
 @pytest.mark.parametrize('scale', SCALES)
 def test_fix_res_puts_every_pixel_where_the_formula_says(scale):
-    # Channels that rise with x and with y: the input's values tell which point of the image came there.
+    # Channels increase with x and y, so the values of the input tell the point of the image.
     width, height, side = 240, 160, 96
     image = np.zeros((height, width, 3), dtype=np.uint8)
     image[..., 0] = np.arange(width)
@@ -51,7 +51,7 @@ def test_fix_res_puts_every_pixel_where_the_formula_says(scale):
     values = denormalise(planes)
     rows, columns = np.mgrid[:side, :side]
     resized = (int(width * scale), int(height * scale))
-    # In the resized image, around its centre, with the longer side of the image as it was.
+    # In the resized image, around its centre, scaled by the longer side of the original.
     x = (columns - side / 2) * max(width, height) / side + resized[0] / 2
     y = (rows - side / 2) * max(width, height) / side + resized[1] / 2
     # cv2.resize aligns the pixels' areas, not their centres.
@@ -61,7 +61,7 @@ def test_fix_res_puts_every_pixel_where_the_formula_says(scale):
     assert np.abs(values[..., 0] - x)[inside].max() < 1
     assert np.abs(values[..., 1] - y)[inside].max() < 1
     outside = (x < -4) | (x > width + 3) | (y < -4) | (y > height + 3)
-    assert outside.any() == (scale < 1.5)  # at 1.5 the shorter side fills the input, too
+    assert outside.any() == (scale < 1.5)  # at 1.5 the shorter side also fills the input
     assert (np.abs(values[outside]) < 1e-3).all()
     assert geometry.input_size == (side, side) and geometry.output_size == (side // 4, side // 4)
     assert geometry.test_scale == scale
@@ -114,7 +114,7 @@ def test_geometry_passes_between_processes():
     assert pickle.loads(pickle.dumps(geometry)) == geometry
 
 
-def test_the_image_is_left_as_it_was():
+def test_the_image_is_not_changed():
     image = random_image(30, 40)
     before = image.copy()
     preprocess(image, InputSpec(64, 64), 1.25)

@@ -1,4 +1,4 @@
-"""soft_nms: against a plain routine that goes row by row, on worked examples, and by its properties."""
+"""soft_nms: against a simple row-by-row routine, on worked examples, and by its properties."""
 
 import math
 
@@ -11,7 +11,7 @@ from centernet.detection import soft_nms
 
 
 def iou(one, two):
-    """Of closed pixel ranges: a box from 0 to 9 is 10 wide. 0 where they do not meet."""
+    """Return the IoU of closed pixel ranges: a box from 0 to 9 is 10 wide."""
     width = min(one[2], two[2]) - max(one[0], two[0]) + 1
     height = min(one[3], two[3]) - max(one[1], two[1]) + 1
     if width <= 0 or height <= 0:
@@ -21,7 +21,7 @@ def iou(one, two):
 
 
 def row_by_row(boxes, scores, sigma=0.5, threshold=0.001):
-    """The same list of (box number, score) as soft_nms should leave, made by moving one row at a time."""
+    """Return the expected list of [box number, score], made by moving one row at a time."""
     rows = [[number, float(score)] for number, score in enumerate(scores)]
     alive = len(rows)
     for place in range(len(rows)):
@@ -43,7 +43,7 @@ def row_by_row(boxes, scores, sigma=0.5, threshold=0.001):
 
 
 def crowd(seed, count, spread):
-    """Boxes around a few places, with scores that fall off steeply: many overlap, many are discarded."""
+    """Return random boxes with steeply decreasing scores: many overlap, many are discarded."""
     random = np.random.RandomState(seed)
     centres = random.rand(count, 2) * spread
     sizes = random.rand(count, 2) * 40 + 5
@@ -52,7 +52,7 @@ def crowd(seed, count, spread):
 
 
 @pytest.mark.parametrize('spread', [1, 30, 100, 400])
-def test_the_array_is_the_one_that_row_by_row_leaves(spread):
+def test_the_array_is_that_of_the_row_by_row_routine(spread):
     discarded = 0
     for seed in range(40):
         boxes, scores = crowd(seed, 1 + seed * 3, spread)

@@ -1,5 +1,4 @@
-"""What the networks compute: output names, shapes, independence of the batch, and the aggregation's
-arithmetic."""
+"""Outputs of the networks: names, shapes, independence of the batch, arithmetic of the aggregation."""
 
 import pytest
 import torch
@@ -59,8 +58,7 @@ def test_hourglass_gives_a_quarter_of_the_size_and_the_last_stack_only():
 
 
 def test_dlav0_joins_each_level_with_the_finer_one():
-    """The way up, written out from its state dict's names: three aggregations, each brings the coarser levels
-    up by two."""
+    """The upsampling path, written out with the names of the state dict: three aggregations, each by two."""
     model = build('dlav0_34')
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

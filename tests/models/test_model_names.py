@@ -1,5 +1,4 @@
-"""State dicts have the names and shapes of the published checkpoints (tests/data/reference, one file per
-network)."""
+"""State dicts have the names and shapes of the published checkpoints (tests/data/reference)."""
 
 import json
 import os
@@ -44,8 +43,8 @@ def test_names_and_shapes_are_the_published_ones(arch):
 
 
 def test_a_landmark_tells_the_family():
-    # 'conv1.weight' is in the checkpoints of both residual families, every other landmark in one family's
-    # alone
+    # 'conv1.weight' is in the checkpoints of both residual families, every other landmark in only one
+    # family's
     found = {
         arch: {TABLE[name].landmark for name in TABLE if TABLE[name].landmark in reference(arch)}
         for arch in WITH_REFERENCE
@@ -55,7 +54,7 @@ def test_a_landmark_tells_the_family():
 
 
 def bare(names):
-    """The names of a residual network without the number of the block: what does not depend on the depth."""
+    """Return the names of a residual network without block numbers, which do not depend on the depth."""
     return {
         '.'.join(part for i, part in enumerate(name.split('.')) if not (i == 1 and name.startswith('layer')))
         for name in names
@@ -63,7 +62,7 @@ def bare(names):
 
 
 def blocks(names):
-    """How many blocks each stage has."""
+    """Return the number of blocks in each stage."""
     return [
         len({name.split('.')[1] for name in names if name.startswith(f'layer{stage}.')})
         for stage in (1, 2, 3, 4)
@@ -80,7 +79,7 @@ def blocks(names):
         ('resdcn_152', 'resdcn_101', [3, 8, 36, 3]),
     ],
 )
-def test_depths_without_a_reference_differ_in_the_number_of_blocks_alone(arch, like, counts):
+def test_depths_without_a_reference_differ_only_in_the_number_of_blocks(arch, like, counts):
     ours, theirs = shapes(arch), reference(like)
     assert blocks(ours) == counts != blocks(theirs)
     assert bare(ours) == bare(theirs)

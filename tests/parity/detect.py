@@ -1,4 +1,4 @@
-"""Run by both interpreters: prints the built-in sample's detections, not rounded, as JSON.
+"""Run by both interpreters: print the detections of the built-in sample as JSON, not rounded.
 
 ``python detect.py <data folder>`` -> ``{image id: [[x1, y1, x2, y2, score, class index], ...]}``
 """
@@ -11,7 +11,7 @@ import torch
 from centernet.checkpoint import load_model
 from centernet.coco import CocoData, read_image
 from centernet.detection import InputSpec, decode, merge, postprocess, preprocess
-from centernet.evaluation import TorchRunner
+from centernet.runners.torch_runner import TorchRunner
 from centernet.sample import SAMPLE_WEIGHTS
 
 
@@ -22,8 +22,8 @@ def main():
     spec = InputSpec(*loaded.checkpoint.meta['input_size'])
     found = {}
     for image_id in data.image_ids:
-        tensor, geometry = preprocess(read_image(data.file(image_id)), spec)
-        found[image_id] = merge(postprocess(decode(runner(tensor[None])), [geometry]), nms=False).tolist()
+        planes, geometry = preprocess(read_image(data.file(image_id)), spec)
+        found[image_id] = merge(postprocess(decode(runner(planes[None])), [geometry])).tolist()
     json.dump(found, sys.stdout)
 
 

@@ -1,21 +1,20 @@
-"""The pinned stack's export against the modern one's, of the same checkpoint.
+"""The exports of the same checkpoint by the two stacks.
 
-Two graphs are the same when, node by node in the order in which the outputs need them, operators and
-attributes are equal, inputs come from the same places (the graph's input, the n-th output of the m-th node,
-or an initializer), and initializers have equal types, shapes and values to TOLERANCE of the largest; and when
-opset and the shapes of input and outputs are equal. Names may differ.
+Two graphs are the same if, node by node in topological order, operators and attributes are equal, inputs come
+from the same places (the graph's input, the n-th output of the m-th node, or an initializer), and
+initializers have equal types, shapes and values (within TOLERANCE of the largest); and if opset and the
+shapes of input and outputs are equal. Names may differ.
 """
-
-import os
-import subprocess
 
 import numpy as np
 import pytest
 from support.random_weights import save_checkpoint
-from test_stacks import PYTHONS, ROOT, pytestmark  # noqa: F401  the skip where one stack is missing
+from support.stacks import PYTHONS, needs_both_stacks, run
 
 from centernet.onnxfile import graph
 from centernet.runners.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
+
+pytestmark = needs_both_stacks
 
 TARGETS = ('ascend', 'tensorrt', 'onnx', 'portable')
 TOLERANCE = 1e-6
@@ -24,27 +23,12 @@ SIZE = 64
 
 @pytest.fixture(scope='module', params=['dla_tiny', 'res_18', 'resdcn_18', 'dlav0_34'])
 def files(request, tmp_path_factory):
-    """stack -> target -> the file that the stack's export made of one checkpoint."""
+    """stack -> target -> the exported file of one checkpoint."""
     folder = tmp_path_factory.mktemp(request.param)
     weights = save_checkpoint(folder / 'net.pth', request.param, {'hm': 3, 'wh': 2, 'reg': 2}, SIZE)
-    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
-    for stack, python in PYTHONS.items():
-        words = [
-            python,
-            '-m',
-            'centernet',
-            'export',
-            '--weights',
-            weights,
-            '--target',
-            'all',
-            '--output',
-            str(folder / stack),
-        ]
-        done = subprocess.run(
-            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-        )
-        assert done.returncode == 0, done.stdout
+    for stack in PYTHONS:
+        words = ['--weights', weights, '--target', 'all', '--output', str(folder / stack)]
+        run(stack, '-m', 'centernet', 'export', *words)
     names = {target: 'net.onnx' if target == 'ascend' else f'net_{target}.onnx' for target in TARGETS}
     return {
         stack: {target: str(folder / stack / name) for target, name in names.items()} for stack in PYTHONS
@@ -52,7 +36,7 @@ def files(request, tmp_path_factory):
 
 
 def structure(found):
-    """What must be equal of a graph, and its initializers in the order in which they are read."""
+    """Return everything that must be equal in two graphs, and the initializers in the order of use."""
     nodes = found.sorted_nodes()
     places = {value.name: ('input', i) for i, value in enumerate(found.inputs)}
     places.update(
@@ -94,7 +78,7 @@ def test_the_graphs_are_the_same(target, files):
 @pytest.mark.parametrize('target', TARGETS)
 def test_the_values_are_the_same(target, files):
     if target == 'onnx' and not HAS_DEFORM_CONV:
-        pytest.skip('DeformConv needs onnxruntime 1.26; the modern stack runs this test')
+        pytest.skip('DeformConv needs onnxruntime >= 1.26; the modern stack runs this test')
     x = np.random.RandomState(3).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     modern, pinned = (OnnxRunner(files[stack][target], 'cpu', 1)(x) for stack in ('modern', 'pinned'))
     for one, other in zip(modern, pinned):
@@ -102,7 +86,7 @@ def test_the_values_are_the_same(target, files):
 
 
 def test_a_difference_is_found(files):
-    """That the comparison above can fail: an exchanged input, another attribute, another opset."""
+    """The comparison can fail: swapped inputs, another attribute, another opset."""
     path = files['modern']['portable']
     expected = structure(graph.load(path))[0]
     for change in (

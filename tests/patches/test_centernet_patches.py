@@ -1,11 +1,11 @@
-"""patches/centernet on a tree that has just the lines which the patches name, in their order, with others
-between them."""
+"""patches/centernet, applied to files that contain the lines of the patches, with others between them."""
 
 import argparse
 import os
 import re
 import shutil
 import subprocess
+from typing import List, NamedTuple
 
 import pytest
 
@@ -16,13 +16,22 @@ APPLY = os.path.join(PATCHES, 'apply.sh')
 pytestmark = pytest.mark.skipif(shutil.which('patch') is None, reason="the program 'patch' is not installed")
 
 
+class Hunk(NamedTuple):
+    """One change; ``counts``: first line and number of lines, before and after."""
+
+    name: str
+    counts: List[int]
+    before: List[str]
+    after: List[str]
+
+
 def series():
     with open(os.path.join(PATCHES, 'series')) as file:
         return file.read().split()
 
 
 def hunks(patch):
-    """(file, first line, lines before, lines after) of each change."""
+    """Return the changes of a patch."""
     with open(os.path.join(PATCHES, patch)) as file:
         lines = file.read().split('\n')[:-1]
     found = []
@@ -33,31 +42,32 @@ def hunks(patch):
             counts = [
                 int(number or 1) for number in re.match(r'@@ -(\d+),?(\d*) \+(\d+),?(\d*) @@', line).groups()
             ]
-            found.append((name, counts[0], [], [], counts))
+            found.append(Hunk(name, counts, [], []))
         elif found and not line.startswith('--- '):
             if line[:1] in '- ':
-                found[-1][2].append(line[1:])
+                found[-1].before.append(line[1:])
             if line[:1] in '+ ':
-                found[-1][3].append(line[1:])
-    for name, _, before, after, counts in found:
-        assert (len(before), len(after)) == (counts[1], counts[3]), (patch, name)
-    return [hunk[:4] for hunk in found]
+                found[-1].after.append(line[1:])
+    for hunk in found:
+        assert [len(hunk.before), len(hunk.after)] == hunk.counts[1::2], (patch, hunk.name)
+    return found
 
 
 def trees(patches):
-    """file -> text, before and after these patches; what the other patches of the series change is there as
-    it was."""
+    """Return {file: text} before and after these patches of the series."""
     changes = {}
     for patch in series():
-        for name, line, before, after in hunks(patch):
-            changes.setdefault(name, []).append((line, before, after if patch in patches else before))
-    texts = ({}, {})
+        for hunk in hunks(patch):
+            applied = hunk if patch in patches else hunk._replace(after=hunk.before)
+            changes.setdefault(hunk.name, []).append(applied)
+    before, after = {}, {}
+    between = '\n# others\n# of\n# its\n# lines\n'
     for name, found in changes.items():
-        found.sort(key=lambda change: change[0])
-        for text, number in zip(texts, (1, 2)):
-            between = '\n# others\n# of\n# its\n# lines\n'
-            text[name] = '# the start\n' + between.join('\n'.join(change[number]) for change in found) + '\n'
-    return texts
+        found.sort(key=lambda hunk: hunk.counts[0])
+        for texts, side in ((before, 'before'), (after, 'after')):
+            lines = between.join('\n'.join(getattr(hunk, side)) for hunk in found)
+            texts[name] = '# the start\n' + lines + '\n'
+    return before, after
 
 
 def write(folder, texts):
@@ -73,7 +83,7 @@ def read(folder):
 
 
 def apply(*words, **environment):
-    """(exit status, what it says)"""
+    """Return the exit status and the output."""
     done = subprocess.run(
         [APPLY] + [str(word) for word in words],
         env=dict(os.environ, **environment),
@@ -92,7 +102,7 @@ def checkout(tmp_path):
     return write(tmp_path / 'checkout', BEFORE)
 
 
-def test_the_trees_are_what_they_are_meant_to_be():
+def test_the_trees_contain_the_lines_in_question():
     networks = [f'src/lib/models/networks/{name}.py' for name in ('pose_dla_dcn', 'resnet_dcn')]
     for name in networks:
         assert 'from .DCNv2.dcn_v2 import DCN' in BEFORE[name]
@@ -115,13 +125,13 @@ def test_a_dry_run_changes_nothing(checkout):
     status, said = apply('--dry-run', checkout)
     assert (status, read(checkout)) == (0, BEFORE)
     assert said.count(': fits') == len(series())
-    assert 'dry run: nothing was changed' in said
+    assert 'dry run' in said
 
 
 @pytest.mark.parametrize('dry', [[], ['--dry-run']])
 @pytest.mark.parametrize('name', sorted(BEFORE))
-def test_a_fork_that_does_not_match_is_refused_as_a_whole(checkout, name, dry):
-    # the last line that would be changed is another one there
+def test_a_fork_that_does_not_match_is_rejected_as_a_whole(checkout, name, dry):
+    # the last of the lines to change is different
     lines = (checkout / name).read_text().split('\n')
     number = max(number for number, line in enumerate(lines) if line and line not in AFTER[name].split('\n'))
     lines[number] += '  # a fork'
@@ -129,7 +139,6 @@ def test_a_fork_that_does_not_match_is_refused_as_a_whole(checkout, name, dry):
     before = read(checkout)
     status, said = apply(*dry + [checkout])
     assert (status, read(checkout)) == (2, before)
-    assert 'does not fit this checkout' in said
     assert name in said
 
 
@@ -149,24 +158,24 @@ def test_one_patch_alone(checkout, patch):
     assert read(checkout) == AFTER
 
 
-def test_what_is_refused_for_other_reasons(checkout, tmp_path):
+def test_what_is_rejected_for_other_reasons(checkout, tmp_path):
     tools = tmp_path / 'tools'
     tools.mkdir()
     for tool in ('bash', 'dirname'):
         (tools / tool).symlink_to(shutil.which(tool))
     for words, environment, message in (
-        ([], {}, 'which checkout?'),
-        ([tmp_path], {}, 'is no checkout of CenterNet'),
-        (['--force', checkout], {}, 'unknown flag --force'),
-        ([checkout, '0009'], {}, 'there is no patch 0009'),
-        ([checkout], {'PATH': str(tools)}, "the program 'patch' is missing"),
+        ([], {}, 'checkout'),
+        ([tmp_path], {}, str(tmp_path)),
+        (['--force', checkout], {}, '--force'),
+        ([checkout, '0009'], {}, '0009'),
+        ([checkout], {'PATH': str(tools)}, 'patch'),
     ):
         status, said = apply(*words, **environment)
         assert (status, message in said) == (2, True), said
     assert read(checkout) == BEFORE
     (checkout / 'src' / 'test.py').unlink()
     status, said = apply(checkout)
-    assert (status, 'src/test.py is missing' in said) == (2, True)
+    assert (status, 'src/test.py' in said) == (2, True), said
     assert read(checkout) == {name: text for name, text in BEFORE.items() if name != 'src/test.py'}
 
 
@@ -181,7 +190,7 @@ def test_what_is_refused_for_other_reasons(checkout, tmp_path):
         (['--dataset', 'pascal', '--task', 'ddd'], 'ddd'),
     ],
 )
-def test_the_task_as_word_as_flag_and_left_out(words, task):
+def test_the_task_as_argument_as_flag_and_omitted(words, task):
     found = {'argparse': argparse}
     exec('class Options:\n  def __init__(self):\n' + AFTER['src/lib/opts.py'], found)
     assert found['Options']().parser.parse_args(words).task == task

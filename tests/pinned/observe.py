@@ -1,7 +1,6 @@
-"""What torch 1.0.0 does in the cases that its patches are about, and in those that they must leave alone;
-printed as JSON.
+"""Print, as JSON, how torch 1.0.0 behaves in cases that its patches change, and in others.
 
-python observe.py [module=file]...      the module is loaded from that file instead of the installed one
+python observe.py [module=file]...      load the module from that file instead of the installed one
 """
 
 import importlib.util
@@ -21,7 +20,7 @@ class _FromFiles:
 
 sys.meta_path.insert(0, _FromFiles)
 
-import numpy as np  # noqa: E402  the finder has to be there first
+import numpy as np  # noqa: E402  after the finder is installed
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import torch  # noqa: E402
@@ -36,7 +35,7 @@ class Inner(nn.Module):
 
 
 class Given(nn.Module):
-    """Hands ``Inner`` these two, as IDAUp of CenterNet's dla_34 is handed the levels to join."""
+    """Pass two values to ``Inner``, as CenterNet's dla_34 passes the levels to join to IDAUp."""
 
     def __init__(self, first, second):
         super().__init__()
@@ -59,7 +58,7 @@ class Last(nn.Module):
 
 
 class Handed(nn.Module):
-    """Hands a module whatever is made of the input."""
+    """Pass anything made from the input to a module."""
 
     def __init__(self, make):
         super().__init__()
@@ -84,7 +83,7 @@ class Nested(NestedIOFunction):
 
 
 def exported(module, batch=2):
-    """The exported graph's operators, and by how much onnxruntime's result differs from torch's."""
+    """Return the operators of the exported graph, and the largest difference of onnxruntime from torch."""
     torch.manual_seed(0)
     image, file = torch.randn(batch, 3, 4, 6), io.BytesIO()
     torch.onnx.export(module, (image,), file)

@@ -27,7 +27,7 @@ ORIGINAL, PATCHED = checksums('original.sha256'), checksums('patched.sha256')
 
 
 def put_interpreter(path, site):
-    """An executable that stands for an interpreter whose packages are in ``site``."""
+    """Write an executable that acts as an interpreter whose packages are in ``site``."""
     path.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return path
@@ -35,7 +35,7 @@ def put_interpreter(path, site):
 
 @pytest.fixture
 def torch(tmp_path):
-    """Packages with an unpatched torch 1.0.0, as far as the script looks at it; beside them ``python``."""
+    """A folder of packages with the relevant parts of an unpatched torch 1.0.0, and ``python`` next to it."""
     site = tmp_path / 'site'
     restore_original(site)
     (site / 'torch' / '__init__.py').write_text('raise ImportError("torch was imported")\n')
@@ -45,7 +45,7 @@ def torch(tmp_path):
 
 
 def apply(python, **environment):
-    """(exit status, what it says)"""
+    """Return the exit status and the output."""
     done = subprocess.run(
         [APPLY, str(python)],
         env=dict(os.environ, **environment),
@@ -79,12 +79,12 @@ def test_fresh_and_twice(torch, tmp_path):
     stamps = [(torch / path).stat().st_mtime for path in FILES.values()]
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (0, PATCHED)
-    assert 'already applied' in said
+    assert 'already' in said
     assert [(torch / path).stat().st_mtime for path in FILES.values()] == stamps
 
 
 @needs_torch_100
-def test_what_an_interruption_left_is_completed(torch, tmp_path):
+def test_an_interrupted_run_is_completed(torch, tmp_path):
     shutil.copyfile(
         os.path.join(SITE, 'torch/autograd/function.py'), str(torch / 'torch' / 'autograd' / 'function.py')
     )
@@ -95,36 +95,36 @@ def test_what_an_interruption_left_is_completed(torch, tmp_path):
 
 @needs_torch_100
 @pytest.mark.parametrize('path', sorted(FILES.values()))
-def test_an_altered_file_is_refused_and_nothing_changes(torch, tmp_path, path):
+def test_an_altered_file_is_rejected_and_nothing_changes(torch, tmp_path, path):
     with (torch / path).open('a') as file:
         file.write('\n')
     before = states(torch)
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (2, before)
-    assert f"{torch / path} is not torch 1.0.0's own" in said
+    assert str(torch / path) in said
 
 
 @needs_torch_100
-def test_a_missing_file_is_refused(torch, tmp_path):
+def test_a_missing_file_is_rejected(torch, tmp_path):
     (torch / 'torch' / 'onnx' / 'symbolic.py').unlink()
     status, said = apply(tmp_path / 'python')
     assert status == 2
-    assert 'symbolic.py is missing' in said
+    assert 'symbolic.py' in said and 'missing' in said
     assert sha256(str(torch / 'torch/autograd/function.py')) == ORIGINAL['torch/autograd/function.py']
 
 
 @needs_torch_100
 @pytest.mark.parametrize('version', ['1.0.1', '1.0.0.post2', '2.13.0', '11000'])
-def test_another_torch_is_refused(torch, tmp_path, version):
-    # even if these two files were the same in it
+def test_another_torch_is_rejected(torch, tmp_path, version):
+    # even if the two files are the same
     (torch / 'torch' / 'version.py').write_text(f"__version__ = '{version}'\n")
     status, said = apply(tmp_path / 'python')
     assert (status, states(torch)) == (2, ORIGINAL)
-    assert f'has torch {version}, and these patches are for 1.0.0 alone' in said
+    assert version in said and '1.0.0' in said
 
 
-@pytest.mark.skipif(VERSION == '1.0.0', reason='this is torch 1.0.0, which the patches are for')
-def test_the_torch_of_another_stack_is_refused(tmp_path):
+@pytest.mark.skipif(VERSION == '1.0.0', reason='needs a torch other than 1.0.0')
+def test_the_torch_of_another_stack_is_rejected(tmp_path):
     (tmp_path / 'site' / 'torch').mkdir(parents=True)
     (tmp_path / 'site' / 'torch' / '__init__.py').write_text('')
     shutil.copyfile(
@@ -132,18 +132,16 @@ def test_the_torch_of_another_stack_is_refused(tmp_path):
     )
     status, said = apply(put_interpreter(tmp_path / 'python', tmp_path / 'site'))
     assert status == 2
-    assert f'has torch {VERSION}, and these patches are for 1.0.0 alone' in said
+    assert VERSION in said and '1.0.0' in said
 
 
 @pytest.fixture
 def open_folder():
-    """A temporary folder that other users may enter; pytest's own is private."""
+    """A temporary folder open to other users; pytest's own are private."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield folder
-        for path, folders, _ in os.walk(
-            folder
-        ):  # in a container, root may be without the right to write everywhere
+        for path, folders, _ in os.walk(folder):  # root in a container may not be allowed to write everywhere
             for name in folders:
                 os.chmod(os.path.join(path, name), 0o755)
 
@@ -151,7 +149,7 @@ def open_folder():
 @needs_torch_100
 @pytest.mark.parametrize('closed', ['autograd', 'onnx'])
 def test_a_folder_that_cannot_be_written(torch, open_folder, closed):
-    # Root may write everywhere, so the script runs as nobody, for whom a shell says where torch is.
+    # Root may write everywhere, so the script runs as nobody, with a shell script in place of Python.
     site, script, python = (Path(open_folder) / name for name in ('site', 'patches', 'python'))
     shutil.copytree(str(torch), str(site))
     shutil.copytree(PATCHES, str(script))
@@ -177,7 +175,7 @@ def test_a_folder_that_cannot_be_written(torch, open_folder, closed):
         universal_newlines=True,
     )
     assert (done.returncode, states(site), names(site)) == (2, ORIGINAL, before), done.stdout
-    assert '{} cannot be written'.format(site / 'torch' / closed) in done.stdout
+    assert str(site / 'torch' / closed) in done.stdout
 
 
 @needs_torch_100
@@ -188,7 +186,7 @@ def test_without_the_program_patch(torch, tmp_path):
         (tools / tool).symlink_to(shutil.which(tool))
     status, said = apply(tmp_path / 'python', PATH=str(tools))
     assert (status, states(torch)) == (2, ORIGINAL)
-    assert "the program 'patch' is missing" in said
+    assert 'patch' in said and 'missing' in said
 
 
 def test_no_torch_and_no_interpreter(tmp_path):
@@ -196,6 +194,6 @@ def test_no_torch_and_no_interpreter(tmp_path):
     python.write_text('#!/bin/sh\necho\n')
     python.chmod(0o755)
     status, said = apply(python)
-    assert (status, 'has no torch' in said) == (2, True)
+    assert (status, 'torch' in said) == (2, True), said
     status, said = apply(tmp_path / 'nowhere')
-    assert (status, 'there is no' in said) == (2, True)
+    assert (status, 'nowhere' in said) == (2, True), said

@@ -1,8 +1,6 @@
-"""CenterNet's own test.py, patched, beside eval-pth: the same weights, the same pictures, the same
-detections.
+"""CenterNet's own test.py, patched, against eval-pth: same weights, same pictures, same detections.
 
-Upstream's code is not in this repository: CENTERNET_CHECKOUT names a folder with a checkout of it, which is
-copied.
+Upstream's code is not in this repository: CENTERNET_CHECKOUT names a checkout of it, which is copied.
 """
 
 import json
@@ -12,23 +10,22 @@ import subprocess
 import sys
 
 import pytest
+from support.random_weights import save_checkpoint
+from support.stacks import ROOT
 from support.torch_files import needs_patch, needs_torch_100
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from support.random_weights import save_checkpoint  # noqa: E402
-
-from centernet.sample import sample_folder  # noqa: E402
+from centernet.sample import sample_folder
 
 CHECKOUT = os.environ.get('CENTERNET_CHECKOUT')
 #: COCO's category ids
 CATEGORIES = [number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-#: both write two decimals: one of the last digit, for a value that lies between two
+#: one unit of the last digit: both round to two decimals
 STEP = 0.0101
 
 pytestmark = [
     needs_torch_100,
     needs_patch,
-    pytest.mark.skipif(not CHECKOUT, reason='CENTERNET_CHECKOUT names no checkout of CenterNet'),
+    pytest.mark.skipif(not CHECKOUT, reason='needs CENTERNET_CHECKOUT, a checkout of CenterNet'),
 ]
 
 
@@ -48,7 +45,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """8 pictures of the sample, with COCO's 80 categories, for which CenterNet's test.py is made."""
+    """8 pictures of the sample with COCO's 80 categories, which CenterNet's test.py expects."""
     folder = tmp_path_factory.mktemp('data')
     path = os.path.join(sample_folder(str(folder), 8), 'annotations', 'instances_val2017.json')
     with open(path) as file:
@@ -133,7 +130,7 @@ def test_it_detects_what_eval_pth_detects(checkout, data, tmp_path, arch, theirs
     differences = [0, 0]
     for key, found in one.items():
         left = list(other[key])
-        for score, *box in found:  # the nearest box is the same one
+        for score, *box in found:  # the twin is the nearest box
             twin = min(left, key=lambda candidate: max(abs(a - b) for a, b in zip(candidate[1:], box)))
             left.remove(twin)
             differences = [

@@ -1,5 +1,4 @@
-"""torch 1.0.0 with and without its patches: the failures that they are for, and all that they must leave as
-it is."""
+"""torch 1.0.0 with and without its patches: the failures that they fix, and what must not change."""
 
 import json
 import os
@@ -19,7 +18,7 @@ pytestmark = [needs_torch_100, needs_patch]
 
 
 def observe(*modules):
-    """What observe.py prints, with these modules from the files given as (module, file)."""
+    """Return the output of observe.py, with modules loaded from these (module, file)."""
     done = subprocess.run(
         [sys.executable, OBSERVE] + ['{}={}'.format(*module) for module in modules],
         stdout=subprocess.PIPE,
@@ -37,7 +36,7 @@ def with_patches():
 
 @pytest.fixture(scope='module')
 def without(tmp_path_factory):
-    """module -> what happens when that one is unpatched."""
+    """module -> the output with this module unpatched."""
     folder = restore_original(tmp_path_factory.mktemp('original'))
     return {module: observe((module, os.path.join(folder, path))) for module, path in FILES.items()}
 
@@ -50,7 +49,7 @@ def test_the_torch_of_this_environment_is_patched():
     assert {path: sha256(os.path.join(SITE, path)) for path in FILES.values()} == checksums('patched.sha256')
 
 
-def test_the_files_that_are_compared_are_those_meant(with_patches, without):
+def test_the_intended_files_are_compared(with_patches, without):
     assert with_patches['files'] == [os.path.join(SITE, path) for path in FILES.values()]
     function, symbolic = with_patches['files']
     assert without['torch.autograd.function']['files'][0] != function
@@ -64,7 +63,7 @@ def test_a_traced_module_with_integers(with_patches, without):
         "ValueError: Auto nesting doesn't know how to process an input object of type int"
     )
     found, known = with_patches['ints'], with_patches['no ints']
-    assert sorted(found['operators']) == sorted(known['operators'])  # the integers leave nothing behind
+    assert sorted(found['operators']) == sorted(known['operators'])  # the integers leave no nodes
     assert found['difference'] < 1e-5
 
 
@@ -97,15 +96,15 @@ def test_nothing_else_changes(with_patches, without):
     }
 
 
-def test_a_boolean_is_no_integer(with_patches):
+def test_a_boolean_is_not_an_integer(with_patches):
     for case in ('bools', '_iter_tensors of bool', '_iter_tensors of bool in a list'):
         assert with_patches[case].startswith(
             "ValueError: Auto nesting doesn't know how to process an input object of type bool"
         )
 
 
-def test_what_torch_takes_is_taken_as_before(with_patches):
-    # the comparison above would not tell if both were broken
+def test_what_torch_accepts_is_accepted_as_before(with_patches):
+    # the comparison above would not notice if both were broken
     assert with_patches['_iter_tensors of None'] == '[]'
     assert with_patches['_iter_tensors of nested lists'] == '[tensor([1.]), tensor([1.])]'
     assert with_patches['_iter_None_tensors of nested lists'] == '[tensor([1.]), None, tensor([1.])]'

@@ -10,7 +10,7 @@ from centernet.sample import SAMPLE_WEIGHTS
 from centernet.sample.scene import CATEGORIES
 
 
-def test_the_checkpoint_knows_what_it_is():
+def test_the_checkpoint_describes_itself():
     loaded = load_model(SAMPLE_WEIGHTS)
     meta = loaded.checkpoint.meta
     assert (loaded.arch, loaded.unused_keys) == ('dla_tiny', [])
@@ -21,7 +21,7 @@ def test_the_checkpoint_knows_what_it_is():
 
 
 def test_its_deformable_convolutions_deform():
-    # else a defect of theirs would not show as lost AP
+    # otherwise a bug in them would not show as lost AP
     state_dict = load_model(SAMPLE_WEIGHTS).checkpoint.state_dict
     offsets = [tensor for name, tensor in state_dict.items() if name.endswith('conv_offset_mask.weight')]
     assert len(offsets) == 16
@@ -80,7 +80,7 @@ def test_the_loss_is_that_of_the_paper():
     assert abs(loss(outputs, targets).item() - expected) < 1e-3 * expected
 
 
-def test_the_right_answer_costs_next_to_nothing():
+def test_the_loss_of_the_targets_is_almost_zero():
     arrays = make_targets([(2, 4, 6.5, 10)], [1], 2, (16, 12))
     targets = {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
     outputs = {'hm': (targets['hm'] == 1).float() * 40 - 20, 'wh': targets['wh'], 'reg': targets['reg']}

@@ -3,15 +3,14 @@ import pytest
 import torch
 
 from centernet.detection import Heads, InputSpec, decode, preprocess
-from centernet.verification import compare_detections, tolerances
+from centernet.verification import ComparedBatch, compare_detections, tolerances
 
 SPEC = InputSpec(height=128, width=128)
 SIDE = 32
 
 
 def scene(peaks, images=1, classes=3, floor=-9.0):
-    """Heads with one peak (class, row, column, logit) each, whose boxes are 6 x 4 cells; everything else is
-    far below."""
+    """Return heads with these peaks (class, row, column, logit), far above the rest; boxes of 6 x 4 cells."""
     random = np.random.RandomState(1)
     hm = np.full((images, classes, SIDE, SIDE), floor, np.float32) + random.uniform(
         -1, 0, (images, classes, SIDE, SIDE)
@@ -30,7 +29,7 @@ def geometries(count=1):
 
 def compare(ours, others, own=None):
     count = len(ours.hm)
-    return compare_detections([(ours, others, geometries(count), list(range(10, 10 + count)), own)])
+    return compare_detections([ComparedBatch(ours, others, geometries(count), range(10, 10 + count), own)])
 
 
 PEAKS = [(0, 5, 6, 2.0), (1, 20, 11, 1.0), (2, 9, 25, 0.5), (0, 25, 25, -1.0)]
@@ -50,8 +49,8 @@ def test_a_lost_detection_is_listed_on_its_side():
     lost = [item for item in found.missing if item.side == 'reference']
     assert [(item.image_id, item.class_index) for item in lost] == [(10, 0)]
     assert lost[0].score == pytest.approx(1 / (1 + np.e), abs=1e-6)
-    # cell (25, 25) is at 25.25 * 4 input pixels of 128, which are the image's 120 pixels; the image is 100
-    # high, 10 rows down
+    # Cell (25, 25) is at 25.25 * 4 of the input's 128 pixels, which are 120 image pixels; the image is 100
+    # high and starts 10 rows down.
     expected = (25.25 - 3) * 3.75, (25.25 - 2) * 3.75 - 10, (25.25 + 3) * 3.75, (25.25 + 2) * 3.75 - 10
     assert lost[0].box == pytest.approx(expected, abs=0.02)
     found = compare(scene(PEAKS[:3]), scene(PEAKS))
@@ -68,7 +67,7 @@ def test_a_lost_detection_is_listed_on_its_side():
         lambda heads: heads.wh.copy_(heads.wh[:, [1, 0]]),
     ],
 )
-def test_other_boxes_and_classes_are_no_match(change):
+def test_other_boxes_and_classes_do_not_match(change):
     others = scene(PEAKS)
     change(others)
     found = compare(scene(PEAKS), others)
@@ -77,7 +76,7 @@ def test_other_boxes_and_classes_are_no_match(change):
 
 
 @pytest.mark.parametrize('by, same', [(1e-3, True), (1e-2, False)])
-def test_matched_scores_have_to_be_the_same(by, same):
+def test_matched_scores_must_be_the_same(by, same):
     others = scene([peak[:3] + (peak[3] + by,) for peak in PEAKS])
     found = compare(scene(PEAKS), others)
     assert found.matched == 100
@@ -109,10 +108,10 @@ def test_boxes_without_area_match_their_twins():
     assert compare(others, others).least_iou == 1
 
 
-def test_boxes_of_negative_size_match_only_what_is_turned_the_same_way():
+def test_boxes_of_negative_size_match_only_the_same_orientation():
     ours, others = scene(PEAKS), scene(PEAKS)
     ours.wh.mul_(-1000)
-    others.wh.mul_(-1000.5)  # 2 cells, but a two-thousandth of the box
+    others.wh.mul_(-1000.5)  # 2 cells, but only a two-thousandth of the box
     assert compare(ours, others).matched == 100
     others.wh.mul_(-1)
     assert compare(ours, others).matched == 0
@@ -126,7 +125,7 @@ def test_of_several_candidates_the_nearest_is_taken():
 
 
 def test_two_cells_that_tie_are_undecided():
-    """The higher of two neighbours is the peak; float noise decides which it is."""
+    """The higher of two neighbours is the peak; rounding decides which one."""
     pair = [(1, 20, 11, 1.0), (1, 20, 12, 1.0 - 1e-5)]
     turned = [(1, 20, 11, 1.0 - 1e-5), (1, 20, 12, 1.0)]
     found = compare(scene(PEAKS[:1] + pair), scene(PEAKS[:1] + turned))
@@ -162,14 +161,13 @@ def test_the_last_of_the_best_hundred_is_undecided():
     assert found.matched == 99
     assert len(found.unmatched) == 2 and found.missing == []
     assert found
-    # ... unless the difference is more than noise
+    # ... unless the difference is larger than rounding
     ours[100] = grid[100][:3] + (last - 0.1,)
     assert not compare(scene(ours), scene(others))
 
 
 def test_a_tie_makes_room_at_the_end_of_the_list():
-    """Two equal neighbours are two peaks; where noise makes them unequal they are one, and the next in line
-    is listed."""
+    """Two equal neighbours are two peaks; unequal ones are one peak, and the next in line is listed."""
     grid = [
         (0, row, column, 1.0 - 0.02 * place)
         for place, (row, column) in enumerate(
@@ -182,7 +180,7 @@ def test_a_tie_makes_room_at_the_end_of_the_list():
     assert [(item.side, item.undecided) for item in found.unmatched] == [('reference', True), ('model', True)]
     assert found.unmatched[1].score < found.unmatched[0].score - 0.1
     assert found
-    # Two that are in nobody's room are not excused.
+    # Detections that do not fill such a place are not excused.
     ours = scene(grid + twin)
     found = compare(ours, scene(grid + [twin[0]]))
     assert len(found.missing) == 2
@@ -201,7 +199,7 @@ def test_a_decoder_may_round_saturated_scores_in_its_own_way():
 
 
 def test_undecided_never_stretches_beyond_the_tolerance():
-    """Networks that differ everywhere are not excused by the size of their differences."""
+    """Large differences everywhere excuse nothing."""
     random = np.random.RandomState(5)
     ours = scene([], floor=-1.0)
     others = ours._replace(

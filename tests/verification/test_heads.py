@@ -3,14 +3,8 @@ import pytest
 import torch
 
 from centernet.detection import Heads
-from centernet.verification import (
-    Figures,
-    NotFiniteError,
-    OutputsError,
-    ShapeError,
-    compare_heads,
-    tolerances,
-)
+from centernet.errors import NotFiniteError, OutputsError, ShapeError
+from centernet.verification import Figures, compare_heads, tolerances
 
 
 def heads(seed=0, images=2, classes=3, size=(8, 8)):
@@ -24,7 +18,7 @@ def heads(seed=0, images=2, classes=3, size=(8, 8)):
 
 
 def moved(batch, name, by, where=(0, 1, 2, 3)):
-    """A copy with one value changed."""
+    """Return a copy with one value changed."""
     changed = getattr(batch, name).clone()
     changed[where] += by
     return batch._replace(**{name: changed})
@@ -76,12 +70,12 @@ def test_outputs_are_compared_by_name_whatever_their_order():
 
 
 def test_no_common_outputs_is_an_error():
-    with pytest.raises(OutputsError, match='no common outputs: hm, wh, reg here, boxes there'):
+    with pytest.raises(OutputsError, match=r'common outputs: hm, wh, reg .* boxes'):
         compare_heads([heads()], [{'boxes': np.zeros((2, 3))}])
 
 
 def test_a_missing_output_is_an_error():
-    with pytest.raises(OutputsError, match='reg is missing; there hm, wh'):
+    with pytest.raises(OutputsError, match=r'reg is missing .* hm, wh'):
         compare_heads(
             [heads()], [{name: value for name, value in heads()._asdict().items() if name != 'reg'}]
         )
@@ -94,20 +88,20 @@ def test_nothing_to_compare_is_an_error(ours, others):
 
 
 def test_another_shape_is_an_error():
-    with pytest.raises(ShapeError, match=r'hm has the shape \[2, 4, 8, 8\] .* \[2, 3, 8, 8\]'):
+    with pytest.raises(ShapeError, match=r'hm .*\[2, 4, 8, 8\] .*\[2, 3, 8, 8\]'):
         compare_heads([heads()], [heads(classes=4)])
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize('side, whose', [(0, 'the PyTorch model'), (1, 'the model')])
+@pytest.mark.parametrize('side, whose', [(0, 'the PyTorch model'), (1, 'the file')])
 def test_values_that_are_not_finite_are_an_error(value, side, whose):
     pair = [heads(), heads()]
     pair[side] = moved(pair[side], 'wh', value)
-    with pytest.raises(NotFiniteError, match=f'^{whose} gives 1 values in wh'):
+    with pytest.raises(NotFiniteError, match=f'wh of {whose} has 1 values'):
         compare_heads([pair[0]], [pair[1]])
 
 
-def test_a_head_of_zeros_has_to_be_zero():
+def test_a_head_of_zeros_must_be_zero():
     zeros = {'hm': np.zeros((1, 3, 4, 4), np.float32)}
     assert compare_heads([zeros], [zeros])
     found = compare_heads([zeros], [{'hm': np.full((1, 3, 4, 4), 1e-7, np.float32)}])

@@ -1,7 +1,7 @@
-"""Exports that were broken on purpose: which stage sees it.
+"""Exports that are broken on purpose: which stage notices?
 
-Each sabotage changes a correct ascend file of the built-in sample's network in one place; where it can be
-done to one of the 16 deformable convolutions alone, it is.
+Each sabotage changes a correct ascend file of the built-in sample's network in one place, if possible in only
+one of the 16 deformable convolutions.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 from centernet.verification import format_verification, verify
 
 IMAGES = 24
-# Of the 16, one in the middle of the network.
+# One of the 16, in the middle of the network.
 WHICH = 8
 
 
@@ -42,7 +42,7 @@ def spec(loaded):
 
 @pytest.fixture(scope='module')
 def exported(loaded, spec, tmp_path_factory):
-    """The paths of the correct files, by target."""
+    """The correct files: target -> path."""
     folder = str(tmp_path_factory.mktemp('exported'))
     names = ('ascend', 'onnx', 'portable', 'tensorrt')
     paths = [
@@ -60,7 +60,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def outcome(loaded, spec, data, tmp_path):
-    """A function: path of a file -> (stage -> outcome, the Verification)."""
+    """A function: path of a file -> (dict of stage -> outcome, Verification)."""
 
     def run(path, metrics=True):
         reference = TorchRunner.of_checkpoint(loaded, torch.device('cpu'), SAMPLE_WEIGHTS)
@@ -68,9 +68,8 @@ def outcome(loaded, spec, data, tmp_path):
             reference,
             OnnxRunner(path, 'cpu', 1),
             data,
-            spec,
             str(tmp_path / 'out'),
-            EvalOptions(batch_size=4),
+            options=EvalOptions(input=spec, batch_size=4),
             compare_images=4,
             metrics=metrics,
             progress=False,
@@ -110,7 +109,7 @@ def exchange_x_and_y(model):
 
 
 def drop_the_sigmoid(model):
-    """Of one mask: the logits go where the probabilities should."""
+    """One mask gets logits in place of probabilities."""
     _, c = deformable(model)
     above = [c.packed]
     while above:
@@ -131,7 +130,7 @@ def exchange_wh_and_reg(model):
 
 
 def use_weights_of_another_epoch(model):
-    """Every weight moves by about a hundredth, as in an epoch at the end of the training."""
+    """Every weight changes by about a hundredth, as in an epoch at the end of the training."""
     random = np.random.RandomState(0)
     for name, array in model.initializers.items():
         if array.ndim == 4:
@@ -171,12 +170,12 @@ def write_four_pads(model):
     deformable(model)[0].attributes['pads'] = [1, 1, 1, 1]
 
 
-def leave_groups_out(model):
+def omit_groups(model):
     del deformable(model)[0].attributes['groups']
 
 
-def turn_the_mask_around(model):
-    """The order of the taps within the mask alone."""
+def reverse_the_mask(model):
+    """Reverse the order of the taps in the mask only."""
     node, c = deformable(model)
     taps = c.kernel[0] * c.kernel[1]
     order = np.concatenate([np.arange(2 * taps), np.arange(3 * taps - 1, 2 * taps - 1, -1)])
@@ -214,10 +213,10 @@ NUMBERS, FORMS = ['heads', 'detections'], ['rules']
         (exchange_wh_and_reg, NUMBERS),
         (use_weights_of_another_epoch, NUMBERS),
         (use_a_plain_convolution, NUMBERS),
-        (turn_the_mask_around, NUMBERS),
+        (reverse_the_mask, NUMBERS),
         (write_numbers_for_lists, FORMS),
         (write_four_pads, FORMS),
-        (leave_groups_out, FORMS),
+        (omit_groups, FORMS),
         (unfold_one_batch_normalization, FORMS),
     ],
     ids=lambda value: getattr(value, '__name__', None) or '+'.join(value),
@@ -233,7 +232,7 @@ def test_sabotage_is_caught(exported, outcome, tmp_path, sabotage, caught_by):
 
 
 def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, spec, outcome, tmp_path):
-    """What becomes of a graph when a simplifier drops the node and forgets the weights."""
+    """The result of a simplifier that drops the node and forgets its weights."""
     traced = trace(loaded.model, ('hm', 'wh', 'reg'), spec.height, spec.width)
     dropped = traced.find('BatchNormalization')[-WHICH]
     traced.nodes.remove(dropped)
@@ -246,8 +245,8 @@ def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, spec, ou
     assert (stages['rules'], stages['heads'], stages['detections']) == ('passed', 'failed', 'failed')
 
 
-def test_the_ap_alone_would_hardly_show_one_wrong_deformable_convolution(exported, outcome, tmp_path):
-    """x and y exchanged in one of 16: no detection is quite right, and the AP is about what it was."""
+def test_the_ap_alone_hardly_shows_one_wrong_deformable_convolution(exported, outcome, tmp_path):
+    """x and y exchanged in one of 16: hardly a detection is exact, and the AP hardly changes."""
     model = graph.load(exported['ascend'])
     exchange_x_and_y(model)
     path = str(tmp_path / 'broken.onnx')
@@ -260,7 +259,7 @@ def test_the_ap_alone_would_hardly_show_one_wrong_deformable_convolution(exporte
 
 
 def test_wh_and_reg_exchanged_cost_all_of_the_ap(exported, outcome, tmp_path):
-    """The mistake of the original sample's script, in terms of what the user would see."""
+    """The mistake of the original sample's script, as its users would see it."""
     model = graph.load(exported['portable'])
     exchange_wh_and_reg(model)
     path = str(tmp_path / 'broken.onnx')

@@ -24,7 +24,7 @@ SPEC = InputSpec(64, 64)
 
 
 class Small(torch.nn.Module):
-    """onnx_files.detector in torch."""
+    """The network of onnx_files.detector in torch."""
 
     def __init__(self):
         super().__init__()
@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def check(data, tmp_path):
-    def run(model, network=None, classes=4, name='model.onnx', spec=SPEC, options=None, **flags):
+    def run(model, network=None, classes=4, name='model.onnx', spec=SPEC, batch_size=1, **flags):
         if not isinstance(model, str):
             onnx.save(model, str(tmp_path / name))
             model = str(tmp_path / name)
@@ -69,9 +69,8 @@ def check(data, tmp_path):
             reference,
             OnnxRunner(model, 'cpu', 1),
             data,
-            spec,
             str(tmp_path / 'out'),
-            options or EvalOptions(),
+            options=EvalOptions(input=spec, batch_size=batch_size),
             progress=False,
             **flags,
         )
@@ -93,7 +92,7 @@ def test_the_same_network_passes(check, spelling):
     assert '600 of 600 matched in 6 images' in text
 
 
-def test_a_broken_rule_is_said_apart_from_the_values(check):
+def test_a_broken_rule_is_reported_apart_from_the_values(check):
     found = check(detector('ascend', batch='N', size=(64, 64)))
     assert not found
     assert outcomes(found) == {
@@ -102,23 +101,21 @@ def test_a_broken_rule_is_said_apart_from_the_values(check):
         'detections': 'passed',
         'metrics': 'passed',
     }
-    assert format_verification(found).endswith(
-        'NOT verified: the values are the same, but the file breaks the rules of its reader'
-    )
+    assert 'NOT verified' in format_verification(found).splitlines()[-1]
 
 
-def test_every_broken_rule_is_said_however_often_another_is_broken(check):
+def test_every_broken_rule_is_reported_however_often_another_is_broken(check):
     model = detector('ascend', batch='N', size=(64, 64))
     node = next(node for node in model.graph.node if node.name == 'dcn')
     del node.attribute[:]
     node.attribute.extend(onnx.helper.make_attribute(key, 1) for key in ('strides', 'pads', 'dilations'))
     text = format_verification(check(model, metrics=False))
-    assert 'attributes at dcn: strides is the number 1' in text
+    assert 'attributes at dcn: strides' in text
     assert 'attributes: and 2 more' in text
-    assert 'batch: the input image is ' in text
+    assert 'batch: ' in text
 
 
-def test_another_target_can_be_asked_for(check):
+def test_another_target_can_be_requested(check):
     found = check(detector('onnx', size=(64, 64)), target='portable', metrics=False)
     assert [item.rule for item in found.stage('rules').comparison.violations][:1] == ['opset']
 
@@ -132,7 +129,7 @@ def test_another_network_does_not_pass(check):
         'detections': 'failed',
         'metrics': 'failed',
     }
-    assert format_verification(found).endswith('NOT the same model: heads and detections and metrics failed')
+    assert 'NOT the same model: heads and detections and metrics' in format_verification(found)
 
 
 def test_the_report_holds_everything_as_json_has_it(check):
@@ -161,13 +158,13 @@ def test_other_classes_are_another_model(check):
     assert not found
     assert found.stage('heads').error == (
         'ShapeError',
-        'the model has 4 classes where the PyTorch model has 7',
+        'the file has 4 classes, the PyTorch model 7',
     )
     assert outcomes(found) == {
         'rules': 'passed',
         'heads': 'failed',
-        'detections': 'left out',
-        'metrics': 'left out',
+        'detections': 'skipped',
+        'metrics': 'skipped',
     }
 
 
@@ -179,34 +176,30 @@ def test_values_that_are_not_finite_are_another_model(check):
     assert not found
 
 
-def test_the_metadata_say_that_the_weights_are_others(check):
+def test_metadata_that_name_other_weights_are_reported(check):
     model = detector('ascend', batch=1, size=(64, 64), metadata=[('weights_sha256', 'b' * 64)])
     found = check(model, metrics=False)
     assert found  # the values decide
-    assert (
-        'note: the file says it was made of other weights: sha256 bbbbbbbbbbbb..., not aaaaaaaaaaaa...'
-        in format_verification(found)
-    )
+    text = format_verification(found)
+    assert 'note: ' in text and 'bbbbbbbbbbbb' in text and 'aaaaaaaaaaaa' in text
 
 
 def test_a_size_that_the_file_does_not_take_is_an_error(check):
-    with pytest.raises(OptionError, match='takes images of 32 x 64'):
+    with pytest.raises(OptionError, match='32 x 64'):
         check(detector('ascend', batch=1, size=(32, 64)))
 
 
-@pytest.mark.parametrize('size, count', [((64, 64), 0), ((64, 64), -1)])
-def test_no_images_to_compare_is_an_error(check, size, count):
-    with pytest.raises(OptionError, match='--compare-images must be at least 1'):
-        check(detector('ascend', batch=1, size=size), compare_images=count)
+@pytest.mark.parametrize('count', [0, -1])
+def test_no_images_to_compare_is_an_error(check, count):
+    with pytest.raises(OptionError, match='--compare-images'):
+        check(detector('ascend', batch=1, size=(64, 64)), compare_images=count)
 
 
 def test_images_of_their_own_sizes(check):
-    found = check(
-        detector(None), PlainSmall(), spec=InputSpec(keep_res=True), options=EvalOptions(batch_size=3)
-    )
+    found = check(detector(None), PlainSmall(), spec=InputSpec(keep_res=True), batch_size=3)
     assert found
     assert outcomes(found) == {
-        'rules': 'left out',
+        'rules': 'skipped',
         'heads': 'passed',
         'detections': 'passed',
         'metrics': 'passed',
@@ -214,7 +207,7 @@ def test_images_of_their_own_sizes(check):
 
 
 class PlainSmall(Small):
-    """With an ordinary convolution for the deformable one."""
+    """The same with a plain convolution in place of the deformable one."""
 
     def forward(self, x):
         x = torch.nn.functional.conv2d(torch.relu(self.stem(x)), self.dcn.weight, self.dcn.bias, padding=1)
@@ -223,7 +216,7 @@ class PlainSmall(Small):
 
 @pytest.fixture(scope='module')
 def eighty(tmp_path_factory):
-    """A network of 80 classes, which the sample's annotations do not have, and its files."""
+    """A network of 80 classes, of which the sample has only 4, and its files."""
     folder = tmp_path_factory.mktemp('eighty')
     loaded = load_model(
         save_checkpoint(folder / 'model.pth', 'dla_tiny', {'hm': 80, 'wh': 2, 'reg': 2}, seed=1)
@@ -236,17 +229,17 @@ def eighty(tmp_path_factory):
 @pytest.mark.parametrize('which', [1, 2])
 def test_classes_without_annotations_are_measured_against_the_networks_own_detections(eighty, check, which):
     loaded, path = eighty[0], eighty[which]
-    found = check(path, loaded.model, 80, spec=InputSpec(128, 128), options=EvalOptions(batch_size=2))
+    found = check(path, loaded.model, 80, spec=InputSpec(128, 128), batch_size=2)
     assert found
     metrics = found.stage('metrics').comparison
     assert metrics.ground_truth == OWN_DETECTIONS
     figures = {figure.name: figure for figure in metrics.figures}
     assert figures['AP'].reference > 0.99 and figures['AP'].model > 0.99
-    assert "measured against the PyTorch model's own detections" in format_verification(found)
+    assert f'measured against {OWN_DETECTIONS}' in format_verification(found)
 
 
 def test_a_decoder_that_is_wrong_is_caught_by_the_detections(eighty, check, tmp_path):
-    """The heads inside the file are right, so only what comes out of it can show it."""
+    """The heads inside the file are correct, so only its boxes can show it."""
     model = graph.load(eighty[2])
     node = next(node for node in model.nodes if node.name.startswith('decode/MaxPool'))
     node.attributes.update(kernel_shape=[1, 1], pads=[0, 0, 0, 0])

@@ -16,7 +16,7 @@ from ..files import display_path, ensure_folder
 
 _log = logging.getLogger(__name__)
 #: set in the image: paths of the container mean folders of the host there
-IN_CONTAINER = bool(os.environ.get('CENTERNET_IN_CONTAINER'))
+IN_CONTAINER = bool(os.environ.get('CENTERNET_CONTAINER'))
 
 
 def start(arguments: Any) -> int:

@@ -149,7 +149,7 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream):
         model,
         data,
         folder,
-        chosen,
+        options=chosen,
         compare_images=arguments.compare_images,
         metrics=not arguments.no_metrics,
         target=arguments.rules,

@@ -1,10 +1,15 @@
-"""The arguments of a deformable convolution, checked once for every implementation."""
+"""Validation of the arguments of a deformable convolution, shared by all implementations."""
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
+
+from torch import Tensor
+
+#: an int, or two (vertical, horizontal)
+Pair = Union[int, Sequence[int]]
 
 
 class Shape(NamedTuple):
-    """The sizes that a deformable convolution works with."""
+    """The sizes of a deformable convolution; pairs are (vertical, horizontal)."""
 
     batch: int
     in_channels: int
@@ -21,37 +26,45 @@ class Shape(NamedTuple):
     out_width: int
 
 
-def pair(value, name):
-    """``value`` as two ints, (vertical, horizontal); ``name`` is used in the error."""
+def pair(value: Pair, name: str) -> Tuple[int, int]:
+    """Return ``value`` as (vertical, horizontal); the error mentions ``name``."""
     if isinstance(value, int):
         return value, value
     if len(value) != 2:
-        raise ValueError(f'{name} is one int or two (vertical, horizontal), not {tuple(value)}')
+        raise ValueError(f'{name} must be one int or two (vertical, horizontal), not {tuple(value)}')
     return int(value[0]), int(value[1])
 
 
-def check_arguments(input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups):
-    """Check shapes, dtypes and devices against each other.
+def check_arguments(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    deformable_groups: int,
+) -> Shape:
+    """Check that shapes, dtypes and devices are consistent.
 
     Args: as in :func:`centernet.dcn.deform_conv2d`.
 
-    Returns:
-        Shape
-
     Raises:
-        ValueError: names the argument and the two shapes (or values) that disagree.
-        TypeError: dtypes or devices disagree.
+        ValueError: shapes or values are inconsistent; the message names the argument and both of them.
+        TypeError: dtypes or devices differ.
     """
     stride, padding, dilation = pair(stride, 'stride'), pair(padding, 'padding'), pair(dilation, 'dilation')
     for name, values, least in (('stride', stride, 1), ('padding', padding, 0), ('dilation', dilation, 1)):
         if min(values) < least:
-            raise ValueError(f'{name} is {values}, and must be at least {least}')
+            raise ValueError(f'{name} is {values}, but must be at least {least}')
     for name, value in (('groups', groups), ('deformable_groups', deformable_groups)):
         if value < 1:
-            raise ValueError(f'{name} is {value}, and must be at least 1')
+            raise ValueError(f'{name} is {value}, but must be at least 1')
     for name, tensor in (('input', input), ('offset', offset), ('mask', mask), ('weight', weight)):
         if tensor.dim() != 4:
-            raise ValueError(f'{name} has shape {tuple(tensor.shape)}, and must have 4 dimensions')
+            raise ValueError(f'{name} has shape {tuple(tensor.shape)}, but must have 4 dimensions')
 
     batch, in_channels, height, width = input.shape
     out_channels, group_channels, kernel_height, kernel_width = weight.shape
@@ -81,21 +94,21 @@ def check_arguments(input, offset, mask, weight, bias, stride, padding, dilation
         expected = (batch, channels, out_height, out_width)
         if tuple(tensor.shape) != expected:
             raise ValueError(
-                f'{name} has shape {tuple(tensor.shape)}, and must have {expected} for input'
+                f'{name} has shape {tuple(tensor.shape)}, but must have {expected} for input'
                 f' {tuple(input.shape)} and weight {tuple(weight.shape)}'
             )
     if bias is not None and tuple(bias.shape) != (out_channels,):
         raise ValueError(
-            f'bias has shape {tuple(bias.shape)}, and must have {(out_channels,)} for weight'
+            f'bias has shape {tuple(bias.shape)}, but must have {(out_channels,)} for weight'
             f' {tuple(weight.shape)}'
         )
     for name, tensor in (('offset', offset), ('mask', mask), ('weight', weight), ('bias', bias)):
         if tensor is None:
             continue
         if tensor.dtype != input.dtype:
-            raise TypeError(f'{name} is {tensor.dtype}, and input is {input.dtype}')
+            raise TypeError(f'{name} is {tensor.dtype}, but input is {input.dtype}')
         if tensor.device != input.device:
-            raise TypeError(f'{name} is on {tensor.device}, and input is on {input.device}')
+            raise TypeError(f'{name} is on {tensor.device}, but input is on {input.device}')
     return Shape(
         batch,
         in_channels,

@@ -1,12 +1,14 @@
-"""Deformable convolution v2 as compiled C++ (csrc/): where it is loaded from, what it supports, and its
-gradient."""
+"""Deformable convolution v2, compiled from C++ (csrc/): loading, supported inputs, and autograd."""
 
 import importlib
+from typing import Optional
 
 import torch
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from .arguments import Shape
 from .build_extension import extension_name
 
 CPU_DTYPES = (torch.float32, torch.float64)
@@ -14,66 +16,60 @@ CUDA_DTYPES = (torch.float16, torch.float32, torch.float64)
 
 
 def _load():
-    """The extension module and None, or None and why there is none."""
+    """Return the extension module and None, or None and the reason why it is missing."""
     name = extension_name(torch.__version__)
     try:
         return importlib.import_module('.' + name, __package__), None
     except ImportError as error:
         if getattr(error, 'name', None) == __package__ + '.' + name:
-            return None, f'it was not built for torch {torch.__version__}'
+            return None, f'it is not built for torch {torch.__version__}'
         return None, f'it cannot be loaded: {error}'
 
 
 _extension, MISSING = _load()
 
 
-def unsupported(input):
-    """Why the compiled operator cannot take such an input; None where it can."""
+def unsupported(input: Tensor) -> Optional[str]:
+    """Return why the compiled operator does not support such an input; None if it does."""
     if _extension is None:
         return MISSING
     if input.device.type == 'cpu':
-        return (
-            None
-            if input.dtype in CPU_DTYPES
-            else f'on a CPU it computes in float32 or float64, not {input.dtype}'
-        )
+        return None if input.dtype in CPU_DTYPES else f'CPUs support float32 and float64, not {input.dtype}'
     if input.device.type != 'cuda':
-        return f'it runs on CPUs and CUDA, not on {input.device.type}'
+        return f'it supports CPUs and CUDA, not {input.device.type}'
     if not _extension.has_cuda():
-        return 'it was built without CUDA'
-    return (
-        None
-        if input.dtype in CUDA_DTYPES
-        else f'on CUDA it computes in float16, float32 or float64, not {input.dtype}'
-    )
+        return 'it is built without CUDA'
+    if input.dtype not in CUDA_DTYPES:
+        return f'CUDA supports float16, float32 and float64, not {input.dtype}'
+    return None
 
 
-def description():
-    """What the compiled operator is, for people: ``'CPU (avx512)'``, ``'CPU (avx2) and CUDA'``; None where it
-    is missing."""
+def description() -> Optional[str]:
+    """Describe the compiled operator, such as ``'CPU (avx2) and CUDA'``; None if it is missing."""
     if _extension is None:
         return None
     return 'CPU ({}){}'.format(_extension.instruction_set(), ' and CUDA' if _extension.has_cuda() else '')
 
 
-def choose_instruction_set(name):
-    """Compute with ``'plain'``, ``'avx2'`` or ``'avx512'`` instructions from now on, instead of the
-    processor's best.
+def choose_instruction_set(name: str) -> bool:
+    """Use ``'plain'``, ``'avx2'`` or ``'avx512'`` instructions from now on instead of the processor's best.
 
     Returns:
-        Whether the processor has them; if not, nothing changes.
+        Whether the processor supports them; if not, nothing changes.
     """
     return _extension.choose_instruction_set(name)
 
 
-def deform_conv2d_compiled(input, offset, mask, weight, bias, shape):
-    """Modulated deformable convolution, compiled.
+def deform_conv2d_compiled(
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Optional[Tensor], shape: Shape
+) -> Tensor:
+    """Compute a modulated deformable convolution with the compiled operator.
 
-    Args: as in :func:`centernet.dcn.deform_conv2d`; ``shape`` is what ``check_arguments`` returned for them,
-        and ``unsupported(input)`` is None.
+    Args: as in :func:`centernet.dcn.deform_conv2d`; ``shape`` is from ``check_arguments``.
+        ``unsupported(input)`` must be None.
 
     Returns:
-        Tensor [N, out_channels, Ho, Wo] of input's dtype. Differentiable, once, in all five tensors.
+        [N, out_channels, Ho, Wo], dtype of the input; differentiable once in all five tensors.
     """
     sizes = [
         *shape.stride,
@@ -90,8 +86,11 @@ def deform_conv2d_compiled(input, offset, mask, weight, bias, shape):
 
 
 class _DeformConv2d(Function):
-    """``sizes``: stride, padding, dilation (vertical, horizontal each), groups, deformable_groups,
-    out_height, out_width. An empty bias is none."""
+    """The operator with autograd.
+
+    ``sizes``: stride, padding, dilation (each vertical, horizontal), groups, deformable_groups, out_height,
+    out_width. An empty bias means none.
+    """
 
     @staticmethod
     def forward(ctx, input, offset, mask, weight, bias, sizes):

@@ -1,31 +1,39 @@
-"""Deformable convolution as CenterNet's networks use it."""
+"""Deformable convolution as a module, as in CenterNet's networks."""
 
 import math
+from typing import Tuple
 
 import torch
 from torch import nn
 
-from .arguments import pair
+from .arguments import Pair, pair
 from .functional import deform_conv2d
 
 
 class DCN(nn.Module):
-    """A deformable convolution that predicts its own offsets and mask from its input.
+    """A deformable convolution that predicts its offsets and mask from its input.
 
-    ``conv_offset_mask`` gives 3 * deformable_groups * taps channels: first the offsets, interleaved dy, dx
-    per tap, then the logits of the mask. It starts at zero, so that an untrained module is half a plain
-    convolution (the mask is sigmoid(0)). Parameter names (``weight``, ``bias``, ``conv_offset_mask.*``) are
-    those of the published checkpoints.
+    ``conv_offset_mask`` outputs 3 * deformable_groups * taps channels: first the offsets, dy and dx
+    interleaved per tap, then the logits of the mask. It is initially zero, so an untrained module is half a
+    plain convolution (the mask is sigmoid(0)). Parameter names (``weight``, ``bias``, ``conv_offset_mask.*``)
+    are those of the published checkpoints.
 
     Args:
         in_channels, out_channels: of the convolution.
         kernel_size, stride, padding, dilation: an int, or two (vertical, horizontal).
-        deformable_groups: how many groups of input channels have their own offsets.
+        deformable_groups: number of groups of input channels with their own offsets.
     """
 
     def __init__(
-        self, in_channels, out_channels, kernel_size=3, stride=1, padding=1, dilation=1, deformable_groups=1
-    ):
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair = 3,
+        stride: Pair = 1,
+        padding: Pair = 1,
+        dilation: Pair = 1,
+        deformable_groups: int = 1,
+    ) -> None:
         super().__init__()
         self.kernel_size = pair(kernel_size, 'kernel_size')
         self.stride = pair(stride, 'stride')
@@ -45,15 +53,15 @@ class DCN(nn.Module):
         )
         self.reset_parameters()
 
-    def reset_parameters(self):
-        """Draw new weights; offsets, mask logits and bias become 0."""
+    def reset_parameters(self) -> None:
+        """Draw new weights, and set offsets, mask logits and bias to 0."""
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.constant_(self.bias, 0)
         nn.init.constant_(self.conv_offset_mask.weight, 0)
         nn.init.constant_(self.conv_offset_mask.bias, 0)
 
-    def forward(self, input):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[N, in_channels, H, W] -> [N, out_channels, Ho, Wo]."""
         offset, mask = self.split(self.conv_offset_mask(input))
         return deform_conv2d(
@@ -68,13 +76,15 @@ class DCN(nn.Module):
             deformable_groups=self.deformable_groups,
         )
 
-    def split(self, predicted):
-        """What ``conv_offset_mask`` gave, as offsets [N, 2 * dg * taps, Ho, Wo] and mask [N, dg * taps, Ho,
-        Wo]."""
+    def split(self, predicted: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Split the output of ``conv_offset_mask`` into offsets and mask (after the sigmoid).
+
+        [N, 2 * deformable_groups * taps, Ho, Wo] and [N, deformable_groups * taps, Ho, Wo].
+        """
         masks = predicted.shape[1] // 3
         return predicted[:, : 2 * masks], torch.sigmoid(predicted[:, 2 * masks :])
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (
             f'{self.weight.shape[1]}, {self.weight.shape[0]}, kernel_size={self.kernel_size},'
             f' stride={self.stride}, padding={self.padding}, dilation={self.dilation},'

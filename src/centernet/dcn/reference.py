@@ -1,23 +1,28 @@
-"""Deformable convolution v2 in plain torch operations, with autograd: the meaning of the operator, and its
-fall-back.
+"""Deformable convolution v2 in plain torch operations, with autograd: the reference, and the fallback.
 
-The image is laid out as a table with one row of channels per pixel. Every tap of every output pixel is then a
+The image becomes a table with one row of channels per pixel. Every tap of every output pixel is then a
 weighted sum of four rows (bilinear interpolation times the mask), and the convolution is one matrix product
-over these sums.
+with these sums.
 """
 
+from typing import Optional
+
 import torch
+from torch import Tensor
 
 from .. import compat
+from .arguments import Shape
 
 
-def deform_conv2d_reference(input, offset, mask, weight, bias, shape):
-    """Modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", section 3.2).
+def deform_conv2d_reference(
+    input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Optional[Tensor], shape: Shape
+) -> Tensor:
+    """Compute a modulated deformable convolution (Zhu et al., "Deformable ConvNets v2", section 3.2).
 
-    Args: as in :func:`centernet.dcn.deform_conv2d`; ``shape`` is what ``check_arguments`` returned for them.
+    Args: as in :func:`centernet.dcn.deform_conv2d`; ``shape`` is from ``check_arguments``.
 
     Returns:
-        Tensor [N, out_channels, Ho, Wo] of input's dtype. Differentiable in all five tensors.
+        [N, out_channels, Ho, Wo], dtype of the input; differentiable in all five tensors.
     """
     if shape.batch == 0:
         return input.new_zeros((0, shape.out_channels, shape.out_height, shape.out_width))
@@ -31,17 +36,17 @@ def deform_conv2d_reference(input, offset, mask, weight, bias, shape):
 
 
 def _pixel_table(input, shape):
-    """The image as rows of channels: [N * deformable_groups * H * W, C / deformable_groups]."""
+    """Return the image as rows of channels: [N * deformable_groups * H * W, C / deformable_groups]."""
     split = input.contiguous().view(shape.batch, shape.deformable_groups, -1, shape.height, shape.width)
     return split.permute(0, 1, 3, 4, 2).contiguous().view(-1, shape.in_channels // shape.deformable_groups)
 
 
 def _bilinear(offset, mask, shape):
-    """For every tap the four rows of the table, and what each contributes.
+    """Return the four rows of the table for every tap, and their weights.
 
     Returns:
-        Two tensors [N * Ho * Wo * deformable_groups * taps, 4]: int64 rows, and their weights. A corner
-        outside the image has weight 0.
+        Two tensors [N * Ho * Wo * deformable_groups * taps, 4]: int64 rows, and their weights, which are 0
+        for corners outside the image.
     """
     groups, size = shape.deformable_groups, (shape.out_height, shape.out_width)
     taps = shape.kernel[0] * shape.kernel[1]
@@ -50,19 +55,20 @@ def _bilinear(offset, mask, shape):
     mask = mask.contiguous().view(shape.batch, groups, taps, *size).permute(0, 3, 4, 1, 2)
 
     def grid(axis):
-        """Where the undeformed taps lie along ``axis`` (0: y, 1: x): [1, Ho, 1, 1, taps] or [1, 1, Wo, 1,
-        taps]."""
+        """Return the undeformed taps' positions along an axis.
+
+        For 0 (y) [1, Ho, 1, 1, taps], for 1 (x) [1, 1, Wo, 1, taps].
+        """
         start = torch.arange(size[axis], dtype=offset.dtype, device=offset.device) * shape.stride[axis]
         step = [divmod(tap, shape.kernel[1])[axis] * shape.dilation[axis] for tap in range(taps)]
         places = (start - shape.padding[axis]).view(-1, 1) + offset.new_tensor(step)
         return places.view((1, size[0], 1, 1, taps) if axis == 0 else (1, 1, size[1], 1, taps))
 
     def corners(axis, extent):
-        """The two nearest indices along an axis, with weights that are 0 outside: [(index, weight), (index,
-        weight)]."""
+        """Return the two nearest indices along an axis as [(index, weight), ...]; weights are 0 outside."""
         place = offset[..., axis] + grid(axis)
-        # Out of reach, infinite and not-a-number alike go to a place whose corners are both outside: an index
-        # is always finite.
+        # Move positions that are out of reach, infinite or NaN to one whose corners are both outside: an
+        # index must be finite.
         reachable = (place > -2) & (place < extent + 1)
         place = torch.where(reachable, place, torch.full_like(place, -2))
         low = torch.floor(place.detach())
@@ -81,11 +87,10 @@ def _bilinear(offset, mask, shape):
 
 
 def _multiply(columns, weight, shape):
-    """The product over taps and channels: columns [pixels, deformable_groups, taps, C / deformable_groups] ->
-    [pixels, Cout]."""
+    """Multiply [pixels, deformable_groups, taps, C / deformable_groups] by the weight: [pixels, Cout]."""
     pixels, deformable_groups, taps, channels = columns.shape
     if shape.groups == 1:
-        # permute the small weight to the columns' order rather than the columns to the weight's
+        # Permute the weight, not the columns: it is smaller.
         weight = weight.contiguous().view(-1, deformable_groups, channels, taps).permute(1, 3, 2, 0)
         return columns.reshape(pixels, -1).mm(weight.reshape(-1, shape.out_channels))
     columns = columns.permute(0, 1, 3, 2).reshape(pixels, shape.groups, -1).transpose(0, 1)

@@ -1,30 +1,33 @@
-"""From the network's heads to scored boxes in output cells."""
+"""Decode the network's heads into scored boxes, in output cells."""
+
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
 
-from .heads import RawBoxes
+from .heads import Heads, RawBoxes
 
-# On the CPU, images are scored in groups of about this many heat map values: the C library returns larger
-# blocks of memory to the system at once, and fetching them again page by page costs several times the
+# On the CPU, images are scored in groups of about this many heat map values. The C library returns larger
+# blocks of memory to the system right away, and page-faulting them in again costs several times the
 # arithmetic.
 _CPU_GROUP = 1 << 21
 
 
-def decode(heads, flipped=None, k=100):
-    """Finds the ``k`` best peaks of the heat maps and the boxes that belong to them.
+def decode(heads: Heads, flipped: Optional[Heads] = None, k: int = 100) -> RawBoxes:
+    """Find the ``k`` best peaks of the heat maps and their boxes.
 
-    A peak is a cell that is no lower than its eight neighbours; the rest score 0. The best ``k`` are taken of
-    each class, then of all classes, so that ties fall as in the published code. The heads are not changed.
+    A peak is a cell that is not lower than any of its eight neighbours; all other cells score 0. The best
+    ``k`` of each class are selected first, then the best ``k`` of those, so that ties are broken as in the
+    published code.
 
     Args:
-        heads: :class:`Heads` of N images.
-        flipped: Heads of the same images, mirrored left to right (the flip test): probabilities and sizes are
-            averaged with theirs, the places of the centres are those of the images as they are.
-        k: how many boxes; fewer come back if there are fewer cells in all classes together.
+        heads: outputs for N images; not modified.
+        flipped: outputs for the same images mirrored left to right (flip test). Probabilities and sizes are
+            averaged; the offsets are those of ``heads``.
+        k: number of boxes per image; limited by the number of cells of all classes.
 
     Returns:
-        :class:`RawBoxes`, on the device of the heads.
+        RawBoxes, on the device of the heads.
 
     Source: "Objects as Points", section 3 ("From points to bounding boxes").
     """
@@ -43,7 +46,7 @@ def decode(heads, flipped=None, k=100):
 
 
 def _best_peaks(logits, flipped_logits, k):
-    """Scores float32, classes int64 and cells (row * w + column) int64, [N, k] each."""
+    """Return scores (float32), classes (int64) and cells (row * w + column, int64), each [N, k]."""
     images = logits.shape[0]
     group = images
     if logits.device.type == 'cpu':
@@ -58,8 +61,8 @@ def _best_peaks(logits, flipped_logits, k):
 
 
 def _only_peaks(heat):
-    """``heat`` [n, C, h, w], not negative, with 0 wherever one of the eight neighbours is higher."""
-    # Four maxima of shifted planes: exact, and about eight times as fast on a CPU as max_pool2d.
+    """Return ``heat`` [n, C, h, w], which is not negative, with 0 wherever a neighbour is higher."""
+    # Maxima of shifted planes: exact, and about eight times as fast as max_pool2d on a CPU.
     padded = F.pad(heat, (1, 1, 1, 1))
     across = torch.max(torch.max(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     highest = torch.max(torch.max(across[:, :, :-2], across[:, :, 1:-1]), across[:, :, 2:])
@@ -75,7 +78,7 @@ def _top(heat, k):
 
 
 def _at(maps, cells):
-    """The values of the two planes of ``maps`` [N, 2, h, w] at ``cells`` [N, k]: two tensors [N, k]."""
+    """Return the two planes of ``maps`` [N, 2, h, w] at ``cells`` [N, k], as two tensors [N, k]."""
     images, k = cells.shape
     values = maps.reshape(images, 2, -1).gather(2, cells.unsqueeze(1).expand(images, 2, k))
     return values[:, 0], values[:, 1]

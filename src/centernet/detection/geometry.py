@@ -1,7 +1,7 @@
-"""Where an image lies in the network's input, and how to get back.
+"""Where an image lies in the network's input.
 
-One :class:`Geometry` is made per image and test scale, by :func:`centernet.detection.preprocess`; it travels
-with the image, and :func:`centernet.detection.postprocess` inverts that object and nothing else.
+:func:`centernet.detection.preprocess` creates one :class:`Geometry` per image and test scale. It travels with
+the image until :func:`centernet.detection.postprocess` inverts it.
 """
 
 from typing import NamedTuple, Tuple
@@ -11,12 +11,15 @@ import numpy as np
 
 
 class Geometry(NamedTuple):
-    """The place of one image in the network's input.
+    """The position of one image in the network's input.
 
-    ``centre`` (x, y) and ``scale`` (width, height): in pixels of the image after resizing by ``test_scale``,
-    the point that lies in the middle of the input, and the extent of the input. Only the width of ``scale``
-    acts: the transform keeps the aspect. ``input_size`` and ``output_size``: (width, height), in input pixels
-        and in output cells.
+    Attributes:
+        centre: the point (x, y) at the centre of the input, in pixels of the image resized by ``test_scale``.
+        scale: the extent (width, height) of the input in the same pixels. Only the width matters, because the
+            transform preserves the aspect ratio.
+        input_size: (width, height) in input pixels.
+        output_size: (width, height) in output cells.
+        test_scale: the factor by which the image was resized first.
     """
 
     centre: Tuple[float, float]
@@ -25,23 +28,21 @@ class Geometry(NamedTuple):
     output_size: Tuple[int, int]
     test_scale: float = 1.0
 
-    def to_input(self):
-        """The affine matrix, float64 [2, 3], from the resized image's pixels to the input's pixels."""
+    def to_input(self) -> np.ndarray:
+        """Return the affine matrix, float64 [2, 3], from the resized image's pixels to the input's pixels."""
         image, network = self._points(self.input_size)
         return cv2.getAffineTransform(image, network)
 
-    def from_output(self):
-        """The affine matrix, float64 [2, 3], from output cells to the resized image's pixels."""
+    def from_output(self) -> np.ndarray:
+        """Return the affine matrix, float64 [2, 3], from output cells to the resized image's pixels."""
         image, cells = self._points(self.output_size)
         return cv2.getAffineTransform(cells, image)
 
     def _points(self, size):
-        """Three float32 points each, in the image and in a plane of ``size`` (width, height), that determine
-        the transform.
+        """Return three corresponding float32 points in the image and in a plane of ``size`` (width, height).
 
-        The middle, the point half a width above it, and the point half a width to the left of that one. Which
-        three points are taken decides the matrix's last bits, so these are the ones that the published
-        evaluation takes.
+        The centre, the point half a width above it, and the point half a width to the left of that one. The
+        choice affects the last bits of the matrix, so these are the points of the published evaluation.
         """
         image = _corner(self.centre, self.scale[0])
         plane = _corner((size[0] * 0.5, size[1] * 0.5), size[0])

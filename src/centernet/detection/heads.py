@@ -1,18 +1,20 @@
-"""What a detector's network gives, and what is made of it: the one definition of names and cell size."""
+"""The outputs of a CenterNet network, and the boxes decoded from them: their names and layout."""
 
 from typing import NamedTuple
 
 import torch
 
-#: pixels of the network's input per output cell, along either side
+#: input pixels per output cell, in both directions
 DOWN_RATIO = 4
 
 
 class Heads(NamedTuple):
-    """What the network says of N images: float32 tensors on one device, h x w output cells, C classes.
+    """A network's outputs for N images: float32 tensors on one device, h x w output cells, C classes.
 
-    ``hm`` [N, C, h, w]: logits of "a centre of this class is here"; ``wh`` [N, 2, h, w]: width and height of
-    the box centred here, in cells; ``reg`` [N, 2, h, w]: where in the cell its centre lies (x, y).
+    Attributes:
+        hm: [N, C, h, w], logits of the class heat maps: is an object's centre in this cell?
+        wh: [N, 2, h, w], width and height, in cells, of the box centred in this cell.
+        reg: [N, 2, h, w], offset (x, y) of the centre within the cell.
     """
 
     hm: torch.Tensor
@@ -21,10 +23,12 @@ class Heads(NamedTuple):
 
 
 class RawBoxes(NamedTuple):
-    """The k best boxes of each of N images, by falling score.
+    """The k best boxes of each of N images, sorted by descending score.
 
-    ``boxes`` float32 [N, k, 4]: x1, y1, x2, y2 in output cells; ``scores`` float32 [N, k]; ``classes`` int64
-    [N, k].
+    Attributes:
+        boxes: float32 [N, k, 4], x1, y1, x2, y2 in output cells.
+        scores: float32 [N, k].
+        classes: int64 [N, k].
     """
 
     boxes: torch.Tensor
@@ -32,6 +36,6 @@ class RawBoxes(NamedTuple):
     classes: torch.Tensor
 
 
-#: the outputs of a network, and those of a file with a decoder, by name
+#: names of a network's outputs, and of those of a file with a decoder
 HEADS = Heads._fields
 DECODED = RawBoxes._fields

@@ -1,21 +1,20 @@
-"""How images are brought to the network's size: the protocol's input side."""
+"""How images are fitted to the network's input: the input side of the protocol."""
 
 from typing import NamedTuple
 
-from .heads import DOWN_RATIO
-
 
 class InputSpec(NamedTuple):
-    """How images are brought to the network's size.
+    """How images are fitted to the network's input.
 
-    ``keep_res`` False ("fix_res", the default protocol): the longer side is fitted into ``width`` x
-    ``height`` pixels. ``keep_res`` True: the image keeps its size and is put into the middle of the next
-    larger input whose sides are ``(side | pad) + 1``: multiples of 32 with ``pad`` 31, of 128 with ``pad``
-    127 (hourglass); ``width`` and ``height`` are not used. ``down_ratio``: input pixels per output cell.
+    Attributes:
+        height, width: size of the input in pixels. The longer side of the image is scaled to fit it. Not used
+            with ``keep_res``.
+        keep_res: False is "fix_res", the default protocol. True keeps the resolution of the image and centres
+            it in the next larger input whose sides are ``(side | pad) + 1``.
+        pad: 31 pads to multiples of 32, 127 to multiples of 128 (hourglass).
     """
 
     height: int = 512
     width: int = 512
     keep_res: bool = False
     pad: int = 31
-    down_ratio: int = DOWN_RATIO

@@ -1,20 +1,27 @@
-"""From boxes in output cells to the detections of an image."""
+"""Map boxes from output cells to image pixels, and merge the detections of several scales."""
+
+from typing import List, Sequence
 
 import numpy as np
 
+from .geometry import Geometry
+from .heads import RawBoxes
 from .soft_nms import soft_nms
 
 
-def postprocess(raw, geometries):
-    """Takes boxes from output cells back to the pixels of the original images.
+def postprocess(raw: RawBoxes, geometries: Sequence[Geometry]) -> List[np.ndarray]:
+    """Map boxes from output cells to pixels of the original images.
 
     Args:
-        raw: :class:`RawBoxes` of N images.
-        geometries: the N :class:`Geometry` objects that :func:`preprocess` gave for them.
+        raw: boxes of N images.
+        geometries: the N Geometry objects that :func:`preprocess` returned for these images.
 
     Returns:
-        N float32 arrays [k, 6]: x1, y1, x2, y2 in pixels of the original image, score, class index; by
-        falling score. Boxes are not clipped to the image.
+        N float32 arrays [k, 6]: x1, y1, x2, y2 in pixels of the original image, score, class index; sorted by
+        descending score. Boxes are not clipped to the image.
+
+    Raises:
+        ValueError: the numbers of images and geometries differ.
     """
     if len(geometries) != len(raw.boxes):
         raise ValueError(f'boxes of {len(raw.boxes)} images, but {len(geometries)} geometries')
@@ -37,20 +44,18 @@ def postprocess(raw, geometries):
     return list(detections)
 
 
-def merge(per_scale, nms=False, max_per_image=100):
-    """Joins the detections of one image over its test scales.
+def merge(per_scale: Sequence[np.ndarray], nms: bool = False, max_per_image: int = 100) -> np.ndarray:
+    """Merge the detections of one image over its test scales.
 
     Args:
-        per_scale: one float array [k, 6] per test scale, as :func:`postprocess` gives them (the k may
-            differ).
-        nms: apply soft-NMS to each class, which is always done when there are several scales.
-        max_per_image: keep the detections that score at least as much as the one in this place; where scores
-            tie there, more are kept.
+        per_scale: one float array [k, 6] per test scale, from :func:`postprocess`; k may differ.
+        nms: apply soft-NMS per class; always applied to several scales.
+        max_per_image: number of detections to keep, plus any that tie with the last of them.
 
     Returns:
-        float32 [m, 6], class by class, within a class in the order in which they were found or, with
-        soft-NMS, picked. This is the order of the published code's results, which COCO's evaluation uses
-        between equal (rounded) scores.
+        float32 [m, 6], class by class; within a class in the order of ``per_scale`` or, with soft-NMS, in the
+        order of selection. This is the order of the published code, and COCO's evaluation depends on it where
+        rounded scores are equal.
     """
     detections = np.concatenate([np.asarray(part, dtype=np.float32).reshape(-1, 6) for part in per_scale])
     detections = detections[np.argsort(detections[:, 5], kind='mergesort')]

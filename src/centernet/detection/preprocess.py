@@ -1,43 +1,48 @@
-"""From an image to the network's input."""
+"""Turn an image into the network's input."""
+
+from typing import Tuple
 
 import cv2
 import numpy as np
 
 from ..errors import DataError, OptionError
 from .geometry import Geometry
+from .heads import DOWN_RATIO
+from .input_spec import InputSpec
 
-#: mean and standard deviation of COCO's pixels / 255, in the order of the channels: blue, green, red
+#: mean and standard deviation of COCO's pixels divided by 255; channels blue, green, red
 MEAN = np.array([0.40789654, 0.44719302, 0.47026115], dtype=np.float32)
 STD = np.array([0.28863828, 0.27408164, 0.27809835], dtype=np.float32)
 
-# A pixel has 256 values, so normalising it is a look-up; computed in float64 and rounded once, as in the
-# published evaluation.
+# A channel has 256 values, so normalisation is a table look-up. Computed in float64 and rounded once, as in
+# the published evaluation.
 _NORMALISED = ((np.arange(256)[:, np.newaxis] / 255.0 - MEAN) / STD).astype(np.float32)
 _TABLES = [np.ascontiguousarray(_NORMALISED[:, channel]).reshape(1, 256) for channel in range(3)]
 
-# cv2.warpAffine refuses an image with a side of SHRT_MAX or more.
+# cv2.warpAffine rejects images with a side of SHRT_MAX or more.
 _MAX_SIDE = 32766
 
 
-def preprocess(image, spec, test_scale=1.0):
-    """Brings one image to the network's size and normalises it.
+def preprocess(image: np.ndarray, spec: InputSpec, test_scale: float = 1.0) -> Tuple[np.ndarray, Geometry]:
+    """Warp one image to the network's input size and normalise it.
+
+    The protocol is CenterNet's ("Objects as Points", section 6.1, and the published code). Without
+    ``keep_res``, the scale is the longer side of the image *before* resizing while the centre is that of the
+    resized image, so a test scale zooms the image within its input. Resized sides are rounded down, to at
+    least 1 pixel.
 
     Args:
-        image: uint8 [H, W, 3], channels blue, green, red (as ``cv2.imread`` gives them).
-        spec: an :class:`InputSpec`.
-        test_scale: the image is resized by this factor first (multi-scale testing).
+        image: uint8 [H, W, 3], channels blue, green, red (as from ``cv2.imread``).
+        spec: size of the input.
+        test_scale: factor by which the image is resized first (multi-scale testing).
 
     Returns:
-        ``(float32 [3, input height, input width], contiguous; Geometry)``.
+        The input, float32 [3, input height, input width], contiguous; and the image's Geometry.
 
     Raises:
-        DataError: a side, after resizing, is longer than OpenCV can warp (32766 pixels).
+        DataError: a resized side is longer than OpenCV can warp (32766 pixels).
         OptionError: ``test_scale`` is not a positive number.
-
-    The protocol is CenterNet's ("Objects as Points", section 6.1, and its published code). At ``keep_res``
-    False the scale is the longer side of the image *before* it is resized, while the centre is that of the
-        resized image: a test scale therefore
-    zooms the image in its input. Sides are rounded down, to 1 pixel at least.
+        ValueError: ``image`` has the wrong dtype or shape.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'expected a uint8 image [H, W, 3], got {image.dtype} {list(image.shape)}')
@@ -49,22 +54,20 @@ def preprocess(image, spec, test_scale=1.0):
     return _normalise(warped), geometry
 
 
-def mirror(images):
-    """The images, an array [..., W], mirrored left to right for the flip test; contiguous, of the same
-    dtype."""
+def mirror(images: np.ndarray) -> np.ndarray:
+    """Mirror images [..., W] left to right for the flip test; the result is contiguous."""
     return np.ascontiguousarray(images[..., ::-1])
 
 
 def _place(width, height, spec, test_scale):
-    """The Geometry of an image of ``width`` x ``height`` pixels, and its size (width, height) after
-    resizing."""
+    """Return the Geometry of an image of ``width`` x ``height`` pixels, and its resized (width, height)."""
     if not 0 < test_scale < float('inf'):
         raise OptionError(f'test scale {test_scale} is not a positive number')
     resized = (max(1, int(width * test_scale)), max(1, int(height * test_scale)))
     if max(resized) > _MAX_SIDE:
         raise DataError(
-            f'image of {width} x {height} pixels (test scale {test_scale:g}): OpenCV warps at most'
-            f' {_MAX_SIDE} pixels a side; scale the image down'
+            f'image of {width} x {height} pixels (test scale {test_scale:g}): OpenCV supports at most'
+            f' {_MAX_SIDE} pixels per side; scale the image down'
         )
     if spec.keep_res:
         size = ((resized[0] | spec.pad) + 1, (resized[1] | spec.pad) + 1)
@@ -74,7 +77,7 @@ def _place(width, height, spec, test_scale):
         size = (spec.width, spec.height)
         centre = (resized[0] / 2.0, resized[1] / 2.0)
         scale = (float(max(width, height)),) * 2
-    output = (size[0] // spec.down_ratio, size[1] // spec.down_ratio)
+    output = (size[0] // DOWN_RATIO, size[1] // DOWN_RATIO)
     return Geometry(centre, scale, size, output, float(test_scale)), resized
 
 

@@ -1,31 +1,36 @@
-"""Soft non-maximum suppression with gaussian decay (Bodla et al., "Soft-NMS: improving object detection with
-one line of code", 2017)."""
+"""Soft non-maximum suppression with Gaussian decay.
+
+Bodla et al., "Soft-NMS: improving object detection with one line of code", 2017.
+"""
+
+from typing import Tuple
 
 import numpy as np
 
 
-def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
-    """Lowers the score of boxes that overlap a better box of the same class.
+def soft_nms(
+    boxes: np.ndarray, scores: np.ndarray, sigma: float = 0.5, threshold: float = 0.001
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Lower the scores of boxes that overlap a better box of the same class.
+
+    Boxes are closed pixel ranges (width x2 - x1 + 1), as in the published code.
+
+    The routine behind CenterNet's published multi-scale figures works in place on an array of rows. It
+    discards a row by copying the last row over it and shortening the array by one, but its caller ignores the
+    new length. The array therefore keeps its n rows: after the survivors come copies of rows that were moved
+    forward, each with the score from *before* the selection that moved it. Such duplicates can reach the 100
+    detections of an image, and the figures cannot be reproduced without them. This function returns the same
+    array, row by row, with the same rounding.
 
     Args:
-        boxes: float32 [n, 4]: x1, y1, x2, y2 in pixels, of one class.
+        boxes: float32 [n, 4], x1, y1, x2, y2 in pixels, all of one class.
         scores: float32 [n].
-        sigma: a box that overlaps the picked one with an IoU of v has its score multiplied by exp(-v * v /
-            sigma).
+        sigma: a box with IoU v with the selected box has its score multiplied by exp(-v * v / sigma).
         threshold: a box is discarded when its decayed score falls below this.
 
     Returns:
-        ``(index int64 [n], scores float32 [n])``: ``boxes[index]`` are the boxes in the order in which they
-        were picked, with their decayed scores. **n rows come back, discarded ones included**, see below.
-
-    Boxes count as closed pixel ranges (width x2 - x1 + 1), as in the published code.
-
-    The routine that CenterNet's published multi-scale figures were made with works in place on an array of
-    rows. It discards a row by copying the array's last row over it and shortening the array by one, but its
-    caller ignores the new length. So the array keeps its n rows, and behind the survivors lie copies of rows
-    that were moved forward, each with the score it had *before* the pick that moved it. Such a duplicate can
-    reach the 100 detections of an image, so the figures cannot be reproduced without it: the result here is
-        the same array, row by row. It rounds as that routine does, too.
+        int64 [n], the indices of the boxes in the order of selection, and float32 [n], their decayed scores.
+        **Discarded rows are included**, see above.
     """
     count = len(scores)
     index = np.arange(count)
@@ -52,11 +57,13 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
 
 
 def _pairwise(boxes, sigma):
-    """Decay float32 [n, n] of each box (column) by each pick (row), 1 for boxes apart; and whether the two
-    overlap, bool [n, n]."""
+    """Return the decay of each box (column) by each selected box (row), and whether the two overlap.
+
+    float32 [n, n], 1 for disjoint boxes, and bool [n, n].
+    """
     x1, y1, x2, y2 = boxes.T
-    # The published routine adds 1 in float64 and rounds to float32 wherever it assigns; the area of the pick
-    # is never assigned.
+    # The published routine adds 1 in float64 and rounds to float32 at every assignment; the area of the
+    # selected box is never assigned.
     exact_area = ((x2 - x1).astype(np.float64) + 1) * ((y2 - y1).astype(np.float64) + 1)
     area = exact_area.astype(np.float32)
     width = np.minimum(x2, x2[:, np.newaxis]) - np.maximum(x1, x1[:, np.newaxis]) + 1
@@ -72,14 +79,13 @@ def _pairwise(boxes, sigma):
 
 
 def _discard(rows, old, new, discarded):
-    """Does in one step, in place, what discarding row by row leaves behind; returns how many rows survive.
+    """Discard rows in place, in one step, with the result of discarding row by row; return how many survive.
 
-    Row by row means: go forward; a discarded row is replaced by the last one, which then has its turn in that
-        place, and the
-    array ends one row earlier. So the survivors from behind fill the gaps in front, the last survivor the
-    first gap, and everything behind the survivors stays as it was before this pick. There is one exception.
-    If discarded rows are left when the last gap has been filled, they replace each other in the first place
-    behind the survivors, and the last to have its turn there leaves its decayed score.
+    Row by row, from the front: a discarded row is replaced by the last one, which is then examined in its
+    place, and the array ends one row earlier. So survivors from the back fill the gaps in the front, the last
+    survivor the first gap, and the rows after the survivors stay as they were before this selection. There is
+    one exception: discarded rows that remain after the last gap is filled replace each other in the first
+    place after the survivors, and the last one examined leaves its decayed score there.
     """
     kept = np.flatnonzero(~discarded)
     end = len(kept)

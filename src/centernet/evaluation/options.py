@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple, Optional, Tuple
 
-from ..detection import InputSpec
+from ..detection import DOWN_RATIO, InputSpec
 from ..device import available_cpus
 from ..errors import DataError, OptionError
 
@@ -68,7 +68,7 @@ def protocol(options):
     )
     return dict(
         size,
-        down_ratio=spec.down_ratio,
+        down_ratio=DOWN_RATIO,
         flip_test=options.flip_test,
         test_scales=list(options.test_scales),
         nms=options.nms or len(options.test_scales) > 1,

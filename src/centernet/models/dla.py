@@ -1,10 +1,11 @@
-"""DLA-34 with deformable convolutions on the way up (``dla_34``), and the sample's small copy of it
-(``dla_tiny``).
+"""DLA-34 with deformable convolutions in the upsampling path (``dla_34``), and a small copy (``dla_tiny``).
 
-Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The up-sampling with deformable
+Deep layer aggregation: Yu et al., "Deep Layer Aggregation", 2018. The upsampling with deformable
 convolutions: Zhou et al., "Objects as Points", 2019, appendix A. Module names are those of the published
 checkpoints.
 """
+
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -18,9 +19,9 @@ TINY_CHANNELS = tuple(width // 4 for width in DLA34_CHANNELS)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a residual, which may come from elsewhere."""
+    """Two 3x3 convolutions and a residual, by default the input."""
 
-    def __init__(self, in_channels, channels, stride=1):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -28,21 +29,21 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
 
-    def forward(self, x, residual=None):
+    def forward(self, x: torch.Tensor, residual: Optional[torch.Tensor] = None) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(y)) + (x if residual is None else residual))
 
 
 class Root(nn.Module):
-    """Aggregates its inputs by a 1x1 convolution."""
+    """Aggregates its inputs with a 1x1 convolution."""
 
-    def __init__(self, in_channels, out_channels):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, *inputs):
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self.relu(self.bn(self.conv(torch.cat(inputs, 1))))
 
 
@@ -53,11 +54,19 @@ class Tree(nn.Module):
         levels: depth; 1 is two blocks and a root.
         in_channels, out_channels: of the stage.
         stride: of the first block.
-        level_root: hand the (down-sampled) input to the last root as well.
-        root_channels: inputs of the root; 0 means twice out_channels.
+        level_root: also pass the (downsampled) input to the last root.
+        root_channels: input channels of the root; 0 means twice out_channels.
     """
 
-    def __init__(self, levels, in_channels, out_channels, stride=1, level_root=False, root_channels=0):
+    def __init__(
+        self,
+        levels: int,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        level_root: bool = False,
+        root_channels: int = 0,
+    ) -> None:
         super().__init__()
         root_channels = root_channels or 2 * out_channels
         if level_root:
@@ -80,7 +89,7 @@ class Tree(nn.Module):
                 nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
             )
 
-    def forward(self, x, children=()):
+    def forward(self, x: torch.Tensor, children: Sequence[torch.Tensor] = ()) -> torch.Tensor:
         bottom = self.downsample(x) if self.downsample is not None else x
         if self.level_root:
             children = (*children, bottom)
@@ -94,7 +103,7 @@ class Tree(nn.Module):
 class DLABase(nn.Module):
     """DLA-34 without its classifier: six levels, with strides 1, 2, 4, 8, 16 and 32."""
 
-    def __init__(self, channels=DLA34_CHANNELS):
+    def __init__(self, channels: Sequence[int] = DLA34_CHANNELS) -> None:
         super().__init__()
         self.channels = tuple(channels)
         self.base_layer = self._convolution(3, channels[0], 7, 1)
@@ -113,8 +122,8 @@ class DLABase(nn.Module):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, x):
-        """[N, 3, H, W] -> the six levels' outputs, finest first."""
+    def forward(self, x: torch.Tensor) -> List[torch.Tensor]:
+        """[N, 3, H, W] -> the outputs of the six levels, finest first."""
         x = self.base_layer(x)
         outputs = []
         for level in (self.level0, self.level1, self.level2, self.level3, self.level4, self.level5):
@@ -126,37 +135,35 @@ class DLABase(nn.Module):
 class DeformConv(nn.Module):
     """A deformable 3x3 convolution, BatchNorm and ReLU."""
 
-    def __init__(self, in_channels, out_channels):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        from ..dcn import DCN  # here, so that networks without it can share this module
+        from ..dcn import DCN  # not at the top: dlav0 shares this module and does not need it
 
         self.actf = nn.Sequential(nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
         self.conv = DCN(in_channels, out_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.actf(self.conv(x))
 
 
 class IDAUp(nn.Module):
-    """Iterative deep aggregation: brings coarser layers up to the first one's size, each joined with the one
-    before.
+    """Iterative deep aggregation: upsamples coarser layers and joins each with the previous one.
 
     Args:
         out_channels: of every output.
         channels: of the inputs, finest first.
-        factors: how much coarser than the first each input is.
+        factors: upsampling factor of each input, relative to the first.
     """
 
-    def __init__(self, out_channels, channels, factors):
+    def __init__(self, out_channels: int, channels: Sequence[int], factors: Sequence[int]) -> None:
         super().__init__()
         for i in range(1, len(channels)):
             setattr(self, f'proj_{i}', DeformConv(channels[i], out_channels))
             setattr(self, f'up_{i}', bilinear_upsampling(out_channels, factors[i]))
             setattr(self, f'node_{i}', DeformConv(out_channels, out_channels))
 
-    def forward(self, *layers):
-        """Inputs finest first -> the first input, and after it one joined output per further input, all of
-        the first's size."""
+    def forward(self, *layers: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+        """Inputs, finest first -> the first input, then one joined output per further input, same size."""
         outputs = [layers[0]]
         for i, layer in enumerate(layers[1:], 1):
             raised = getattr(self, f'up_{i}')(getattr(self, f'proj_{i}')(layer))
@@ -165,9 +172,9 @@ class IDAUp(nn.Module):
 
 
 class DLAUp(nn.Module):
-    """Aggregates the base's layers from the coarse end: each step brings all coarser ones up by one level."""
+    """Aggregates the base's layers, coarsest first: each step upsamples all coarser layers by one level."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         count = len(channels)
         inputs = list(channels)
@@ -176,8 +183,8 @@ class DLAUp(nn.Module):
             setattr(self, f'ida_{i}', IDAUp(channels[j], inputs[j:], [1] + [2] * (count - 1 - j)))
             inputs[j + 1 :] = [channels[j]] * (count - 1 - j)
 
-    def forward(self, *layers):
-        """Layers finest first -> one aggregated output for each level, finest first."""
+    def forward(self, *layers: torch.Tensor) -> List[torch.Tensor]:
+        """Layers, finest first -> one aggregated output per level, finest first."""
         layers = list(layers)
         outputs = [layers[-1]]
         for i in range(len(layers) - 1):
@@ -192,13 +199,15 @@ class DLASeg(nn.Module):
 
     Args:
         heads: name -> channels.
-        head_conv: width of the heads' 3x3 convolution; 0 leaves it out.
+        head_conv: channels of the heads' 3x3 convolution; 0 omits it.
         channels: widths of the base's six levels.
     """
 
     FIRST_LEVEL, LAST_LEVEL = 2, 5  # strides 4 and 32; the last aggregation takes levels 2 to 4
 
-    def __init__(self, heads, head_conv, channels=DLA34_CHANNELS):
+    def __init__(
+        self, heads: Dict[str, int], head_conv: int, channels: Sequence[int] = DLA34_CHANNELS
+    ) -> None:
         super().__init__()
         self.base = DLABase(channels)
         self.dla_up = DLAUp(channels[self.FIRST_LEVEL :])
@@ -207,18 +216,18 @@ class DLASeg(nn.Module):
         self.heads = tuple(heads)
         add_heads(self, lambda name, outputs: make_head(name, used[0], outputs, head_conv), heads)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
         """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
         levels = self.dla_up(*self.base(x)[self.FIRST_LEVEL :])
         features = self.ida_up(*levels[: self.LAST_LEVEL - self.FIRST_LEVEL])[-1]
         return {name: getattr(self, name)(features) for name in self.heads}
 
 
-def dla_34(heads, head_conv):
-    """The published ``ctdet_coco_dla_*`` network: 16 deformable convolutions."""
+def dla_34(heads: Dict[str, int], head_conv: int) -> DLASeg:
+    """Build the published ``ctdet_coco_dla_*`` network: 16 deformable convolutions."""
     return DLASeg(heads, head_conv)
 
 
-def dla_tiny(heads, head_conv):
-    """``dla_34`` node for node with a quarter of every width: the built-in sample's network."""
+def dla_tiny(heads: Dict[str, int], head_conv: int) -> DLASeg:
+    """Build the network of the built-in sample: ``dla_34`` node for node, with a quarter of every width."""
     return DLASeg(heads, head_conv, TINY_CHANNELS)

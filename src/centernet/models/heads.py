@@ -1,19 +1,21 @@
-"""The pieces that every CenterNet network ends with: heads, and up-sampling that starts out bilinear."""
+"""The last layers of every CenterNet network: heads, and upsampling that is initially bilinear."""
+
+from typing import Callable, Dict
 
 from torch import nn
 
 from ..errors import ArchitectureError
 
-#: log odds of 0.1: a fresh heat map starts with few objects (RetinaNet, section 4.1, as used by CenterNet)
+#: log odds of 0.1: an untrained heat map shows few objects (RetinaNet, section 4.1; used by CenterNet)
 HEATMAP_BIAS = -2.19
 
 
-def make_head(name, in_channels, out_channels, head_conv):
-    """One head: features [N, in_channels, h, w] -> [N, out_channels, h, w] (Objects as Points, section 4).
+def make_head(name: str, in_channels: int, out_channels: int, head_conv: int) -> nn.Module:
+    """Build one head: [N, in_channels, h, w] -> [N, out_channels, h, w] (Objects as Points, section 4).
 
     Args:
-        name: a name with ``hm`` in it is a heat map, whose bias starts at :data:`HEATMAP_BIAS`.
-        head_conv: channels between a 3x3 and a 1x1 convolution, or 0 for the 1x1 convolution alone.
+        name: a name that contains ``hm`` is a heat map, whose bias is initially :data:`HEATMAP_BIAS`.
+        head_conv: channels between a 3x3 and a 1x1 convolution, or 0 for only the 1x1 convolution.
     """
     last = nn.Conv2d(head_conv or in_channels, out_channels, 1)
     if 'hm' in name:
@@ -26,23 +28,22 @@ def make_head(name, in_channels, out_channels, head_conv):
     return nn.Sequential(nn.Conv2d(in_channels, head_conv, 3, padding=1), nn.ReLU(inplace=True), last)
 
 
-def add_heads(module, make, heads):
-    """Register ``make(name, channels)`` on ``module`` under each head's name.
+def add_heads(module: nn.Module, make: Callable[[str, int], nn.Module], heads: Dict[str, int]) -> None:
+    """Register ``make(name, channels)`` on ``module`` under the name of each head.
 
     Raises:
-        ArchitectureError: the network already has something of that name.
+        ArchitectureError: the network already has an attribute of that name.
     """
     for name, channels in heads.items():
         if hasattr(module, name):
             raise ArchitectureError(
-                f'{name!r} cannot be the name of a head: the network has a part of that name'
+                f'{name!r} cannot be the name of a head: the network has an attribute of that name'
             )
         module.add_module(name, make(name, channels))
 
 
-def bilinear_upsampling(channels, factor):
-    """A per-channel transposed convolution that enlarges by ``factor`` and starts out as bilinear
-    interpolation."""
+def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
+    """Build a per-channel transposed convolution that upsamples by ``factor``, initially bilinear."""
     up = nn.ConvTranspose2d(
         channels, channels, 2 * factor, stride=factor, padding=factor // 2, groups=channels, bias=False
     )
@@ -50,11 +51,11 @@ def bilinear_upsampling(channels, factor):
     return up
 
 
-def fill_bilinear(conv):
-    """Set the weights of a transposed convolution with as many inputs as outputs per group to bilinear
-    interpolation.
+def fill_bilinear(conv: nn.ConvTranspose2d) -> None:
+    """Set the weights of a transposed convolution to bilinear interpolation.
 
-    Channel i of the output depends on channel i of the input alone.
+    Each group must have as many inputs as outputs. Channel i of the output depends only on channel i of the
+    input.
     """
     size = conv.kernel_size[0]
     factor = (size + 1) // 2

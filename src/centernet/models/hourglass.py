@@ -1,10 +1,12 @@
-"""The large hourglass network of two stacks (``hourglass``, also known as Hourglass-104); no deformable
-convolution.
+"""The large hourglass network with two stacks (``hourglass``, also known as Hourglass-104).
 
 Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in the form of Law and Deng,
 "CornerNet", 2018, section 3.5: strides in place of pooling, five levels, widths 256 to 512.
 """
 
+from typing import Dict, Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -21,20 +23,20 @@ STACKS = 2
 class Convolution(nn.Module):
     """A convolution, BatchNorm and ReLU."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.relu(self.bn(self.conv(x)))
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions and a residual, projected where the shape changes."""
+    """Two 3x3 convolutions and a residual, projected if the shape changes."""
 
-    def __init__(self, in_channels, out_channels, stride=1):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
@@ -45,20 +47,19 @@ class Residual(nn.Module):
             self.skip = projection(in_channels, out_channels, stride)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(y)) + self.skip(x))
 
 
 class Hourglass(nn.Module):
-    """One hourglass: a branch at its own size, and one that goes down, through a smaller hourglass, and up
-    again.
+    """One hourglass: a branch at full size, and one down, through a smaller hourglass, and up again.
 
     Args:
-        channels, blocks: per size, this one's first; two sizes make the innermost hourglass.
+        channels, blocks: per size, largest first; the innermost hourglass has two sizes.
     """
 
-    def __init__(self, channels=CHANNELS, blocks=BLOCKS):
+    def __init__(self, channels: Sequence[int] = CHANNELS, blocks: Sequence[int] = BLOCKS) -> None:
         super().__init__()
         here, below = channels[:2]
         self.up1 = residuals(here, here, blocks[0])
@@ -69,19 +70,19 @@ class Hourglass(nn.Module):
             self.low2 = residuals(below, below, blocks[1])
         self.low3 = nn.Sequential(*residuals(below, below, blocks[0] - 1), Residual(below, here))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.up1(x) + F.interpolate(self.low3(self.low2(self.low1(x))), scale_factor=2)
 
 
 class HourglassNet(nn.Module):
-    """Two hourglasses, the second on the features of the first, each with its own heads.
+    """Two hourglasses with their own heads; the second takes the features of the first.
 
     Args:
         heads: name -> channels.
-        head_conv: width of the heads' 3x3 convolution, at least 1.
+        head_conv: channels of the heads' 3x3 convolution, at least 1.
     """
 
-    def __init__(self, heads, head_conv):
+    def __init__(self, heads: Dict[str, int], head_conv: int) -> None:
         super().__init__()
         width = CHANNELS[0]
         self.pre = nn.Sequential(Convolution(3, 128, 7, 2), Residual(128, width, 2))
@@ -100,11 +101,10 @@ class HourglassNet(nn.Module):
             heads,
         )
 
-    def forward(self, x):
-        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4] of the
-        last stack.
+    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
+        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4].
 
-        In training the first stack's heads have a loss of their own; here they are not computed.
+        The outputs are those of the last stack. The heads of the first stack serve only training.
         """
         x = self.pre(x)
         for i in range(STACKS):
@@ -114,21 +114,20 @@ class HourglassNet(nn.Module):
         return {name: getattr(self, name)[-1](features) for name in self.heads}
 
 
-def residuals(in_channels, out_channels, count):
-    """``count`` residual blocks, the first of which changes the channels."""
+def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
+    """Build ``count`` residual blocks, the first of which changes the channels."""
     return nn.Sequential(*[Residual(out_channels if i else in_channels, out_channels) for i in range(count)])
 
 
-def projection(in_channels, out_channels, stride=1):
-    """A 1x1 convolution and BatchNorm."""
+def projection(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Build a 1x1 convolution and BatchNorm."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
     )
 
 
-def stack_head(name, in_channels, out_channels, head_conv):
-    """A head under the names of the published checkpoints: the first convolution and its ReLU are a module of
-    their own."""
+def stack_head(name: str, in_channels: int, out_channels: int, head_conv: int) -> nn.Sequential:
+    """Build a head with the parameter names of the published checkpoints."""
     first, relu, last = make_head(name, in_channels, out_channels, head_conv)
     inner = nn.Sequential()
     inner.add_module('conv', first)
@@ -136,8 +135,8 @@ def stack_head(name, in_channels, out_channels, head_conv):
     return nn.Sequential(inner, last)
 
 
-def hourglass(heads, head_conv):
-    """The network of the ``ctdet_coco_hg`` checkpoint.
+def hourglass(heads: Dict[str, int], head_conv: int) -> HourglassNet:
+    """Build the network of the ``ctdet_coco_hg`` checkpoint.
 
     Raises:
         ArchitectureError: head_conv is 0.

@@ -1,29 +1,35 @@
-"""The table of architectures and :func:`create_model`."""
+"""The table of architectures, and :func:`create_model`."""
 
 import difflib
 import importlib
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional
 
 from ..errors import ArchitectureError
 
-Architecture = NamedTuple(
-    'Architecture',
-    [
-        (
-            'module',
-            str,
-        ),  # the module of this package that defines it, imported when the architecture is built
-        ('builder', str),  # a function there: builder(heads, head_conv, **options) -> nn.Module
-        ('options', dict),
-        (
-            'head_conv',
-            int,
-        ),  # channels between the features and a head's output, as in the published checkpoints
-        ('divisor', int),  # the image's height and width must be multiples of it
-        ('landmark', str),  # a state-dict key that tells the family: every network of it has that
-    ],
-)
+if TYPE_CHECKING:  # the names of the architectures must not cost the import of torch
+    from torch import nn
+
+
+class Architecture(NamedTuple):
+    """How to build an architecture.
+
+    Attributes:
+        module: the module of this package that defines it; imported when the architecture is built.
+        builder: a function in it, ``builder(heads, head_conv, **options) -> nn.Module``.
+        options: its further arguments.
+        head_conv: channels between the features and a head's output, as in the published checkpoints.
+        divisor: the input's height and width must be multiples of it.
+        landmark: a key of the state dict that is in every network of the family.
+    """
+
+    module: str
+    builder: str
+    options: Dict[str, int]
+    head_conv: int
+    divisor: int
+    landmark: str
+
 
 _RESNET_DEPTHS = (18, 34, 50, 101, 152)
 
@@ -39,24 +45,25 @@ for _depth in _RESNET_DEPTHS:
         'resnet_dcn', 'build', {'depth': _depth}, 64, 32, 'deconv_layers.0.conv_offset_mask.weight'
     )
 
-#: the names :func:`create_model` knows, sorted
+#: names of all architectures, sorted
 ARCHITECTURES = tuple(sorted(TABLE))
 
 
-def create_model(arch, heads, head_conv=None):
-    """Build a network with fresh weights; nothing is downloaded.
+def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = None) -> 'nn.Module':
+    """Build a network with untrained weights; nothing is downloaded.
 
     Args:
         arch: one of :data:`ARCHITECTURES`.
-        heads: head name -> its channels, e.g. ``{'hm': 80, 'wh': 2, 'reg': 2}``; the output has this order.
-        head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; None
-            for the architecture's own (:func:`default_head_conv`).
+        heads: channels by head name, such as ``{'hm': 80, 'wh': 2, 'reg': 2}``; the output has the same
+            order.
+        head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; by
+            default :func:`default_head_conv`.
 
     Returns:
-        nn.Module in training mode.
+        The network, in training mode.
 
     Raises:
-        ArchitectureError: the architecture is unknown, or heads or head_conv make no network.
+        ArchitectureError: the architecture is unknown, or heads or head_conv are invalid.
     """
     entry = _lookup(arch)
     if not isinstance(heads, dict) or not heads:
@@ -75,8 +82,8 @@ def create_model(arch, heads, head_conv=None):
     return getattr(module, entry.builder)(dict(heads), head_conv, **entry.options)
 
 
-def default_head_conv(arch):
-    """The ``head_conv`` of the architecture's published checkpoints.
+def default_head_conv(arch: str) -> int:
+    """Return the ``head_conv`` of the architecture's published checkpoints.
 
     Raises:
         ArchitectureError: the architecture is unknown.
@@ -84,8 +91,8 @@ def default_head_conv(arch):
     return _lookup(arch).head_conv
 
 
-def divisor(arch):
-    """The number that the height and width of the network's input must be multiples of.
+def divisor(arch: str) -> int:
+    """Return the number that the input's height and width must be multiples of.
 
     Raises:
         ArchitectureError: the architecture is unknown.
@@ -93,8 +100,8 @@ def divisor(arch):
     return _lookup(arch).divisor
 
 
-def nearest(arch):
-    """The known name that looks most like ``arch`` (``resnet18`` -> ``res_18``), or None."""
+def nearest(arch: Any) -> Optional[str]:
+    """Return the known name most similar to ``arch`` (``resnet18`` -> ``res_18``), or None."""
     known = {_plain(name): name for name in ARCHITECTURES}
     found = difflib.get_close_matches(_plain(str(arch)), sorted(known), n=1, cutoff=0.5)
     return known[found[0]] if found else None
@@ -113,7 +120,7 @@ def _lookup(arch):
 
 
 def _plain(name):
-    """``name`` without case and punctuation, a residual network's name as this package spells it."""
+    """Return ``name`` in lower case without punctuation, with ``resnet`` abbreviated to ``res``."""
     return re.sub('[^a-z0-9]', '', name.lower()).replace('resnet', 'res')
 
 

@@ -1,11 +1,13 @@
-"""Residual networks with plain transposed convolutions (``res_18`` to ``res_152``); no deformable
-convolution.
+"""Residual networks with plain transposed convolutions (``res_18`` to ``res_152``).
 
 The body: He et al., "Deep Residual Learning for Image Recognition", 2015, with the stride of a bottleneck on
 its 3x3 convolution. The three transposed convolutions: Xiao et al., "Simple Baselines for Human Pose
 Estimation", 2018.
 """
 
+from typing import Dict, List, Optional
+
+import torch
 from torch import nn
 
 from .heads import add_heads, make_head
@@ -16,7 +18,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels, width, stride=1):
+    def __init__(self, in_channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -25,7 +27,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = shortcut(in_channels, width, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -36,7 +38,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, width, stride=1):
+    def __init__(self, in_channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -47,14 +49,14 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(in_channels, width * self.expansion, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-#: depth -> the block and how many of them in each of the four stages
+#: depth -> the block, and the number of blocks in each of the four stages
 DEPTHS = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -65,18 +67,18 @@ DEPTHS = {
 
 
 class ResNet(nn.Module):
-    """A residual network, layers that bring its last stage from stride 32 to stride 4, and heads.
+    """A residual network, upsampling from stride 32 to stride 4, and heads.
 
     Args:
         depth: one of :data:`DEPTHS`.
         heads: name -> channels.
-        head_conv: width of the heads' 3x3 convolution; 0 leaves it out.
+        head_conv: channels of the heads' 3x3 convolution; 0 omits it.
     """
 
-    #: channels of the three steps up
+    #: channels of the three upsampling steps
     UP_CHANNELS = (256, 256, 256)
 
-    def __init__(self, depth, heads, head_conv):
+    def __init__(self, depth: int, heads: Dict[str, int], head_conv: int) -> None:
         super().__init__()
         block, counts = DEPTHS[depth]
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -102,13 +104,13 @@ class ResNet(nn.Module):
         self.heads = tuple(heads)
         add_heads(self, lambda name, outputs: make_head(name, channels, outputs, head_conv), heads)
 
-    def step_up(self, in_channels, out_channels):
-        """The layers (a list) that double the size: [N, in_channels, h, w] -> [N, out_channels, 2h, 2w]."""
+    def step_up(self, in_channels: int, out_channels: int) -> List[nn.Module]:
+        """Build the layers that double the size: [N, in_channels, h, w] -> [N, out_channels, 2h, 2w]."""
         up = nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False)
         nn.init.normal_(up.weight, std=0.001)
         return [up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
         """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
@@ -116,8 +118,8 @@ class ResNet(nn.Module):
         return {name: getattr(self, name)(x) for name in self.heads}
 
 
-def shortcut(in_channels, out_channels, stride):
-    """The projection beside a block that changes the shape (option B of the paper), else None."""
+def shortcut(in_channels: int, out_channels: int, stride: int) -> Optional[nn.Sequential]:
+    """Build the projection for a block that changes the shape (option B of the paper), otherwise None."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(
@@ -125,6 +127,6 @@ def shortcut(in_channels, out_channels, stride):
     )
 
 
-def build(heads, head_conv, depth):
-    """``res_<depth>``."""
+def build(heads: Dict[str, int], head_conv: int, depth: int) -> ResNet:
+    """Build ``res_<depth>``."""
     return ResNet(depth, heads, head_conv)

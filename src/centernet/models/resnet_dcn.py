@@ -1,7 +1,9 @@
-"""Residual networks with a deformable convolution before each step up (``resdcn_18`` to ``resdcn_152``).
+"""Residual networks with a deformable convolution before each upsampling (``resdcn_18`` to ``resdcn_152``).
 
 Zhou et al., "Objects as Points", 2019, section 5 and appendix A.
 """
+
+from typing import Dict, List
 
 from torch import nn
 
@@ -11,14 +13,13 @@ from .resnet import ResNet
 
 
 class ResNetDCN(ResNet):
-    """:class:`ResNet` whose steps up are a deformable convolution and a transposed convolution that starts
-    out bilinear."""
+    """:class:`ResNet` with deformable convolutions, each followed by initially bilinear upsampling."""
 
     UP_CHANNELS = (256, 128, 64)
 
-    def step_up(self, in_channels, out_channels):
+    def step_up(self, in_channels: int, out_channels: int) -> List[nn.Module]:
         up = nn.ConvTranspose2d(out_channels, out_channels, 4, 2, 1, bias=False)
-        fill_bilinear(up)  # every channel from its own at first; training may mix them, unlike in DLA's
+        fill_bilinear(up)  # one input per output at first; unlike in DLA, training may mix channels
         return [
             DCN(in_channels, out_channels),
             nn.BatchNorm2d(out_channels),
@@ -29,6 +30,6 @@ class ResNetDCN(ResNet):
         ]
 
 
-def build(heads, head_conv, depth):
-    """``resdcn_<depth>``."""
+def build(heads: Dict[str, int], head_conv: int, depth: int) -> ResNetDCN:
+    """Build ``resdcn_<depth>``."""
     return ResNetDCN(depth, heads, head_conv)

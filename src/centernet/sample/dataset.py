@@ -1,43 +1,45 @@
-"""Writes the sample's validation set as a folder in COCO's layout."""
+"""Write the sample's validation set as a folder in COCO's layout."""
 
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from ..errors import OutputError
-from ..files import ensure_folder, lock, remove_leftovers
+from ..files import display_path, ensure_folder, lock, remove_leftovers
 from .scene import CATEGORIES, draw_scene
 
-#: how many pictures the sample has
+#: number of pictures in the sample
 IMAGES = 200
-#: validation scenes are numbered under this key (training scenes have another)
+#: first number of the seed of validation scenes; training scenes have another
 VALIDATION_KEY = 2017
-#: raise it when the pictures or annotations change, so that folders written before are written anew
+#: increase it when pictures or annotations change, so that existing folders are replaced
 VERSION = 1
 
 ANNOTATIONS = os.path.join('annotations', 'instances_val2017.json')
 PICTURES = 'val2017'
 
 
-def sample_folder(parent, images=IMAGES):
-    """The sample's data set in ``<parent>/sample``, see :func:`write_sample`."""
+def sample_folder(parent: str, images: int = IMAGES) -> str:
+    """Return the sample's data set in ``<parent>/sample``; see :func:`write_sample`."""
     return write_sample(os.path.join(parent, 'sample'), images)
 
 
-def write_sample(folder, images=IMAGES):
-    """The sample's data set as a folder in COCO's layout, written where it is missing.
+def write_sample(folder: str, images: int = IMAGES) -> str:
+    """Return the sample's data set as a folder in COCO's layout, writing it if it is missing.
 
     Args:
         folder: the folder.
-        images: how many pictures, counted from the first.
+        images: number of pictures.
 
     Returns:
-        Absolute path of the folder: ``annotations/instances_val2017.json`` and ``val2017/*.png``.
+        The absolute path of the folder, which contains ``annotations/instances_val2017.json`` and
+        ``val2017/*.png``.
 
     Raises:
         OutputError: it cannot be written, or ``folder`` is something else.
@@ -51,7 +53,8 @@ def write_sample(folder, images=IMAGES):
             return folder
         if found is None:
             raise OutputError(
-                f'{folder} exists and is not the built-in sample; remove it, or choose another output folder'
+                f'{display_path(folder)} already exists and is not the built-in sample; remove it or choose'
+                ' another output folder'
             )
     temporary = handle = None
     try:
@@ -60,7 +63,7 @@ def write_sample(folder, images=IMAGES):
         temporary = tempfile.mkdtemp(prefix=f'.{name}.', dir=parent)
         handle = os.open(temporary, os.O_RDONLY)
         lock(handle)
-        os.chmod(temporary, 0o755)  # mkdtemp makes it private
+        os.chmod(temporary, 0o755)  # mkdtemp creates private folders
         write_folder(temporary, images, mark)
         if os.path.lexists(folder):
             shutil.rmtree(folder)
@@ -68,7 +71,9 @@ def write_sample(folder, images=IMAGES):
     except OSError as error:
         if _read_mark(folder) == mark:  # another process was faster
             return folder
-        raise OutputError(f'cannot write the sample to {folder}: {error.strerror or error}') from error
+        raise OutputError(
+            f'cannot write the sample to {display_path(folder)}: {error.strerror or error}'
+        ) from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -78,7 +83,7 @@ def write_sample(folder, images=IMAGES):
 
 
 def _read_mark(folder):
-    """Which sample a folder holds, or None where it holds none."""
+    """Return which sample a folder contains, or None."""
     try:
         with open(os.path.join(folder, ANNOTATIONS), encoding='utf-8') as file:
             return json.load(file)['info']['sample']
@@ -86,18 +91,24 @@ def _read_mark(folder):
         return None
 
 
-def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
-    """Draw a data set into a folder that has none yet.
+def write_folder(
+    folder: str,
+    images: int,
+    mark: Optional[Dict[str, Any]] = None,
+    sizes: Optional[Sequence[Tuple[int, int]]] = None,
+    suffix: str = '.png',
+) -> None:
+    """Draw a data set into an empty folder.
 
     Args:
-        folder: gets ``annotations/instances_val2017.json`` and ``val2017/``.
-        images: how many pictures.
-        mark: written into the annotations' info.
-        sizes: a list of (width, height), one per picture; None draws small ones.
-        suffix: of the pictures, which says their format.
+        folder: receives ``annotations/instances_val2017.json`` and ``val2017/``.
+        images: number of pictures.
+        mark: stored in the annotations' info.
+        sizes: (width, height) of each picture; by default they are drawn at random, and small.
+        suffix: of the pictures; determines their format.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: a file cannot be written.
     """
     os.makedirs(os.path.join(folder, PICTURES))
     os.makedirs(os.path.join(folder, 'annotations'))
@@ -107,7 +118,7 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
         scene = draw_scene([VALIDATION_KEY, index], size=None if sizes is None else sizes[index])
         digest.update(scene.image.tobytes())
         height, width = scene.image.shape[:2]
-        # ids have gaps too
+        # ids have gaps, as in COCO
         record = {
             'id': 139 + 7 * index,
             'file_name': f'{139 + 7 * index:012d}{suffix}',
@@ -117,7 +128,7 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
         }
         encoded, content = cv2.imencode(suffix, scene.image)
         if not encoded:
-            raise OSError('the picture {} cannot be encoded'.format(record['file_name']))
+            raise OSError('cannot encode the picture {}'.format(record['file_name']))
         with open(os.path.join(folder, PICTURES, record['file_name']), 'wb') as file:
             file.write(content.tobytes())
         records.append(record)
@@ -128,7 +139,7 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
     document = {
         'info': {
             'description': 'Shapes on textured grounds, drawn by centernet.sample',
-            'version': f'{VERSION}',
+            'version': str(VERSION),
             'sample': mark,
             'pixels_sha256': digest.hexdigest(),
         },
@@ -144,7 +155,7 @@ def write_folder(folder, images, mark=None, sizes=None, suffix='.png'):
 
 
 def _annotation(shape, width, height):
-    """A shape as an annotation, its outline clipped to the picture."""
+    """Return a shape as an annotation, with its outline clipped to the picture."""
     outline = [round(value, 2) for point in _clip(shape.outline, width, height) for value in point]
     return {
         'category_id': CATEGORIES[shape.category][0],
@@ -156,11 +167,11 @@ def _annotation(shape, width, height):
 
 
 def _clip(outline, width, height):
-    """The part of a convex polygon that lies in the picture (Sutherland and Hodgman, 1974)."""
+    """Clip a convex polygon to the picture (Sutherland and Hodgman, 1974)."""
     for axis, sign, limit in ((0, -1, 0), (0, 1, width), (1, -1, 0), (1, 1, height)):
         kept = []
         for start, end in zip(outline[-1:] + outline[:-1], outline):
-            # how far each end lies outside of this border
+            # distance of each end outside this border
             out, far = sign * (start[axis] - limit), sign * (end[axis] - limit)
             if (out > 0) != (far > 0):
                 share = out / (out - far)
@@ -172,8 +183,7 @@ def _clip(outline, width, height):
 
 
 def _crowd(shapes, width, height):
-    """Shapes of one category as one crowd annotation with an uncompressed run-length mask, as COCO has
-    them."""
+    """Return shapes of one category as one crowd annotation, with COCO's uncompressed run-length mask."""
     box = [
         min(shape.box[0] for shape in shapes),
         min(shape.box[1] for shape in shapes),
@@ -195,7 +205,7 @@ def _xywh(box):
 
 
 def _run_lengths(mask):
-    """Lengths of the runs of 0 and 1 in turn, column by column, starting with 0 (COCO's uncompressed RLE)."""
+    """Return the lengths of alternating runs of 0 and 1, column by column (COCO's uncompressed RLE)."""
     flat = np.concatenate([[False], mask.ravel(order='F'), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     ends = np.append(edges, mask.size) if len(edges) == 0 or edges[-1] != mask.size else edges

@@ -1,20 +1,19 @@
-"""Draws the pictures of the built-in sample: shapes on textured grounds.
+"""Draw the pictures of the built-in sample: shapes on textured grounds.
 
-Everything is integer arithmetic over numpy's ``RandomState``, whose streams are frozen, so every platform and
-every version of numpy draws the same bytes. Lengths are in units of 1/16 pixel where they are called
-``fine``.
+All arithmetic is on integers from numpy's ``RandomState``, whose streams are frozen, so every platform and
+every version of numpy draws the same bytes. Lengths called ``fine`` are in units of 1/16 pixel.
 """
 
 import math
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-#: category ids have gaps, as COCO's have
+#: (id, name); ids have gaps, as in COCO
 CATEGORIES = ((1, 'circle'), (3, 'rectangle'), (7, 'triangle'), (90, 'ring'))
 
 FINE = 16
-#: the shapes' coverage is counted on SUPER x SUPER points per pixel
+#: coverage is sampled at SUPER x SUPER points per pixel
 SUPER = 4
 _DIRECTIONS = [
     (round(1024 * math.cos(math.pi * k / 32)), round(1024 * math.sin(math.pi * k / 32))) for k in range(64)
@@ -24,10 +23,12 @@ _DIRECTIONS = [
 class Shape(NamedTuple):
     """One drawn shape.
 
-    ``category`` indexes CATEGORIES; ``outline`` are its corners (x, y) in pixels, not clipped to the picture;
-    ``box`` is (x1, y1, x2, y2) in pixels, clipped; ``area`` is the covered area in square pixels, whether
-    something lies in front or not; ``mask`` is the boolean [H, W] picture of the pixels that are at least
-    half covered.
+    Attributes:
+        category: index into CATEGORIES.
+        outline: corners (x, y) in pixels, not clipped to the picture.
+        box: x1, y1, x2, y2 in pixels, clipped.
+        area: covered area in square pixels, including occluded parts.
+        mask: bool [H, W], pixels that are at least half covered.
     """
 
     category: int
@@ -38,24 +39,22 @@ class Shape(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A picture (uint8 BGR [H, W, 3]), its shapes, and the crowds in it (lists of shapes to be annotated as
-    one)."""
+    """A picture (uint8 BGR [H, W, 3]), its shapes, and its crowds: lists of shapes, each annotated as one."""
 
     image: np.ndarray
     shapes: List[Shape]
     crowds: List[List[Shape]]
 
 
-def draw_scene(seed, crowds=True, size=None):
+def draw_scene(
+    seed: Union[int, Sequence[int]], crowds: bool = True, size: Optional[Tuple[int, int]] = None
+) -> Scene:
     """Draw one picture.
 
     Args:
-        seed: an int, or a list of ints; the same seed gives the same scene.
-        crowds: whether there may be a crowd, a cluster of small shapes that is annotated as a whole.
-        size: (width, height) in pixels, at least 80; None draws them too, between 80 and 144 pixels.
-
-    Returns:
-        Scene.
+        seed: the same seed gives the same scene.
+        crowds: whether to allow a crowd, a cluster of small shapes with one annotation.
+        size: (width, height) in pixels, at least 80; by default random, from 80 to 144 pixels.
     """
     random = np.random.RandomState(seed)
     height, width = (int(n) for n in random.randint(80, 145, 2))
@@ -68,7 +67,7 @@ def draw_scene(seed, crowds=True, size=None):
         boxes.extend(shape.box for shape in crowd)
     attempts = 0 if random.randint(16) == 0 else int(random.randint(2, 15))
     for _ in range(attempts):
-        # sizes are uniform in the logarithm: as many from 14 to 28 pixels as from 56 to 112
+        # sizes are log-uniform: as many from 14 to 28 pixels as from 56 to 112
         size = 14 * FINE << int(random.randint(4))
         size = min(size + int(random.randint(size)), (min(height, width) - 4) * FINE)
         plan = _plan(random, int(random.randint(len(CATEGORIES))), size, width, height)
@@ -90,8 +89,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(random, category, size, width, height):
-    """Where a shape of about ``size`` (fine) goes, or None where it would stick out by more than a
-    quarter."""
+    """Place a shape of about ``size`` (fine); return None if more than a quarter would be outside."""
     name = CATEGORIES[category][1]
     radius = size // 2
     centre = tuple(
@@ -122,8 +120,7 @@ def _plan(random, category, size, width, height):
 
 
 def _rectangle(radius, shape, turn):
-    """Corners around the origin; ``shape`` / 64 is the ratio of the sides, and most rectangles stand
-    upright."""
+    """Return corners around the origin; ``shape`` / 64 is the ratio of the sides. Most are upright."""
     long, short = 7 * radius // 8, 7 * radius * shape // 512
     corners = [(long, short), (-long, short), (-long, -short), (long, -short)]
     turn = (turn % 2) * 16 if turn < 40 else turn
@@ -166,7 +163,7 @@ def _paint(random, image, plan):
 
 
 def _in_polygon(x, y, corners):
-    """Which points lie in a convex polygon, whichever way round its corners go."""
+    """Return which points lie in a convex polygon of either orientation."""
     sides = []
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
         sides.append((bx - ax) * (y - ay) - (by - ay) * (x - ax))
@@ -184,7 +181,7 @@ def _outline(plan):
 
 
 def _contrasting(random, region):
-    """A colour that differs from the region's mean by at least 90 in one channel."""
+    """Draw a colour that differs from the region's mean by at least 90 in one channel."""
     mean = region.reshape(-1, 3).sum(axis=0) // (region.shape[0] * region.shape[1])
     while True:
         colour = random.randint(0, 256, 3)
@@ -193,7 +190,7 @@ def _contrasting(random, region):
 
 
 def _draw_crowd(random, image):
-    """A cluster of small shapes of one category."""
+    """Draw a cluster of small shapes of one category."""
     height, width = image.shape[:2]
     category = int(random.randint(len(CATEGORIES)))
     left, top = int(random.randint(width - 60)), int(random.randint(height - 60))
@@ -214,14 +211,14 @@ def _draw_crowd(random, image):
 
 
 def _overlap(a, b):
-    """The shared area of two boxes, as a part of the smaller one."""
+    """Return the shared area of two boxes as a fraction of the smaller one."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
     return max(width, 0) * max(height, 0) / smaller
 
 
 def _ground(random, height, width):
-    """A texture: two octaves of noise in two colours, sometimes with stripes."""
+    """Draw a texture: two octaves of noise in two colours, sometimes with stripes."""
     colours = random.randint(20, 236, (2, 3))
     pattern = (
         _noise(random, height, width, int(random.randint(24, 65))) * 3
@@ -237,8 +234,7 @@ def _ground(random, height, width):
 
 
 def _noise(random, height, width, cell):
-    """Smooth noise: random values every ``cell`` pixels, interpolated bilinearly; int64 [height, width], 0 to
-    255."""
+    """Draw smooth noise, int64 [height, width], 0 to 255: random every ``cell`` pixels, interpolated."""
     grid = random.randint(0, 256, (height // cell + 2, width // cell + 2))
     y, x = np.arange(height)[:, None], np.arange(width)[None, :]
     row, column, v, u = y // cell, x // cell, y % cell, x % cell

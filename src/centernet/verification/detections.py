@@ -1,4 +1,4 @@
-"""The second stage: the boxes that come of the two networks' heads, matched one to one."""
+"""Stage ``detections``: decode the heads of two networks, and match the boxes one to one."""
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,16 +9,18 @@ from ..detection import Geometry, Heads, RawBoxes, decode, postprocess
 from . import tolerances
 from .heads import Figures
 
-#: detections per image, as the evaluation takes them
+#: detections per image, as in the evaluation
 _BEST = 100
 
 
 class Unmatched(NamedTuple):
-    """A detection of one network that the other does not have.
+    """A detection that only one network has.
 
-    ``side``: ``reference`` or ``model``. ``box``: x1, y1, x2, y2 in image pixels. ``undecided``: the two
-    agree about this cell within the tolerance, but it is so close to its neighbour, or to the last of the
-    best hundred, that either answer is right.
+    Attributes:
+        side: ``reference`` or ``model``.
+        box: x1, y1, x2, y2 in image pixels.
+        undecided: the networks agree on this cell within the tolerance, but its score is so close to its
+            neighbour's, or to the last of the best hundred, that either result is correct.
     """
 
     image_id: int
@@ -30,9 +32,14 @@ class Unmatched(NamedTuple):
 
 
 class DetectionsComparison(NamedTuple):
-    """The detections of some images; true where all are matched, with the same scores, or undecided.
+    """The detections of some images; true if all are matched, with the same scores, or undecided.
 
-    ``score``: of the differences of matched scores. ``iou``: the least and the mean IoU of matched boxes.
+    Attributes:
+        images: number of images.
+        reference, model, matched: number of detections.
+        score: differences of the matched scores.
+        least_iou, mean_iou: of the matched boxes; None if there are none.
+        unmatched: detections of either network without a match.
     """
 
     images: int
@@ -46,59 +53,64 @@ class DetectionsComparison(NamedTuple):
 
     @property
     def missing(self) -> List[Unmatched]:
-        """The unmatched ones that count."""
+        """The unmatched detections that are not undecided."""
         return [item for item in self.unmatched if not item.undecided]
 
     def __bool__(self) -> bool:
         return self.matched > 0 and not self.missing and self.score.max <= tolerances.SCORE.limit
 
 
-def compare_detections(
-    batches: Sequence[Tuple[Heads, Heads, Sequence[Geometry], Sequence[int], Optional[RawBoxes]]],
-) -> DetectionsComparison:
-    """Decode both networks' heads and match their detections: same class, greedily by score, the box with the
-    largest IoU.
+class ComparedBatch(NamedTuple):
+    """One batch of images and what two networks make of it.
 
-    Args:
-        batches: for each batch the reference's heads, the model's heads, of every image the Geometry and the
-            id, and the RawBoxes that the model's own decoder gave, None where it has none.
-
-    Returns:
-        DetectionsComparison.
+    Attributes:
+        reference, model: the heads of the two networks.
+        geometries, image_ids: of each image.
+        boxes: from the decoder inside the model's file; None if it has none.
     """
-    scores, ious, unmatched, counts = [], [], [], [0, 0, 0]
-    for reference, model, geometries, image_ids, own in batches:
-        best = _BEST if own is None else own.scores.shape[1]
-        sides = [
-            _Side(reference, decode(reference, k=best), geometries),
-            _Side(model, decode(model, k=best) if own is None else own, geometries, own is not None),
-        ]
-        for index, image_id in enumerate(image_ids):
-            pairs = _match(sides[0].of(index), sides[1].of(index))
-            counts = [
-                total + more
-                for total, more in zip(counts, (1, len(sides[0].scores[index]), len(sides[1].scores[index])))
-            ]
-            scores += [abs(sides[0].scores[index][i] - sides[1].scores[index][j]) for i, j, _ in pairs]
+
+    reference: Heads
+    model: Heads
+    geometries: Sequence[Geometry]
+    image_ids: Sequence[int]
+    boxes: Optional[RawBoxes] = None
+
+
+def compare_detections(batches: Sequence[ComparedBatch]) -> DetectionsComparison:
+    """Decode the heads of both networks and match their detections.
+
+    Detections are matched greedily by descending score: same class, highest IoU.
+    """
+    images, found, scores, ious, unmatched = 0, [0, 0], [], [], []
+    for batch in batches:
+        k = _BEST if batch.boxes is None else batch.boxes.scores.shape[1]
+        raw = decode(batch.model, k=k) if batch.boxes is None else batch.boxes
+        ours = _Side(batch.reference, decode(batch.reference, k=k), batch.geometries)
+        others = _Side(batch.model, raw, batch.geometries, own=batch.boxes is not None)
+        for index, image_id in enumerate(batch.image_ids):
+            pairs = _match(ours.of(index), others.of(index))
+            images += 1
+            found[0] += len(ours.scores[index])
+            found[1] += len(others.scores[index])
+            scores += [abs(ours.scores[index][i] - others.scores[index][j]) for i, j, _ in pairs]
             ious += [iou for _, _, iou in pairs]
-            unmatched += _left_over(sides, pairs, index, image_id)
+            unmatched += _left_over((ours, others), pairs, index, image_id)
     return DetectionsComparison(
-        counts[0],
-        counts[1],
-        counts[2],
-        len(scores),
-        Figures.of(scores),
-        float(min(ious)) if ious else None,
-        float(np.mean(ious)) if ious else None,
-        unmatched,
+        images=images,
+        reference=found[0],
+        model=found[1],
+        matched=len(scores),
+        score=Figures.of(scores),
+        least_iou=float(min(ious)) if ious else None,
+        mean_iou=float(np.mean(ious)) if ious else None,
+        unmatched=unmatched,
     )
 
 
 class _Side:
-    """One network's heads and the detections that come of them, as numpy arrays with an axis of images in
-    front.
+    """One network's heads and detections as numpy arrays, whose first axis is the image.
 
-    ``own``: the detections are those of the file's decoder.
+    ``own``: the detections come from the file's own decoder.
     """
 
     def __init__(self, heads, raw, geometries, own=False):
@@ -112,7 +124,7 @@ class _Side:
         return self.boxes[index], self.scores[index], self.classes[index]
 
     def all_boxes(self, index):
-        """The box of every cell, [h * w, 4]."""
+        """Return the box of every cell, [h * w, 4]."""
         height, width = self.size.shape[2:]
         y, x = np.mgrid[:height, :width].astype(np.float32)
         x, y = x + self.offset[index, 0], y + self.offset[index, 1]
@@ -121,11 +133,11 @@ class _Side:
 
 
 def _match(ours, others):
-    """(index here, index there, IoU) of the detections that are the same."""
+    """Return (index here, index there, IoU) of the matching detections."""
     boxes, _, classes = ours
     free = np.ones(len(others[1]), bool)
     pairs = []
-    for i in range(len(boxes)):  # by falling score
+    for i in range(len(boxes)):  # sorted by score
         candidates = np.flatnonzero(free & (others[2] == classes[i]))
         if not len(candidates):
             continue
@@ -138,10 +150,10 @@ def _match(ours, others):
 
 
 def _overlap(box, boxes):
-    """(IoU, whether they are the same) of one box with several, in output cells.
+    """Return the IoU of one box with several, in output cells, and whether they match.
 
-    A box of negative size, as untrained networks give them, is compared by the area between its corners, and
-    only with boxes that are turned the same way. A box with hardly any area has IoU 1 with its twin.
+    Boxes of negative size, which untrained networks produce, are compared by the area between their corners,
+    and only with boxes of the same orientation. A box with almost no area has IoU 1 with its twin.
     """
     box, boxes = box.astype(np.float64), boxes.astype(np.float64)
     near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
@@ -155,10 +167,10 @@ def _overlap(box, boxes):
 
 
 def _left_over(sides, pairs, index, image_id):
-    """The Unmatched of an image.
+    """Return the Unmatched of an image.
 
-    A detection that one side has as a tie, and the other has not, makes room for another at the end of that
-    side's list; so as many of those are undecided as there are ties.
+    If one side lacks a detection because of a tie, another one takes its place at the end of that side's
+    list. So as many of these are undecided as there are ties.
     """
     moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
     tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
@@ -167,36 +179,36 @@ def _left_over(sides, pairs, index, image_id):
         taken = {pair[number] for pair in pairs}
         for place in range(len(sides[number].scores[index])):
             if place not in taken:
-                verdict = _verdict(sides[number], sides[1 - number], index, place, tie)
+                side = sides[number]
+                verdict = _verdict(side, sides[1 - number], index, place, tie)
                 if verdict == 'next in line':
                     next_in_line[number].append(len(found[number]))
-                box = tuple(round(float(value), 2) for value in sides[number].pixels[index][place, :4])
                 found[number].append(
                     Unmatched(
-                        int(image_id),
-                        name,
-                        int(sides[number].classes[index][place]),
-                        float(sides[number].scores[index][place]),
-                        box,
-                        verdict == 'tie',
+                        image_id=int(image_id),
+                        side=name,
+                        class_index=int(side.classes[index][place]),
+                        score=float(side.scores[index][place]),
+                        box=tuple(round(float(value), 2) for value in side.pixels[index][place, :4]),
+                        undecided=verdict == 'tie',
                     )
                 )
     ties = [sum(item.undecided for item in items) for items in found]
     for number in (0, 1):
-        for place in next_in_line[number][: max(0, ties[1 - number] - ties[number])]:  # by falling score
+        for place in next_in_line[number][: max(0, ties[1 - number] - ties[number])]:  # sorted by score
             found[number][place] = found[number][place]._replace(undecided=True)
     return found[0] + found[1]
 
 
 def _verdict(side, other, index, place, tie):
-    """Why ``other`` may lack a detection of ``side``: ``tie``, ``next in line`` (a peak that is right behind
-    its best), or None."""
+    """Return why ``other`` may lack a detection of ``side``.
+
+    ``tie``, ``next in line`` (a peak just below the best ones), or None.
+    """
     class_index, score = int(side.classes[index][place]), float(side.scores[index][place])
-    if (
-        not 0 <= class_index < side.probabilities.shape[1]
-    ):  # a decoder of the file's own can be wrong in any way
+    if not 0 <= class_index < side.probabilities.shape[1]:  # from a wrong decoder in the file
         return None
-    # What the two networks say at the cell that this detection comes of.
+    # The values of the two networks in the cell of this detection.
     cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
@@ -209,13 +221,13 @@ def _verdict(side, other, index, place, tie):
         return None
     if ahead < -tie:
         return 'next in line'
-    # A cell that just loses to its neighbour, a peak that just misses the best, or, where the file has a
-    # decoder (whose sigmoid rounds in its own way), a peak that hardly leads.
+    # A cell just below its neighbour, a peak just below the best hundred, or, if the file has a decoder
+    # (whose sigmoid may round differently), a peak barely above its neighbours.
     return 'tie' if lead < 0 or ahead <= tie or (lead <= tie and (side.own or other.own)) else None
 
 
 def _highest_neighbour(heat, cell):
-    """The highest of the eight neighbours of a cell (row * width + column)."""
+    """Return the highest of the eight neighbours of a cell (row * width + column)."""
     row, column = divmod(cell, heat.shape[1])
     patch = heat[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].copy()
     patch[min(row, 1), min(column, 1)] = -np.inf

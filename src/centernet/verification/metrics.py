@@ -1,20 +1,17 @@
-"""The third stage: COCO's twelve figures of the two networks over a data set."""
+"""Stage ``metrics``: compare COCO's twelve figures of the two networks over a data set."""
 
-import json
-import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..coco import STAT_NAMES, CocoData, CocoMetrics
-from ..files import atomic_write, ensure_folder
 from . import tolerances
 
-#: what the figures are measured against
+#: the possible ground truths
 ANNOTATIONS = 'annotations'
 OWN_DETECTIONS = "the PyTorch model's own detections"
 
 
 class Figure(NamedTuple):
-    """One of the twelve; None where there is no ground truth for it."""
+    """One of the twelve figures; None if it has no ground truth."""
 
     name: str
     reference: Optional[float]
@@ -22,17 +19,17 @@ class Figure(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """In absolute terms; infinite where only one side has a figure."""
+        """The absolute difference; infinite if only one side has the figure."""
         if self.reference is None or self.model is None:
             return 0.0 if self.reference is self.model else float('inf')
         return abs(self.reference - self.model)
 
 
 class MetricsComparison(NamedTuple):
-    """The figures over some images; true where none differs by more than the tolerance.
+    """The figures of two networks over ``images`` images; true if all differences are within the tolerance.
 
-    ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` where the images have none for this
-    network's classes.
+    ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the data set has other classes than
+    the network.
     """
 
     images: int
@@ -46,40 +43,34 @@ class MetricsComparison(NamedTuple):
 def compare_metrics(
     reference: CocoMetrics, model: CocoMetrics, images: int, ground_truth: str = ANNOTATIONS
 ) -> MetricsComparison:
-    """Put two evaluations of the same images side by side."""
+    """Compare two evaluations of the same images."""
     return MetricsComparison(
         images, ground_truth, [Figure(name, reference.stats[name], model.stats[name]) for name in STAT_NAMES]
     )
 
 
-def without_annotations(data: CocoData, classes: int, folder: str) -> CocoData:
-    """The images of a data set as a data set of another number of classes, without any annotation, written to
-    ``folder``."""
+def without_annotations(data: CocoData, classes: int) -> CocoData:
+    """Return the images of a data set with ``classes`` other categories and no annotations."""
     categories = [{'id': index + 1, 'name': f'class {index}'} for index in range(classes)]
-    return _write(
-        data, folder, {'images': data.coco.dataset['images'], 'annotations': [], 'categories': categories}
-    )
+    return _replace(data, data.coco.dataset['images'], [], categories)
 
 
 def with_detections(
-    data: CocoData, results: List[Dict[str, Any]], image_ids: List[int], folder: str
+    data: CocoData, results: Sequence[Dict[str, Any]], image_ids: Sequence[int]
 ) -> Optional[CocoData]:
-    """The data set with one network's detections as its annotations, so that another's figures say how far it
-    finds the same.
+    """Return the data set with one network's detections as annotations, to measure another network.
 
-    Taken are the detections that have an area and score more than the last of the best hundred does in any
-    image, so that being among them does not hang on a tie. Where there are none, as with random weights, each
-    image's own last of the hundred decides; others that score as much then count as false, for either network
-    alike.
+    Used are the detections that have an area and score higher than the hundredth of any image, so that their
+    rank does not depend on a tie. If there are none, as with random weights, each image's own hundredth is
+    the threshold; other detections with the same score then count as false positives for both networks.
 
     Args:
-        data: as :func:`without_annotations` made it.
+        data: from :func:`without_annotations`.
         results: the network's detections in COCO's results format.
-        image_ids: the images that count.
-        folder: where the annotations file goes.
+        image_ids: the images to keep.
 
     Returns:
-        The data set; None where there are no such detections.
+        The data set, or None if no detection qualifies.
     """
     by_image = {}
     for result in results:
@@ -93,7 +84,7 @@ def with_detections(
         return None
     annotations = [
         {
-            'id': number,
+            'id': number,  # COCOeval takes a match with annotation 0 for no match
             'image_id': result['image_id'],
             'category_id': result['category_id'],
             'bbox': result['bbox'],
@@ -102,15 +93,12 @@ def with_detections(
         }
         for number, result in enumerate(chosen, start=1)
     ]
-    dataset = data.coco.dataset
-    images = [image for image in dataset['images'] if image['id'] in set(image_ids)]
-    return _write(
-        data, folder, {'images': images, 'annotations': annotations, 'categories': dataset['categories']}
-    )
+    dataset, kept = data.coco.dataset, set(image_ids)
+    images = [image for image in dataset['images'] if image['id'] in kept]
+    return _replace(data, images, annotations, dataset['categories'])
 
 
-def _write(data, folder, document):
-    path = os.path.join(ensure_folder(folder), 'annotations.json')
-    with atomic_write(path) as file:
-        json.dump(document, file)
-    return CocoData.load(annotations=path, images=data.images)
+def _replace(data, images, annotations, categories):
+    """Return a data set with the files of ``data`` and other contents."""
+    dataset = {'images': images, 'annotations': annotations, 'categories': categories}
+    return CocoData(dataset, data.annotations, data.images)

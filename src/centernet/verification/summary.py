@@ -1,4 +1,4 @@
-"""A verification as text for people and as a plain dict for machines."""
+"""A verification as text for people, and as JSON for machines."""
 
 import json
 import math
@@ -9,25 +9,25 @@ import onnx
 import onnxruntime
 
 from ..errors import OutputError
-from ..files import atomic_write, ensure_folder
+from ..files import atomic_write, display_path, ensure_folder
 from ..provenance import versions
 from . import tolerances
 from .metrics import ANNOTATIONS
 from .verify import Verification
 
 REPORT_NAME = 'verification.json'
-#: how many unmatched detections, and how many violations of a rule, the text lists; the file has them all
-_LISTED, _OF_A_RULE = 10, 3
+#: how many unmatched detections, and violations per rule, the text lists; the JSON file has all of them
+_LISTED, _PER_RULE = 10, 3
 
 
 def document(found: Verification) -> Dict[str, Any]:
-    """Everything that was found, as what JSON has; numbers that are not finite become None."""
-    return _finite(
+    """Return a verification as plain JSON values; numbers that are not finite become None."""
+    return _plain(
         {
             'same': bool(found),
             'stages': {stage.name: _stage(stage) for stage in found.stages},
-            'notes': list(found.notes),
-            'tolerances': {name: tolerance._asdict() for name, tolerance in tolerances.TABLE},
+            'notes': found.notes,
+            'tolerances': dict(tolerances.TABLE),
             'reference': found.reference,
             'model': found.model,
             'versions': dict(versions(), onnx=onnx.__version__, onnxruntime=onnxruntime.__version__),
@@ -36,17 +36,18 @@ def document(found: Verification) -> Dict[str, Any]:
 
 
 def remove_report(folder: str) -> None:
-    """Remove an earlier run's verification.json: while a run lasts there is none."""
+    """Remove verification.json of an earlier run, so that an interrupted run leaves none."""
+    path = os.path.join(folder, REPORT_NAME)
     try:
-        os.unlink(os.path.join(folder, REPORT_NAME))
+        os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise OutputError(f'cannot remove {os.path.join(folder, REPORT_NAME)}: {error.strerror}') from error
+        raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
 
 
 def write_report(folder: str, content: Dict[str, Any]) -> str:
-    """Write verification.json into ``folder``; returns the path."""
+    """Write verification.json into ``folder``; return its path."""
     path = os.path.join(ensure_folder(folder), REPORT_NAME)
     with atomic_write(path) as file:
         json.dump(content, file, indent=2, allow_nan=False)
@@ -55,84 +56,58 @@ def write_report(folder: str, content: Dict[str, Any]) -> str:
 
 
 def format_verification(found: Verification) -> str:
-    """The stages and the verdict as text, without a trailing newline."""
-    parts = []
+    """Return the stages and the verdict as text, without a trailing newline."""
+    lines = []
     for stage in found.stages:
-        lines = ['{}: {}{}'.format(stage.name, stage.outcome, f' ({stage.note})' if stage.note else '')]
+        lines.append(f'{stage.name}: {stage.outcome}' + (f' ({stage.note})' if stage.note else ''))
         if stage.error:
             lines.append('  {}: {}'.format(*stage.error))
         if stage.comparison is not None:
             lines += ['  ' + line for line in _TEXTS[stage.name](stage.comparison)]
-        parts.append('\n'.join(lines))
-    parts += ['note: ' + note for note in found.notes]
+    lines += ['note: ' + note for note in found.notes]
     failed = [stage.name for stage in found.stages if not stage]
     if found:
-        parts.append('the same model')
+        lines.append('the same model')
     elif failed == ['rules']:
-        parts.append('NOT verified: the values are the same, but the file breaks the rules of its reader')
+        lines.append('NOT verified: the values are the same, but the file breaks the rules of its reader')
     else:
-        parts.append('NOT the same model: {} failed'.format(' and '.join(failed)))
-    return '\n'.join(parts)
+        lines.append(f'NOT the same model: {" and ".join(failed)} failed')
+    return '\n'.join(lines)
+
+
+# The stages as JSON
 
 
 def _stage(stage):
-    entry = {
-        'outcome': stage.outcome,
-        'note': stage.note,
-        'error': stage.error and {'type': stage.error[0], 'message': stage.error[1]},
-    }
+    error = stage.error and dict(zip(('type', 'message'), stage.error))
+    entry = {'outcome': stage.outcome, 'note': stage.note, 'error': error}
     if stage.comparison is not None:
-        entry.update(_DOCUMENTS[stage.name](stage.comparison))
+        entry.update(stage.comparison._asdict())
+    entry.pop('why', None)  # of the rules; it is the note
+    if 'heads' in entry:
+        entry['heads'] = dict(_named(head, passed=bool(head)) for head in entry['heads'])
+    if 'figures' in entry:
+        entry['figures'] = dict(_named(item, difference=item.difference) for item in entry['figures'])
     return entry
 
 
-def _finite(value):
+def _named(item, **more):
+    """Return the name of a record, and its other fields with ``more``."""
+    fields = item._asdict()
+    return fields.pop('name'), dict(fields, **more)
+
+
+def _plain(value):
+    if hasattr(value, '_asdict'):
+        value = value._asdict()
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rules_document(found):
-    return {
-        'target': found.target,
-        'checked': list(found.checked),
-        'violations': [item._asdict() for item in found.violations],
-    }
-
-
-def _heads_document(found):
-    heads = [
-        dict(
-            item._asdict(),
-            shape=list(item.shape),
-            absolute=item.absolute._asdict(),
-            relative=item.relative._asdict(),
-            passed=bool(item),
-        )
-        for item in found.heads
-    ]
-    return {'images': found.images, 'heads': {item.pop('name'): item for item in heads}}
-
-
-def _detections_document(found):
-    return dict(
-        found._asdict(),
-        score=found.score._asdict(),
-        unmatched=[dict(item._asdict(), box=list(item.box)) for item in found.unmatched],
-    )
-
-
-def _metrics_document(found):
-    return {
-        'images': found.images,
-        'ground_truth': found.ground_truth,
-        'figures': {
-            item.name: {'reference': item.reference, 'model': item.model, 'difference': item.difference}
-            for item in found.figures
-        },
-    }
+# The stages as text
 
 
 def _rules_text(found):
@@ -141,102 +116,68 @@ def _rules_text(found):
     lines = []
     for rule in found.checked:
         broken = [item for item in found.violations if item.rule == rule]
-        lines += [
-            '{}{}: {}'.format(rule, f' at {item.node}' if item.node else '', item.message)
-            for item in broken[:_OF_A_RULE]
-        ]
-        if len(broken) > _OF_A_RULE:
-            lines.append(f'{rule}: and {len(broken) - _OF_A_RULE} more')
+        for item in broken[:_PER_RULE]:
+            lines.append(f'{rule} at {item.node}: {item.message}' if item.node else f'{rule}: {item.message}')
+        if len(broken) > _PER_RULE:
+            lines.append(f'{rule}: and {len(broken) - _PER_RULE} more')
     return lines
 
 
 def _heads_text(found):
-    lines = [
-        '{:<6} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}'.format(
-            'head', 'scale', 'max abs', 'limit', 'mean', 'median', 'p99', 'p99 rel', 'max rel'
-        )
-    ]
+    titles = ('scale', 'max abs', 'limit', 'mean', 'median', 'p99', 'p99 rel', 'max rel')
+    lines = [_row('head', titles)]
     for item in found.heads:
-        lines.append(
-            '{:<6} {:>9.3g} {:>9.2g} {:>9.2g} {:>9.2g} {:>9.2g} {:>9.2g} {:>9.2g} {:>9.2g}{}'.format(
-                item.name,
-                item.scale,
-                item.absolute.max,
-                item.limit,
-                item.absolute.mean,
-                item.absolute.median,
-                item.absolute.p99,
-                item.relative.p99,
-                item.relative.max,
-                (
-                    ''
-                    if item
-                    else '  failed'
-                    + ('' if item.correlation is None else f', correlation {item.correlation:.4f}')
-                ),
-            )
-        )
-    return lines + ['over {} image{}'.format(found.images, '' if found.images == 1 else 's')]
+        absolute, relative = item.absolute, item.relative
+        numbers = (absolute.max, item.limit, absolute.mean, absolute.median, absolute.p99)
+        numbers += (relative.p99, relative.max)
+        line = _row(item.name, [f'{item.scale:.3g}'] + [f'{number:.2g}' for number in numbers])
+        if not item:
+            line += '  failed'
+            if item.correlation is not None:
+                line += f', correlation {item.correlation:.4f}'
+        lines.append(line)
+    return lines + [f'over {_images(found)}']
 
 
 def _detections_text(found):
-    lines = [
-        '{} of {} matched in {} image{}; scores differ by {:.2g} at most{}'.format(
-            found.matched,
-            found.reference,
-            found.images,
-            '' if found.images == 1 else 's',
-            found.score.max,
-            '' if found.least_iou is None else f', the least IoU is {found.least_iou:.6f}',
-        )
-    ]
+    line = f'{found.matched} of {found.reference} matched in {_images(found)}'
+    line += f'; largest score difference {found.score.max:.2g}'
+    if found.least_iou is not None:
+        line += f', lowest IoU {found.least_iou:.6f}'
+    lines = [line]
     for item in found.missing[:_LISTED]:
+        side = 'PyTorch' if item.side == 'reference' else 'the file'
+        box = ' '.join(f'{value:.1f}' for value in item.box)
         lines.append(
-            'only {}: image {}, class {}, score {:.4f}, box {}'.format(
-                'PyTorch' if item.side == 'reference' else 'the file',
-                item.image_id,
-                item.class_index,
-                item.score,
-                ' '.join(f'{value:.1f}' for value in item.box),
-            )
+            f'only {side}: image {item.image_id}, class {item.class_index}, score {item.score:.4f}, box {box}'
         )
     if len(found.missing) > _LISTED:
         lines.append(f'and {len(found.missing) - _LISTED} more')
     undecided = len(found.unmatched) - len(found.missing)
     if undecided:
-        lines.append(f'{undecided} unmatched at a tie within the tolerance')
+        lines.append(f'{undecided} unmatched at a tie, within the tolerance')
     return lines
 
 
 def _metrics_text(found):
-    def show(value):
-        return 'n/a' if value is None else f'{value:.4f}'
-
-    lines = ['{:<6} {:>8} {:>8}'.format('', 'PyTorch', 'file')]
-    lines += [
-        '{:<6} {:>8} {:>8}{}'.format(
-            item.name,
-            show(item.reference),
-            show(item.model),
-            '' if item.difference <= tolerances.METRICS.limit else '  differs',
+    lines = [_row('', ('PyTorch', 'file'))]
+    for item in found.figures:
+        numbers = ['n/a' if value is None else f'{value:.4f}' for value in (item.reference, item.model)]
+        lines.append(
+            _row(item.name, numbers) + ('' if item.difference <= tolerances.METRICS.limit else '  differs')
         )
-        for item in found.figures
-    ]
-    return lines + [
-        'over {} image{}{}'.format(
-            found.images,
-            '' if found.images == 1 else 's',
-            '' if found.ground_truth == ANNOTATIONS else ', measured against ' + found.ground_truth,
-        )
-    ]
+    against = '' if found.ground_truth == ANNOTATIONS else f', measured against {found.ground_truth}'
+    return lines + [f'over {_images(found)}{against}']
 
 
-_DOCUMENTS = {
-    'rules': _rules_document,
-    'heads': _heads_document,
-    'detections': _detections_document,
-    'metrics': _metrics_document,
-}
+def _row(name, cells):
+    return f'{name:<6}' + ''.join(f' {cell:>9}' for cell in cells)
+
+
+def _images(found):
+    return '1 image' if found.images == 1 else f'{found.images} images'
+
+
 _TEXTS = {
     'rules': _rules_text,
     'heads': _heads_text,

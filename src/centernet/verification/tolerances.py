@@ -1,11 +1,10 @@
-"""How much two runners may differ and still be the same model: the one table, with the reason for each
-number."""
+"""How much two runners may differ and still be the same model: one table, with the reason for each number."""
 
 from typing import NamedTuple
 
 
 class Tolerance(NamedTuple):
-    """A limit, the unit it is in, and why it is what it is."""
+    """A limit, its unit, and the reason for it."""
 
     limit: float
     unit: str
@@ -14,48 +13,47 @@ class Tolerance(NamedTuple):
 
 HEADS = Tolerance(
     1e-4,
-    "of the head's scale (the largest absolute value the PyTorch model gave in it)",
-    'float32 sums in another order differ by a few 1e-6 of the scale after some 60 layers; folding BatchNorm'
-    ' into the weights adds as much again; the smallest mistake in a graph that was tried differs by more'
-    ' than 1e-3',
+    "of the head's scale (the largest absolute value from the PyTorch model)",
+    'float32 sums in another order differ by a few 1e-6 of the scale after some 60 layers, and folding'
+    ' BatchNorm into the weights adds as much again; the smallest mistake in a graph that was tried differs'
+    ' by more than 1e-3',
 )
 
 SCORE = Tolerance(
     1e-3,
     'of a score in [0, 1]',
-    'a logit may differ by 1e-4 of a scale of some tens, and the sigmoid divides that by four at least',
+    'a logit may differ by 1e-4 of a scale of a few dozen, and the sigmoid divides that by at least four',
 )
 
 IOU = Tolerance(
     0.99,
-    'least IoU of two boxes',
-    'sides may differ by 1e-4 of the scale of wh, far less than a hundredth of a box that has a few cells',
+    'lowest IoU of two boxes',
+    'sides may differ by 1e-4 of the scale of wh, far less than a hundredth of a box of several cells',
 )
 
 CORNER = Tolerance(
     0.02,
-    'output cells, for boxes whose IoU says nothing',
-    'a box with hardly any area loses its IoU to rounding; its corners lie within a twelfth of an input pixel'
-    ' all the same',
+    'output cells, for boxes whose IoU is meaningless',
+    'rounding destroys the IoU of a box with almost no area, but its corners still agree to a twelfth of an'
+    ' input pixel',
 )
 
 TIE = Tolerance(
     2e-3,
     'of a score in [0, 1]',
-    'two cells whose scores are this close can change places when both scores move by their tolerance, so'
-    ' which of them is the peak, or the last of the best hundred, is not decided; the differences that were'
-    ' measured are used where they are smaller',
+    'two cells with scores this close can swap ranks when both scores move within their tolerance, so which'
+    ' of them is the peak, or the last of the best hundred, is undecided; the measured differences are used'
+    ' if smaller',
 )
 
 METRICS = Tolerance(
     1e-3,
     "of each of COCO's twelve figures",
-    'scores and boxes are rounded to two decimals before COCO ranks them, so a difference of 1e-6 can'
-    ' exchange two detections in the ranking; a hundred such exchanges move the figures of 200 images by less'
-    ' than this',
+    'scores and boxes are rounded to two decimals before COCO ranks them, so a difference of 1e-6 can swap'
+    ' two detections in the ranking; a hundred such swaps change the figures of 200 images by less than this',
 )
 
-#: everything above, by the names that reports use
+#: all tolerances, by their names in reports
 TABLE = (
     ('heads', HEADS),
     ('score', SCORE),

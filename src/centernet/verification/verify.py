@@ -1,20 +1,21 @@
-"""A PyTorch network and an ONNX file side by side."""
+"""Compare a PyTorch network and an ONNX file, stage by stage."""
 
 import os
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..coco import CocoData, read_image
 from ..coco import evaluate as coco_metrics
-from ..detection import InputSpec, preprocess
-from ..errors import OptionError
+from ..detection import preprocess
+from ..errors import OptionError, ShapeError, VerificationError
 from ..evaluation import EvalOptions, evaluate
 from ..evaluation.options import check, select
 from ..export import rules
-from ..files import ensure_folder
-from .detections import compare_detections
-from .errors import ShapeError, VerificationError
+from ..files import display_path
+from ..runners.onnx_runner import OnnxRunner
+from ..runners.torch_runner import TorchRunner
+from .detections import ComparedBatch, compare_detections
 from .heads import compare_heads
 from .metrics import ANNOTATIONS, OWN_DETECTIONS, compare_metrics, with_detections, without_annotations
 
@@ -22,11 +23,14 @@ STAGES = ('rules', 'heads', 'detections', 'metrics')
 
 
 class Stage(NamedTuple):
-    """What one stage found. True where it passed; ``outcome`` is ``passed``, ``failed`` or ``left out``.
+    """The result of one stage; false if it failed.
 
-    ``comparison``: what was compared, an object with figures and a truth value; None where it could not be,
-    or was left out. ``error``: class and text of what kept the two from being compared. ``note``: why it was
-    left out, or what to know.
+    Attributes:
+        name: one of :data:`STAGES`.
+        outcome: ``passed``, ``failed`` or ``skipped``.
+        comparison: an object with figures and a truth value; None if the stage was skipped or impossible.
+        error: class and message of the error that made the comparison impossible.
+        note: why the stage was skipped, or other remarks.
     """
 
     name: str
@@ -40,8 +44,10 @@ class Stage(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """All stages; true where the file is the same model, and one that its reader takes: the heads are the
-    same, and no stage failed."""
+    """All stages; true if no stage failed and the heads were compared.
+
+    ``reference`` and ``model`` describe the two runners.
+    """
 
     stages: Tuple[Stage, ...]
     reference: Dict[str, Any]
@@ -52,16 +58,16 @@ class Verification(NamedTuple):
         return all(self.stages) and self.stage('heads').outcome == 'passed'
 
     def stage(self, name: str) -> Stage:
-        """The stage of that name."""
+        """Return the stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
 
 
 def verify(
-    reference,
-    model,
+    reference: TorchRunner,
+    model: OnnxRunner,
     data: CocoData,
-    spec: InputSpec,
     folder: str,
+    *,
     options: EvalOptions,
     compare_images: int = 8,
     metrics: bool = True,
@@ -70,49 +76,44 @@ def verify(
     reference_folder: Optional[str] = None,
     resume: bool = False,
 ) -> Verification:
-    """Compare a file with the PyTorch network it should be.
+    """Compare an ONNX file with the PyTorch network it was exported from.
 
     Args:
-        reference: a TorchRunner.
-        model: an OnnxRunner.
-        data: images, and the ground truth of the last stage. Where it has another number of categories than
-            the network has classes, its images serve all the same, and the figures are measured against the
-            PyTorch network's own detections.
-        spec: the input size; the file's own, where the file fixes one.
-        folder: for what the evaluations of the last stage write, each network in a folder of its own.
-        options: which images, and how fast; ``input`` is replaced by ``spec``.
-        compare_images: how many of the images the first two stages take.
-        metrics: whether the last stage is run.
-        target: what the file is for, whose rules it has to keep; None takes what the file says, or what its
-            operators tell.
+        reference: runs the PyTorch network.
+        model: runs the ONNX file.
+        data: the images, and the ground truth of the stage ``metrics``. If the network has another number of
+            classes, the figures are measured against the PyTorch network's own detections.
+        folder: output folder of the evaluations of the stage ``metrics``, each in a folder of its own.
+        options: the input size, which images, and how fast.
+        compare_images: number of images for the stages ``heads`` and ``detections``.
+        metrics: whether to run the stage ``metrics``.
+        target: the target whose rules the file must keep; by default taken from its metadata or operators.
         progress: show bars on stderr.
-        reference_folder: a folder with an evaluation of ``reference`` on this data, of the same protocol;
-            what is finished there is not evaluated again. Not for data of another number of categories.
-        resume: go on where the file's own interrupted evaluation in ``folder`` ends.
+        reference_folder: a folder with an evaluation of ``reference`` on this data with the same protocol, to
+            be reused. Ignored if the data has another number of categories.
+        resume: resume the interrupted evaluation of the file in ``folder``.
 
     Returns:
         Verification.
 
     Raises:
-        OptionError: the file takes another size than ``spec`` says.
-        DataError, ModelError, ...: images cannot be read, onnxruntime fails.
+        OptionError: the file has another input size than ``options``, or an option is out of range.
+        DataError: an image cannot be read.
+        ModelError: onnxruntime fails.
     """
+    spec = options.input
     if model.input_size is not None and (spec.keep_res or model.input_size != (spec.height, spec.width)):
-        raise OptionError(
-            '{} takes images of {} x {} (height x width) only'.format(
-                model.path or 'the model', *model.input_size
-            )
-        )
+        name = display_path(model.path) if model.path else 'the model'
+        raise OptionError('{} takes only images of {} x {} (height x width)'.format(name, *model.input_size))
     if compare_images < 1:
         raise OptionError(f'--compare-images must be at least 1, not {compare_images}')
-    options = options._replace(input=spec)
     check(options)
     stages = [_rules(model, target)]
-    stages += _first_stages(reference, model, data, options, compare_images)
+    stages += _heads_and_detections(reference, model, data, options, compare_images)
     if not metrics:
-        stages.append(Stage('metrics', 'left out', note='not asked for'))
+        stages.append(Stage('metrics', 'skipped', note='not requested'))
     elif model.classes != reference.classes:
-        stages.append(Stage('metrics', 'left out', note='the two networks have different numbers of classes'))
+        stages.append(Stage('metrics', 'skipped', note='the networks have different numbers of classes'))
     else:
         stages.append(_metrics(reference, model, data, options, folder, progress, reference_folder, resume))
     return Verification(
@@ -120,59 +121,61 @@ def verify(
     )
 
 
+def _stage(name, comparison, note=None):
+    return Stage(name, 'passed' if comparison else 'failed', comparison, note=note)
+
+
 def _rules(model, target):
     if model.path is None:
-        return Stage('rules', 'left out', note='the model is not in a file')
+        return Stage('rules', 'skipped', note='the model is not in a file')
     found = rules.check(model.path, target)
     if found.target is None:
-        return Stage('rules', 'left out', note=found.why)
-    return Stage('rules', 'passed' if found else 'failed', found)
+        return Stage('rules', 'skipped', note=found.why)
+    return _stage('rules', found)
 
 
-def _first_stages(reference, model, data, options, count):
-    """Heads and detections of the first images, which go through both networks one after the other."""
-    ids = select(data, options)[:count]
-    batches = []
-    for start in range(0, len(ids), options.batch_size):
-        chosen = ids[start : start + options.batch_size]
-        inputs = [preprocess(read_image(data.file(image_id)), options.input) for image_id in chosen]
-        if len({planes.shape for planes, _ in inputs}) > 1:  # keep_res: each image has its own size
-            groups = [([image_id], [item]) for image_id, item in zip(chosen, inputs)]
-        else:
-            groups = [(chosen, inputs)]
-        for group_ids, group in groups:
-            images = np.stack([planes for planes, _ in group])
-            batches.append(
-                (
-                    reference(images),
-                    model.heads(images),
-                    [geometry for _, geometry in group],
-                    group_ids,
-                    model.boxes(images) if model.decodes else None,
-                )
-            )
+def _heads_and_detections(reference, model, data, options, count) -> List[Stage]:
+    if model.classes != reference.classes:
+        error = ShapeError(f'the file has {model.classes} classes, the PyTorch model {reference.classes}')
+        return _incomparable(error)
+    batches = list(_run_both(reference, model, data, options, count))
     try:
-        if model.classes != reference.classes:
-            raise ShapeError(
-                f'the model has {model.classes} classes where the PyTorch model has {reference.classes}'
-            )
-        heads = compare_heads([batch[0] for batch in batches], [batch[1] for batch in batches])
-        stages = [Stage('heads', 'passed' if heads else 'failed', heads)]
+        heads = compare_heads([batch.reference for batch in batches], [batch.model for batch in batches])
     except VerificationError as error:
-        return [
-            Stage('heads', 'failed', error=(type(error).__name__, str(error))),
-            Stage('detections', 'left out', note='the heads cannot be compared'),
-        ]
-    detections = compare_detections(batches)
-    return stages + [Stage('detections', 'passed' if detections else 'failed', detections)]
+        return _incomparable(error)
+    return [_stage('heads', heads), _stage('detections', compare_detections(batches))]
+
+
+def _incomparable(error) -> List[Stage]:
+    return [
+        Stage('heads', 'failed', error=(type(error).__name__, str(error))),
+        Stage('detections', 'skipped', note='the heads cannot be compared'),
+    ]
+
+
+def _run_both(reference, model, data, options, count) -> Iterator[ComparedBatch]:
+    """Run the first ``count`` images through both networks."""
+    ids = select(data, options)[:count]
+    # With keep_res, each image has its own size.
+    size = 1 if options.input.keep_res else options.batch_size
+    for start in range(0, len(ids), size):
+        chosen = ids[start : start + size]
+        inputs = [preprocess(read_image(data.file(image_id)), options.input) for image_id in chosen]
+        images = np.stack([planes for planes, _ in inputs])
+        yield ComparedBatch(
+            reference(images),
+            model.heads(images),
+            [geometry for _, geometry in inputs],
+            chosen,
+            model.boxes(images) if model.decodes else None,
+        )
 
 
 def _metrics(reference, model, data, options, folder, progress, reference_folder, resume):
-    folder = ensure_folder(folder)
     own = reference.classes != len(data.categories)
     if own:
-        data = without_annotations(data, reference.classes, os.path.join(folder, 'own_detections'))
-    found = evaluate(
+        data, reference_folder = without_annotations(data, reference.classes), None
+    first = evaluate(
         reference,
         data,
         options,
@@ -180,39 +183,27 @@ def _metrics(reference, model, data, options, folder, progress, reference_folder
         resume=reference_folder is not None,
         progress=progress,
     )
-    first, image_ids = (
-        found.metrics,
-        [image_id for image_id in select(data, options) if image_id not in found.failed],
-    )
+    expected = first.metrics
+    image_ids = [image_id for image_id in select(data, options) if image_id not in first.failed]
     if own:
-        data = with_detections(data, found.results, image_ids, os.path.join(folder, 'own_detections'))
+        data = with_detections(data, first.results, image_ids)
         if data is None:
-            return Stage(
-                'metrics',
-                'left out',
-                note=(
-                    'the PyTorch model detects nothing in the built-in images that could be measured '
-                    'against; give a data set of its classes'
-                ),
+            note = (
+                'no detection of the PyTorch model is suitable as ground truth; use a data set of its classes'
             )
-        first, options = (
-            coco_metrics(data, found.results, image_ids),
-            options._replace(image_ids=None, limit=None),
-        )
-    second = evaluate(
-        model, data, options, os.path.join(folder, 'model'), resume=resume, progress=progress
-    ).metrics
-    compared = compare_metrics(first, second, len(image_ids), OWN_DETECTIONS if own else ANNOTATIONS)
-    note = f'{len(found.failed)} images could not be read' if found.failed else None
-    return Stage('metrics', 'passed' if compared else 'failed', compared, note=note)
+            return Stage('metrics', 'skipped', note=note)
+        expected = coco_metrics(data, first.results, image_ids)
+        options = options._replace(image_ids=None, limit=None)
+    second = evaluate(model, data, options, os.path.join(folder, 'model'), resume=resume, progress=progress)
+    ground_truth = OWN_DETECTIONS if own else ANNOTATIONS
+    note = f'{len(first.failed)} images could not be read' if first.failed else None
+    return _stage('metrics', compare_metrics(expected, second.metrics, len(image_ids), ground_truth), note)
 
 
 def _notes(reference, model):
-    """What to know beside the figures."""
     said, ours = model.metadata.get('weights_sha256'), reference.identity().get('weights_sha256')
     if said and ours and said != ours:
-        yield f'the file says it was made of other weights: sha256 {said[:12]}..., not {ours[:12]}...'
+        yield f"the file's metadata names other weights: sha256 {said[:12]}..., not {ours[:12]}..."
     if model.translated:
-        yield '{} was run through its translation to {}'.format(
-            model.translated, 'standard operators' if model.decomposed else 'DeformConv'
-        )
+        operators = 'standard operators' if model.decomposed else 'DeformConv'
+        yield f'{model.translated} was translated to {operators} to run in onnxruntime'
