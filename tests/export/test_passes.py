@@ -86,10 +86,10 @@ def test_batch_norm_goes_into_the_convolution(kind, groups, bias):
     assert graph.nodes[0].name == 'c'
 
 
-@pytest.mark.parametrize('form', ['onnx', 'ascend', 'tensorrt'])
-def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(form):
+@pytest.mark.parametrize('spelling', ['onnx', 'ascend', 'tensorrt'])
+def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(spelling):
     graph, feeds, expected = make(*CENTERNETS)
-    deform_conv.rewrite(graph, form)
+    deform_conv.rewrite(graph, spelling)
     scale, shift, mean, variance = (np.abs(draw(5)) + 0.1 * i for i in range(4))
     graph.initializers.update(s=scale, h=shift, m=mean, v=variance)
     graph.nodes.append(Node('BatchNormalization', ['y', 's', 'h', 'm', 'v'], ['z']))
@@ -230,7 +230,7 @@ def predicted(*nodes, predictor=27, opset=9, **initializers):
     return chain(first, *nodes, last, opset=opset, **dict(weights, **initializers))
 
 
-def lowered_values(graph):
+def decomposed_values(graph):
     graph = graph.copy()
     decompose(graph)
     return run_first(graph, {'x': draw(1, 4, 6, 8)})
@@ -258,12 +258,12 @@ def reordered(first, second, size=(1, -1, 2, 6, 8)):
 def test_a_reordering_becomes_the_order_of_the_weights(first, second):
     nodes, arrays = reordered(first, second)
     graph = predicted(*nodes, **arrays)
-    before, weight = lowered_values(graph), graph.initializers['predict.weight']
+    before, weight = decomposed_values(graph), graph.initializers['predict.weight']
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'Concat', 'DeformableConv2D']
     order = list(range(first, 18, 2)) + list(range(second, 18, 2)) + list(range(18, 27))
     assert np.array_equal(graph.initializers['predict.weight'], weight[order])
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'Concat', 'DeformableConv2D']
 
@@ -276,10 +276,10 @@ def test_chunks_and_gathers_are_followed_too():
         SIGMOID.copy(),
         order=np.arange(18)[::-1],
     )
-    before = lowered_values(graph)
+    before = decomposed_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
 
 
 def test_two_convolutions_become_one():
@@ -291,21 +291,21 @@ def test_two_convolutions_become_one():
         v=draw(9, 4, 3, 3),
         c=draw(9),
     )
-    before = lowered_values(graph)
+    before = decomposed_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
 
 
 @pytest.mark.skipif(not MODERN, reason='needs Split of opset 13 in onnxruntime')
-def test_the_split_has_the_form_of_the_opset():
+def test_the_split_suits_the_opset():
     graph = predicted(SPLIT.copy(), SIGMOID.copy())
     raise_opset(graph, 19)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv'] and not graph.find('Split')[
         0
     ].attributes.get('split')
-    lowered_values(graph)
+    decomposed_values(graph)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_a_wrong_number_of_channels_is_refused():
     graph = predicted(
         Node('Split', ['p'], ['o', 'l'], [('axis', 1), ('split', [16, 9])]), SIGMOID.copy(), predictor=25
     )
-    with pytest.raises(ModelError, match='25 channels of offsets and mask, and needs 27'):
+    with pytest.raises(ModelError, match=r'25 channels.* 27'):
         fold_offset_order(graph)
 
 
@@ -355,10 +355,10 @@ def test_a_wrong_number_of_channels_is_refused():
 )
 def test_offsets_that_are_computed_otherwise_stay(nodes):
     graph = predicted(*nodes, back=np.array([1, 18, 6, 8]))
-    before, kinds = lowered_values(graph), types(graph)
+    before, kinds = decomposed_values(graph), types(graph)
     fold_offset_order(graph)
     assert types(graph) == kinds
-    assert np.array_equal(lowered_values(graph), before)
+    assert np.array_equal(decomposed_values(graph), before)
 
 
 # Shapes and opsets
@@ -432,10 +432,10 @@ def test_operators_of_opset_9_mean_the_same_later(opset):
 
 def test_an_opset_is_refused_where_an_operator_is_not_known_or_has_changed():
     graph = chain(Node('Hardmax', ['x'], ['y']))
-    with pytest.raises(ModelError, match='cannot be brought from opset 9 to 11: it has Hardmax'):
+    with pytest.raises(ModelError, match=r'from opset 9 to 11.*Hardmax'):
         raise_opset(graph, 11)
     graph = chain(Node('Clip', ['x'], ['y']), opset=11)
-    with pytest.raises(ModelError, match='cannot be taken back from opset 11 to 9: it has Clip'):
+    with pytest.raises(ModelError, match=r'from opset 11 to 9.*Clip'):
         lower_opset(graph, 9)
     with pytest.raises(ModelError, match='flattens'):
         raise_opset(chain(Node('Softmax', ['x'], ['y'])), 13)

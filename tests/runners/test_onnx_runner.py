@@ -101,24 +101,24 @@ def test_numbers_for_pairs_are_read_where_they_are_clear(spelling, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'break_it, said',
+    'break_it, message',
     [
         (lambda node: node.input.pop(), None),
         (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
         (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
         (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
         (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),
-        (lambda node: node.input.__setitem__(1, 'features'), 'no stored tensor'),
+        (lambda node: node.input.__setitem__(1, 'features'), 'stored tensor'),
     ],
 )
-def test_operators_that_cannot_be_read_are_named(break_it, said):
+def test_operators_that_cannot_be_read_are_named(break_it, message):
     model = detector('ascend', size=SIZE)
     node = next(node for node in model.graph.node if node.name == 'dcn')
     break_it(node)
-    if said is None:  # the bias may be left out
+    if message is None:  # the bias may be omitted
         to_standard(model)
         return
-    with pytest.raises(ModelError, match=r'dcn.*' + said):
+    with pytest.raises(ModelError, match=r'dcn.*' + message):
         OnnxRunner(model, 'cpu', 1)
 
 
@@ -143,7 +143,7 @@ def test_the_opset_of_ordinary_networks_does_not_matter(opset, tmp_path):
 def test_a_file_without_an_opset_is_refused(tmp_path):
     model = detector(None, size=SIZE)
     model.opset_import[0].domain = 'other'
-    with pytest.raises(ModelError, match=r'model.onnx: the model names no opset'):
+    with pytest.raises(ModelError, match=r'model.onnx: .*no opset'):
         OnnxRunner(save(model, tmp_path), 'cpu', 1)
 
 
@@ -228,7 +228,7 @@ def with_unknown_operator(model):
 
 
 @pytest.mark.parametrize(
-    'change, said',
+    'change, message',
     [
         (without_output, 'no output reg.*has hm, wh'),
         (with_two_inputs, 'has 2 inputs .image, size.'),
@@ -238,10 +238,10 @@ def with_unknown_operator(model):
         (with_unknown_operator, 'cannot run .*NoSuchOperator'),
     ],
 )
-def test_other_models_are_refused_with_the_reason(change, said, tmp_path):
+def test_other_models_are_refused_with_the_reason(change, message, tmp_path):
     model = detector(batch=1, size=SIZE)
     change(model)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         OnnxRunner(save(model, tmp_path), 'cpu', 1)(images(1))
 
 

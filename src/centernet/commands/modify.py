@@ -1,17 +1,18 @@
-"""``centernet modify``: an ONNX file of another export, set right."""
+"""``centernet modify``: repair an ONNX file of another export."""
 
+from ..export.targets import TARGETS
 from . import options
 
 NAME = 'modify'
-HELP = 'set an exported ONNX file right: swapped outputs, attributes, names; and simplify it'
-DESCRIPTION = """Set an ONNX file of a CenterNet right for a target, and simplify it.
+HELP = 'repair an exported ONNX file: swapped outputs, attributes, names; and simplify it'
+DESCRIPTION = """Repair an ONNX file of a CenterNet for a target, and simplify it.
 
-Takes what the original sample's export writes: operators that re-order the offsets, numbers for attributes that ATC takes
-lists of, wh and reg exchanged, BatchNormalization. Which output is which is decided, in this order, by --outputs, by the
-checkpoint (--weights), by the weights' names, and by their numbers as torch 1.0 gives them; where none of these tells, the file
-is refused.
+Reads what the original sample's export writes: operators that re-order the offsets, numbers for attributes
+that ATC reads as lists, wh and reg swapped, BatchNormalization. The first of these that applies decides which
+output is which: --outputs, the checkpoint (--weights), the names of the weights, their numbers as torch 1.0
+writes them. If none does, the file is rejected.
 
-Exit status: 0 done; 2 something given is wrong."""
+Exit status: 0 success; 2 invalid input or options."""
 
 
 def add_flags(parser):
@@ -22,33 +23,30 @@ def add_flags(parser):
         '--target',
         default='ascend',
         metavar='NAME',
-        help='ascend, tensorrt, onnx or portable (default: ascend)',
+        help='{} (default: ascend)'.format(', '.join(TARGETS)),
     )
     parser.add_argument(
         '--outputs',
         type=lambda text: text.split(','),
         metavar='LIST',
-        help='what the outputs hold, in their order, e.g. hm,reg,wh',
+        help='what the outputs hold, in order, such as hm,reg,wh',
     )
-    options.add_weights_flags(parser, 'the one that the file was made of, to tell the outputs by')
+    options.add_weights_flags(parser, 'the one that the file was made from, which tells its outputs')
 
 
 def run(arguments):
-    """Modify; returns the exit status."""
+    """Repair the file; return the exit status."""
     import os
 
     from ..checkpoint import load_model
     from ..errors import OptionError
-    from ..export.repair import modify
-    from ..export.targets import TARGETS
+    from ..export.repair import repair
 
-    if arguments.target not in TARGETS:
-        raise OptionError("unknown target '{}'; known: {}".format(arguments.target, ', '.join(TARGETS)))
     if arguments.arch and not arguments.weights:
-        raise OptionError('--arch says what --weights are, and there are none')
+        raise OptionError('--arch needs --weights')
     loaded = load_model(arguments.weights, arguments.arch) if arguments.weights else None
     output = arguments.output or os.path.splitext(arguments.model)[0] + '_modify.onnx'
-    found = modify(arguments.model, output, arguments.target, arguments.outputs, loaded)
+    found = repair(arguments.model, output, arguments.target, arguments.outputs, loaded)
     print('\n'.join([arguments.model + ':'] + ['  ' + line for line in found.changes]))
     print('\n'.join(['written:'] + ['  ' + path for path in found.files]))
     return 0
