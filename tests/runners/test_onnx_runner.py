@@ -9,7 +9,7 @@ from support.onnx_files import detector, weights
 from centernet.coco import CocoData
 from centernet.dcn import deform_conv2d
 from centernet.detection import InputSpec, RawBoxes, decode
-from centernet.errors import DeviceError, ModelError, OptionError
+from centernet.errors import ModelError, OptionError
 from centernet.evaluation import EvalOptions, evaluate
 from centernet.export.decode_head import append_decode
 from centernet.onnxfile.graph import of_model
@@ -162,6 +162,28 @@ def test_an_open_size_takes_any_size(tmp_path):
         assert_heads(runner(images(2, size)), in_torch(images(2, size), False))
 
 
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('[128, 96]', (128, 96)),
+        (None, None),
+        ('', None),
+        ('128', None),
+        ('[128]', None),
+        ('["a", "b"]', None),
+        ('[128, 96.0]', None),
+        ('[true, 96]', None),
+        ('[0, 96]', None),
+        ('[128, 1e9]', None),
+        ('[128, 99999999]', None),
+        ('{"128": 96}', None),
+    ],
+)
+def test_the_metadatas_size_is_two_integers_or_nothing(text, expected):
+    metadata = [] if text is None else [('input_size', text)]
+    assert OnnxRunner(detector(metadata=metadata), 'cpu', 1).meta_size == expected
+
+
 def test_another_size_than_the_fixed_one_is_refused(tmp_path):
     runner = OnnxRunner(save(detector(size=SIZE), tmp_path), 'cpu', 1)
     with pytest.raises(OptionError, match=r'32 x 48 .*not of 48 x 32'):
@@ -252,22 +274,6 @@ def test_files_that_are_no_models_are_refused(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(ModelError, match=r'model\.onnx'):
         OnnxRunner(str(path), 'cpu', 1)
-
-
-@pytest.mark.parametrize('name', ['gpu', 'cuda:x', 'cpu:1', 'cuda:', ''])
-def test_unknown_devices_are_refused(name):
-    with pytest.raises(DeviceError, match='unknown device'):
-        OnnxRunner(detector(size=SIZE), name, 1)
-
-
-def test_a_gpu_that_onnxruntime_cannot_use_is_refused():
-    import onnxruntime
-
-    if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
-        pytest.skip('this onnxruntime has CUDA')
-    with pytest.raises(DeviceError, match='built without CUDA'):
-        OnnxRunner(detector(size=SIZE), 'cuda', 1)
-    assert OnnxRunner(detector(size=SIZE), 'auto', 1).describe()['device'] == 'cpu'
 
 
 def test_threads_are_the_ones_that_were_asked_for():
