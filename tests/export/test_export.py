@@ -3,12 +3,9 @@
 import glob
 import json
 import os
-import shutil
-import subprocess
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from support.exports import HEADS, SIZE, TOLERANCE, assert_same, images, network, runnable
@@ -16,7 +13,6 @@ from support.random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.dcn import DCN
-from centernet.detection import decode
 from centernet.errors import ModelError, OptionError
 from centernet.export import rules
 from centernet.export.exporter import export
@@ -155,43 +151,6 @@ def test_batches(batch, checkpoint, tmp_path):
             assert_same(path, loaded, images(batch or 3))
 
 
-@pytest.mark.parametrize('batch', [1, 2, None])
-def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoint, tmp_path):
-    loaded = checkpoint('dla_tiny')
-    x = images(batch or 3)
-    for target, path in zip(
-        ('onnx', 'portable'),
-        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], size=(SIZE, SIZE), batch=batch, boxes=20),
-    ):
-        if not runnable(target):
-            continue
-        heads = OnnxRunner(
-            export(loaded, str(tmp_path), 'heads', [target], size=(SIZE, SIZE), batch=batch)[0], 'cpu', 1
-        )(x)
-        expected = decode(heads, k=21)
-        expected_scores = expected.scores.numpy()
-        apart = expected_scores[:, :-1] - expected_scores[:, 1:] > 1e-5
-        # onnxruntime fuses the two files differently, so what scores the same to rounding may change places
-        clear = apart & np.concatenate([np.ones_like(apart[:, :1]), apart[:, :-1]], axis=1)
-        assert clear.mean() > 0.5
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-        assert [value.name for value in session.get_outputs()] == ['boxes', 'scores', 'classes']
-        boxes, scores, classes = session.run(None, {'image': x})
-        assert np.abs(scores - expected_scores[:, :20]).max() < 1e-6
-        assert np.abs(boxes - 4 * expected.boxes.numpy()[:, :20])[clear].max() < 1e-3
-        assert classes.dtype == np.int64 and np.array_equal(
-            classes[clear], expected.classes.numpy()[:, :20][clear]
-        )
-        assert len(np.unique(classes)) > 1 and (scores[:, 1:] <= scores[:, :-1]).all()
-
-
-def test_the_decoder_gives_no_more_boxes_than_there_are_cells(checkpoint, tmp_path):
-    (path,) = export(checkpoint('dla_tiny'), str(tmp_path), 'net', ['portable'], size=(32, 32), boxes=1000)
-    assert [value.shape for value in graph.load(path).outputs] == [(1, 192, 4), (1, 192), (1, 192)]
-
-
 def test_the_metadata_tell_how_to_use_the_file(checkpoint, exported):
     loaded, path = checkpoint('dla_tiny'), exported('dla_tiny')['portable']
     said = graph.load(path).metadata
@@ -294,47 +253,3 @@ def test_other_heads_are_refused(tmp_path):
     loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'dla_tiny', {'hm': 1, 'wh': 2, 'dep': 1}, SIZE))
     with pytest.raises(ModelError, match='no head reg'):
         export(loaded, str(tmp_path / 'out'), 'net', size=(SIZE, SIZE))
-
-
-@pytest.fixture
-def atc(tmp_path):
-    """Runs the script of an ascend file with a command ``atc`` that prints what it is given."""
-    folder = tmp_path / 'bin'
-    folder.mkdir()
-    (folder / 'atc').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    (folder / 'atc').chmod(0o755)
-
-    def run(script, *arguments):
-        environment = dict(os.environ, PATH='{}:{}'.format(folder, os.environ['PATH']))
-        return subprocess.run(
-            ['sh', script] + list(arguments),
-            cwd='/',
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-        )
-
-    return run
-
-
-@pytest.mark.skipif(not shutil.which('sh'), reason='needs a shell')
-def test_the_script_calls_atc(atc, checkpoint, tmp_path):
-    _, script = export(
-        checkpoint('dla_tiny'), str(tmp_path), "it's a net", ['ascend'], size=(SIZE, SIZE + 32), batch=4
-    )
-    done = atc(script)
-    assert done.stdout.splitlines() == [
-        '--framework=5',
-        "--model=it's a net.onnx",
-        "--output=it's a net",
-        '--input_format=NCHW',
-        '--input_shape=image:4,3,64,96',
-        '--log=error',
-        '--soc_version=Ascend310',
-        '--precision_mode=force_fp16',
-    ]
-    words = atc(script, 'Ascend310P3', 'must_keep_origin_dtype', '4').stdout.splitlines()
-    assert words[-2:] == ['--soc_version=Ascend310P3', '--precision_mode=must_keep_origin_dtype']
-    refused = atc(script, 'Ascend310', 'force_fp16', '8')
-    assert refused.returncode == 2 and 'fixed to a batch of 4' in refused.stderr

@@ -1,10 +1,10 @@
 """The passes one by one: what they fold is worth the same, and what they cannot fold stays."""
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
+from support.chains import F32, chain, draw
 from support.one_convolution import CENTERNETS, make
 from support.one_convolution import run as run_first
 from torch import nn
@@ -14,25 +14,10 @@ from centernet.export import passes
 from centernet.export.offsets import fold_offset_order
 from centernet.onnxfile import deform_conv
 from centernet.onnxfile.decompose import decompose
-from centernet.onnxfile.graph import Graph, Node, Value
-from centernet.onnxfile.opsets import lower_opset, raise_opset
-from centernet.onnxfile.shapes import examine, infer_shapes
+from centernet.onnxfile.graph import Node, Value
+from centernet.onnxfile.opsets import raise_opset
 
-F32 = np.dtype(np.float32)
 MODERN = tuple(map(int, onnxruntime.__version__.split('.')[:2])) >= (1, 26)
-
-
-def draw(*shape):
-    return np.random.RandomState(1).standard_normal(shape).astype(np.float32)
-
-
-def chain(*nodes, opset=9, shape=(1, 4, 6, 8), **initializers):
-    """A graph from ``x`` through nodes to ``y``."""
-    graph = Graph(opset)
-    graph.inputs, graph.outputs = [Value('x', F32, shape)], [Value('y', F32, None)]
-    graph.initializers.update(initializers)
-    graph.nodes = list(nodes)
-    return graph
 
 
 def types(graph):
@@ -88,7 +73,7 @@ def test_batch_norm_goes_into_the_convolution(kind, groups, bias):
 
 @pytest.mark.parametrize('spelling', ['onnx', 'ascend', 'tensorrt'])
 def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(spelling):
-    graph, feeds, expected = make(*CENTERNETS)
+    graph, feeds, expected = make(CENTERNETS)
     deform_conv.rewrite(graph, spelling)
     scale, shift, mean, variance = (np.abs(draw(5)) + 0.1 * i for i in range(4))
     graph.initializers.update(s=scale, h=shift, m=mean, v=variance)
@@ -359,86 +344,3 @@ def test_offsets_that_are_computed_otherwise_stay(nodes):
     fold_offset_order(graph)
     assert types(graph) == kinds
     assert np.array_equal(decomposed_values(graph), before)
-
-
-# Shapes and opsets
-
-
-def test_shapes_are_those_that_come_out():
-    graph = chain(
-        Node(
-            'Conv',
-            ['x', 'w'],
-            ['a'],
-            [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1]), ('strides', [2, 1]), ('dilations', [1, 1])],
-        ),
-        Node('MaxPool', ['a'], ['b'], [('kernel_shape', [3, 2]), ('strides', [2, 2]), ('ceil_mode', 1)]),
-        Node(
-            'ConvTranspose',
-            ['b', 't'],
-            ['c'],
-            [('kernel_shape', [4, 4]), ('strides', [2, 2]), ('pads', [1, 1, 1, 1]), ('group', 2)],
-        ),
-        Node('Upsample', ['c', 'scales'], ['d'], [('mode', 'nearest')]),
-        Node('Concat', ['d', 'd'], ['e'], [('axis', 1)]),
-        Node('Add', ['e', 'bias'], ['f']),
-        Node('Transpose', ['f'], ['g'], [('perm', [0, 2, 3, 1])]),
-        Node('Relu', ['g'], ['y']),
-        opset=10,
-        shape=(1, 4, 12, 10),
-        w=draw(6, 4, 3, 3),
-        t=draw(6, 2, 4, 4),
-        scales=np.array([1, 1, 2, 3], np.float32),
-        bias=draw(8, 1, 1),
-    )
-    graph.nodes[3].op_type = 'Resize'
-    assert infer_shapes(graph)['y'] == run_first(graph, {'x': draw(1, 4, 12, 10)}).shape
-
-
-def test_an_open_batch_stays_open_through_reshapes():
-    graph = chain(
-        Node('Reshape', ['x', 'flat'], ['a']),
-        Node('Concat', ['a', 'a'], ['b'], [('axis', 1)]),
-        Node('Shape', ['b'], ['s']),
-        Node('Transpose', ['b'], ['y'], [('perm', [1, 0])]),
-        shape=('n', 4, 6, 8),
-        flat=np.array([0, -1]),
-    )
-    facts = examine(graph)
-    assert (facts.shapes['a'], facts.shapes['y'], 's' in facts.constants) == (('n', 192), (384, 'n'), False)
-
-
-@pytest.mark.parametrize('opset', [11, 13])
-def test_operators_of_opset_9_mean_the_same_later(opset):
-    graph = chain(
-        Node('Upsample', ['x', 'scales'], ['a'], [('mode', 'nearest')]),
-        Node('Slice', ['a'], ['b'], [('starts', [1]), ('ends', [9]), ('axes', [3])]),
-        Node('Pad', ['b'], ['c'], [('pads', [0, 0, 1, 0, 0, 0, 0, 2]), ('value', 0.5)]),
-        Node('Clip', ['c'], ['d'], [('min', -0.5)]),
-        Node('Unsqueeze', ['d'], ['e'], [('axes', [1])]),
-        Node('Squeeze', ['e'], ['f'], [('axes', [1])]),
-        Node('Split', ['f'], ['g', 'h'], [('axis', 1), ('split', [1, 3])]),
-        Node('ReduceSum', ['h'], ['i'], [('axes', [1])]),
-        Node('Add', ['i', 'g'], ['j']),
-        Node('Dropout', ['j'], ['y'], [('ratio', 0.5)]),
-        scales=np.array([1, 1, 2, 2], np.float32),
-    )
-    expected = run_first(graph, {'x': draw(1, 4, 6, 8)})
-    raise_opset(graph, opset)
-    graph.outputs = [Value('y', F32, (1, 1, 13, 10))]
-    onnx.checker.check_model(graph.to_model())
-    assert graph.opset == opset and np.array_equal(run_first(graph, {'x': draw(1, 4, 6, 8)}), expected)
-
-
-def test_an_opset_is_refused_where_an_operator_is_not_known_or_has_changed():
-    graph = chain(Node('Hardmax', ['x'], ['y']))
-    with pytest.raises(ModelError, match=r'from opset 9 to 11.*Hardmax'):
-        raise_opset(graph, 11)
-    graph = chain(Node('Clip', ['x'], ['y']), opset=11)
-    with pytest.raises(ModelError, match=r'from opset 11 to 9.*Clip'):
-        lower_opset(graph, 9)
-    with pytest.raises(ModelError, match='flattens'):
-        raise_opset(chain(Node('Softmax', ['x'], ['y'])), 13)
-    graph = chain(Node('Relu', ['x'], ['y']), opset=13)
-    lower_opset(graph, 9)
-    assert graph.opset == 9

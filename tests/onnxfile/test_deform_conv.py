@@ -28,7 +28,7 @@ def decomposed(graph):
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('open_batch', [False, True])
 def test_decomposed_values_are_the_references(case, open_batch):
-    graph, feeds, expected = make(*case, open_batch=open_batch)
+    graph, feeds, expected = make(case, open_batch)
     assert np.abs(run(decomposed(graph), feeds) - expected).max() < TOLERANCE
     assert np.abs(expected).max() > 1
 
@@ -39,14 +39,14 @@ def test_decomposed_values_are_the_references(case, open_batch):
 )
 @pytest.mark.parametrize('case', CASES)
 def test_the_operators_values_are_the_references(case):
-    graph, feeds, expected = make(*case)
+    graph, feeds, expected = make(case)
     onnx.checker.check_model(graph.to_model())
     assert np.abs(run(graph, feeds) - expected).max() < TOLERANCE
 
 
 @pytest.mark.parametrize('spelling', ['ascend', 'tensorrt', 'onnx'])
 def test_values_survive_every_spelling(spelling):
-    graph, feeds, expected = make(*CENTERNETS)
+    graph, feeds, expected = make(CENTERNETS)
     deform_conv.rewrite(graph, spelling)
     assert [deform_conv.spelling_of(node) for node, _ in deform_conv.find(graph)] == [spelling]
     deform_conv.rewrite(graph, 'onnx')
@@ -54,7 +54,7 @@ def test_values_survive_every_spelling(spelling):
 
 
 def test_the_spellings_are_those_that_their_readers_take():
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     (node,) = graph.find('DeformConv')
     assert node.inputs == ['x', 'w', 'offset', 'b', 'mask']
     assert node.attributes == {
@@ -82,7 +82,7 @@ def test_the_spellings_are_those_that_their_readers_take():
 
 
 def test_ascends_offsets_are_all_x_all_y_all_masks():
-    graph, feeds, _ = make(*CENTERNETS)
+    graph, feeds, _ = make(CENTERNETS)
     deform_conv.rewrite(graph, 'ascend')
     (node,) = graph.find('DeformableConv2D')
     shape = (1, 27) + feeds['mask'].shape[2:]
@@ -111,7 +111,7 @@ def test_ascends_offsets_are_all_x_all_y_all_masks():
     ],
 )
 def test_other_attributes_of_one_meaning_are_understood(attributes):
-    graph, feeds, expected = make(*CENTERNETS)
+    graph, feeds, expected = make(CENTERNETS)
     deform_conv.rewrite(graph, 'ascend')
     (node,) = graph.find('DeformableConv2D')
     node.attributes = attributes
@@ -138,7 +138,7 @@ def test_other_attributes_of_one_meaning_are_understood(attributes):
     ],
 )
 def test_what_has_no_clear_meaning_is_refused(change, message):
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     change(graph.nodes[0])
     with pytest.raises(ModelError, match=message) as caught:
         deform_conv.find(graph)
@@ -154,17 +154,17 @@ def test_what_has_no_clear_meaning_is_refused(change, message):
     ],
 )
 def test_what_a_spelling_cannot_express_is_refused(case, spelling, message):
-    graph, _, _ = make(*case)
+    graph, _, _ = make(case)
     with pytest.raises(ModelError, match=message):
         deform_conv.rewrite(graph, spelling)
 
 
 def test_a_computed_weight_or_an_unknown_size_cannot_be_decomposed():
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     graph.inputs[0] = graph.inputs[0]._replace(shape=(1, 4, 'h', 'w'))
     with pytest.raises(ModelError, match='size of its input'):
         decompose(graph)
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     graph.nodes.insert(0, Node('Identity', ['w'], ['w2']))
     graph.nodes[1].inputs[1] = 'w2'
     with pytest.raises(ModelError, match='weight is computed'):

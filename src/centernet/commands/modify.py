@@ -1,5 +1,7 @@
 """``centernet modify``: repair an ONNX file of another export."""
 
+import argparse
+
 from ..export.targets import TARGETS
 from . import options
 
@@ -15,7 +17,7 @@ writes them. If none does, the file is rejected.
 Exit status: 0 success; 2 invalid input or options."""
 
 
-def add_flags(parser):
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add this command's flags to an argparse parser."""
     parser.add_argument('model', metavar='MODEL', help='the ONNX file')
     parser.add_argument('--output', metavar='FILE', help='file to write (default: <model>_modify.onnx)')
@@ -34,7 +36,7 @@ def add_flags(parser):
     options.add_weights_flags(parser, 'the one that the file was made from, which tells its outputs')
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """Repair the file; return the exit status."""
     import os
 

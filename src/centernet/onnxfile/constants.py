@@ -45,8 +45,7 @@ def compute(node: Node, arrays: Sequence[Optional[np.ndarray]]) -> Optional[List
 
 
 def _bytes(node, arrays):
-    """An upper bound of the bytes that a node produces; 0 for operators whose result is no larger than their
-    inputs."""
+    """An upper bound of the bytes that a node produces; 0 for operators that cannot enlarge their inputs."""
     if node.op_type == 'ConstantOfShape':
         return _product(arrays[0]) * 8
     if node.op_type == 'Range':

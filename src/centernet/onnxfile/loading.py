@@ -187,7 +187,7 @@ def _file_beside(path, folder, location):
             ' read'
         )
     if not os.path.isfile(place):
-        raise ModelError(f'{path}: file not found: {place[:300]}, where it keeps tensors')
+        raise ModelError(f'{path} keeps tensors in {place[:300]}: file not found')
     return place
 
 

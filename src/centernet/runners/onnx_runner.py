@@ -42,7 +42,7 @@ class OnnxRunner:
         input_size: (height, width) that the file is fixed to, or None if it takes any.
         batch_size: the number of images that the file is fixed to, or None. A call takes any number all the
             same.
-        meta_size: (height, width) that the file's metadata give, or None.
+        meta_size: the size in the file's metadata, (height, width), or None.
         decodes: whether the file has a decoder.
         translated: the operator that was replaced to run the file, or None.
         decomposed: whether it was replaced by standard operators.
@@ -263,7 +263,7 @@ def _expected_shape(name, arrays, image_shape):
 
 
 def _meta_size(metadata: Mapping[str, str]) -> Optional[Tuple[int, int]]:
-    """The (height, width) that metadata give, None if there is none or it makes no sense."""
+    """The (height, width) in metadata, None if it is missing or invalid."""
     try:
         size = json.loads(metadata.get('input_size', ''))
     except ValueError:

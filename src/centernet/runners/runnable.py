@@ -97,7 +97,7 @@ def _decomposed(model):
     """The model in standard operators of opset 11, for an onnxruntime without DeformConv."""
     plain = of_model(model)
     decompose(plain)
-    # What networks are made of has the same form in newer opsets; where it has not, onnxruntime rejects it.
+    # What networks are made of is mostly the same in newer opsets; onnxruntime rejects the rest.
     plain.opset = min(plain.opset, _newest_opset())
     return plain.to_model()
 
