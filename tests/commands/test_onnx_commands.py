@@ -98,7 +98,7 @@ def test_verify_prints_json_alone(run, files):
     'words, said',
     [
         (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
-        (['none.onnx', '--weights', '{weights}'], 'there is no file none.onnx'),
+        (['none.onnx', '--weights', '{weights}'], 'none.onnx'),
         (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
         (['{ascend}', '--data', 'data'], 'no --weights: .*data'),
         (

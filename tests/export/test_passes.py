@@ -1,10 +1,10 @@
 """The passes one by one: what they fold is worth the same, and what they cannot fold stays."""
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
+from support.chains import F32, chain, draw
 from support.one_convolution import CENTERNETS, make
 from support.one_convolution import run as run_first
 from torch import nn
@@ -14,25 +14,10 @@ from centernet.export import passes
 from centernet.export.offsets import fold_offset_order
 from centernet.onnxfile import deform_conv
 from centernet.onnxfile.decompose import decompose
-from centernet.onnxfile.graph import Graph, Node, Value
-from centernet.onnxfile.opsets import lower_opset, raise_opset
-from centernet.onnxfile.shapes import examine, infer_shapes
+from centernet.onnxfile.graph import Node, Value
+from centernet.onnxfile.opsets import raise_opset
 
-F32 = np.dtype(np.float32)
 MODERN = tuple(map(int, onnxruntime.__version__.split('.')[:2])) >= (1, 26)
-
-
-def draw(*shape):
-    return np.random.RandomState(1).standard_normal(shape).astype(np.float32)
-
-
-def chain(*nodes, opset=9, shape=(1, 4, 6, 8), **initializers):
-    """A graph from ``x`` through nodes to ``y``."""
-    graph = Graph(opset)
-    graph.inputs, graph.outputs = [Value('x', F32, shape)], [Value('y', F32, None)]
-    graph.initializers.update(initializers)
-    graph.nodes = list(nodes)
-    return graph
 
 
 def types(graph):
@@ -86,10 +71,10 @@ def test_batch_norm_goes_into_the_convolution(kind, groups, bias):
     assert graph.nodes[0].name == 'c'
 
 
-@pytest.mark.parametrize('form', ['onnx', 'ascend', 'tensorrt'])
-def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(form):
-    graph, feeds, expected = make(*CENTERNETS)
-    deform_conv.rewrite(graph, form)
+@pytest.mark.parametrize('spelling', ['onnx', 'ascend', 'tensorrt'])
+def test_batch_norm_goes_into_every_spelling_of_the_deformable_convolution(spelling):
+    graph, feeds, expected = make(CENTERNETS)
+    deform_conv.rewrite(graph, spelling)
     scale, shift, mean, variance = (np.abs(draw(5)) + 0.1 * i for i in range(4))
     graph.initializers.update(s=scale, h=shift, m=mean, v=variance)
     graph.nodes.append(Node('BatchNormalization', ['y', 's', 'h', 'm', 'v'], ['z']))
@@ -230,7 +215,7 @@ def predicted(*nodes, predictor=27, opset=9, **initializers):
     return chain(first, *nodes, last, opset=opset, **dict(weights, **initializers))
 
 
-def lowered_values(graph):
+def decomposed_values(graph):
     graph = graph.copy()
     decompose(graph)
     return run_first(graph, {'x': draw(1, 4, 6, 8)})
@@ -258,12 +243,12 @@ def reordered(first, second, size=(1, -1, 2, 6, 8)):
 def test_a_reordering_becomes_the_order_of_the_weights(first, second):
     nodes, arrays = reordered(first, second)
     graph = predicted(*nodes, **arrays)
-    before, weight = lowered_values(graph), graph.initializers['predict.weight']
+    before, weight = decomposed_values(graph), graph.initializers['predict.weight']
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'Concat', 'DeformableConv2D']
     order = list(range(first, 18, 2)) + list(range(second, 18, 2)) + list(range(18, 27))
     assert np.array_equal(graph.initializers['predict.weight'], weight[order])
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'Concat', 'DeformableConv2D']
 
@@ -276,10 +261,10 @@ def test_chunks_and_gathers_are_followed_too():
         SIGMOID.copy(),
         order=np.arange(18)[::-1],
     )
-    before = lowered_values(graph)
+    before = decomposed_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
 
 
 def test_two_convolutions_become_one():
@@ -291,21 +276,21 @@ def test_two_convolutions_become_one():
         v=draw(9, 4, 3, 3),
         c=draw(9),
     )
-    before = lowered_values(graph)
+    before = decomposed_values(graph)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv']
-    assert np.abs(lowered_values(graph) - before).max() < 1e-5
+    assert np.abs(decomposed_values(graph) - before).max() < 1e-5
 
 
 @pytest.mark.skipif(not MODERN, reason='needs Split of opset 13 in onnxruntime')
-def test_the_split_has_the_form_of_the_opset():
+def test_the_split_suits_the_opset():
     graph = predicted(SPLIT.copy(), SIGMOID.copy())
     raise_opset(graph, 19)
     passes.clean(graph)
     assert types(graph) == ['Conv', 'Split', 'Sigmoid', 'DeformConv'] and not graph.find('Split')[
         0
     ].attributes.get('split')
-    lowered_values(graph)
+    decomposed_values(graph)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +318,7 @@ def test_a_wrong_number_of_channels_is_refused():
     graph = predicted(
         Node('Split', ['p'], ['o', 'l'], [('axis', 1), ('split', [16, 9])]), SIGMOID.copy(), predictor=25
     )
-    with pytest.raises(ModelError, match='25 channels of offsets and mask, and needs 27'):
+    with pytest.raises(ModelError, match=r'25 channels.* 27'):
         fold_offset_order(graph)
 
 
@@ -355,90 +340,7 @@ def test_a_wrong_number_of_channels_is_refused():
 )
 def test_offsets_that_are_computed_otherwise_stay(nodes):
     graph = predicted(*nodes, back=np.array([1, 18, 6, 8]))
-    before, kinds = lowered_values(graph), types(graph)
+    before, kinds = decomposed_values(graph), types(graph)
     fold_offset_order(graph)
     assert types(graph) == kinds
-    assert np.array_equal(lowered_values(graph), before)
-
-
-# Shapes and opsets
-
-
-def test_shapes_are_those_that_come_out():
-    graph = chain(
-        Node(
-            'Conv',
-            ['x', 'w'],
-            ['a'],
-            [('kernel_shape', [3, 3]), ('pads', [1, 1, 1, 1]), ('strides', [2, 1]), ('dilations', [1, 1])],
-        ),
-        Node('MaxPool', ['a'], ['b'], [('kernel_shape', [3, 2]), ('strides', [2, 2]), ('ceil_mode', 1)]),
-        Node(
-            'ConvTranspose',
-            ['b', 't'],
-            ['c'],
-            [('kernel_shape', [4, 4]), ('strides', [2, 2]), ('pads', [1, 1, 1, 1]), ('group', 2)],
-        ),
-        Node('Upsample', ['c', 'scales'], ['d'], [('mode', 'nearest')]),
-        Node('Concat', ['d', 'd'], ['e'], [('axis', 1)]),
-        Node('Add', ['e', 'bias'], ['f']),
-        Node('Transpose', ['f'], ['g'], [('perm', [0, 2, 3, 1])]),
-        Node('Relu', ['g'], ['y']),
-        opset=10,
-        shape=(1, 4, 12, 10),
-        w=draw(6, 4, 3, 3),
-        t=draw(6, 2, 4, 4),
-        scales=np.array([1, 1, 2, 3], np.float32),
-        bias=draw(8, 1, 1),
-    )
-    graph.nodes[3].op_type = 'Resize'
-    assert infer_shapes(graph)['y'] == run_first(graph, {'x': draw(1, 4, 12, 10)}).shape
-
-
-def test_an_open_batch_stays_open_through_reshapes():
-    graph = chain(
-        Node('Reshape', ['x', 'flat'], ['a']),
-        Node('Concat', ['a', 'a'], ['b'], [('axis', 1)]),
-        Node('Shape', ['b'], ['s']),
-        Node('Transpose', ['b'], ['y'], [('perm', [1, 0])]),
-        shape=('n', 4, 6, 8),
-        flat=np.array([0, -1]),
-    )
-    facts = examine(graph)
-    assert (facts.shapes['a'], facts.shapes['y'], 's' in facts.constants) == (('n', 192), (384, 'n'), False)
-
-
-@pytest.mark.parametrize('opset', [11, 13])
-def test_operators_of_opset_9_mean_the_same_later(opset):
-    graph = chain(
-        Node('Upsample', ['x', 'scales'], ['a'], [('mode', 'nearest')]),
-        Node('Slice', ['a'], ['b'], [('starts', [1]), ('ends', [9]), ('axes', [3])]),
-        Node('Pad', ['b'], ['c'], [('pads', [0, 0, 1, 0, 0, 0, 0, 2]), ('value', 0.5)]),
-        Node('Clip', ['c'], ['d'], [('min', -0.5)]),
-        Node('Unsqueeze', ['d'], ['e'], [('axes', [1])]),
-        Node('Squeeze', ['e'], ['f'], [('axes', [1])]),
-        Node('Split', ['f'], ['g', 'h'], [('axis', 1), ('split', [1, 3])]),
-        Node('ReduceSum', ['h'], ['i'], [('axes', [1])]),
-        Node('Add', ['i', 'g'], ['j']),
-        Node('Dropout', ['j'], ['y'], [('ratio', 0.5)]),
-        scales=np.array([1, 1, 2, 2], np.float32),
-    )
-    expected = run_first(graph, {'x': draw(1, 4, 6, 8)})
-    raise_opset(graph, opset)
-    graph.outputs = [Value('y', F32, (1, 1, 13, 10))]
-    onnx.checker.check_model(graph.to_model())
-    assert graph.opset == opset and np.array_equal(run_first(graph, {'x': draw(1, 4, 6, 8)}), expected)
-
-
-def test_an_opset_is_refused_where_an_operator_is_not_known_or_has_changed():
-    graph = chain(Node('Hardmax', ['x'], ['y']))
-    with pytest.raises(ModelError, match='cannot be brought from opset 9 to 11: it has Hardmax'):
-        raise_opset(graph, 11)
-    graph = chain(Node('Clip', ['x'], ['y']), opset=11)
-    with pytest.raises(ModelError, match='cannot be taken back from opset 11 to 9: it has Clip'):
-        lower_opset(graph, 9)
-    with pytest.raises(ModelError, match='flattens'):
-        raise_opset(chain(Node('Softmax', ['x'], ['y'])), 13)
-    graph = chain(Node('Relu', ['x'], ['y']), opset=13)
-    lower_opset(graph, 9)
-    assert graph.opset == 9
+    assert np.array_equal(decomposed_values(graph), before)

@@ -67,22 +67,22 @@ def test_a_good_file_keeps_every_rule(target, tmp_path):
 
 @pytest.mark.parametrize('key', ['strides', 'pads', 'dilations'])
 @pytest.mark.parametrize(
-    'value, said',
+    'value, words',
     [
-        (1, 'is the number 1: ATC skips it'),
-        ([1] * 4, r'is \[1, 1, 1, 1\]; ATC takes a list of two'),
-        (None, 'is missing'),
-        ([1], 'takes a list of two'),
-        ([1.0, 1.0], 'whole numbers'),
+        (1, 'is the number 1.*ATC skips'),
+        ([1] * 4, r'\[1, 1, 1, 1\].*list of two'),
+        (None, 'missing'),
+        ([1], 'list of two'),
+        ([1.0, 1.0], 'integers'),
     ],
 )
-def test_ascend_takes_lists_of_two(key, value, said):
+def test_ascend_takes_lists_of_two(key, value, words):
     model = good('ascend')
     set_attribute(model, key, value)
     (violation,) = [item for item in check(model).violations if item.rule == 'attributes']
     assert violation.node == 'dcn'
     assert violation.message.startswith(key)
-    assert re.search(said, violation.message)
+    assert re.search(words, violation.message)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_offsets_have_the_size_of_the_output():
                 [helper.make_attribute('pads', [0] * 4), helper.make_attribute('kernel_shape', [3, 3])]
             )
     (violation,) = check(model).violations
-    assert (violation.rule, violation.message) == ('offsets', 'offsets is 6 x 10, the output 8 x 12')
+    assert violation.rule == 'offsets' and re.search('6 x 10.* 8 x 12', violation.message)
 
 
 @pytest.mark.parametrize(
@@ -283,21 +283,21 @@ def test_onnxs_own_checker_sees_the_rest(target):
     assert ('checker', '') in broken(model)
 
 
-def test_the_metadata_say_what_a_file_is_for():
+def test_the_metadata_name_the_target():
     plain = detector(None, size=SIZE)
     found = check(plain)
     assert (found.target, found.checked, bool(found)) == (None, (), True)
-    assert 'does not say' in found.why
+    assert 'target' in found.why
     assert check(detector(None, size=SIZE, batch=1, metadata=[('target', 'ascend')])).target == 'ascend'
     assert ('batch', '') in broken(detector(None, size=SIZE, batch='N', metadata=[('target', 'ascend')]))
     assert check(plain, 'portable').target == 'portable'
 
 
 def test_an_unknown_target_is_an_error():
-    with pytest.raises(OptionError, match="unknown target 'openvino'; .*ascend, tensorrt, onnx, portable"):
+    with pytest.raises(OptionError, match=r'openvino.*ascend, tensorrt, onnx, portable'):
         check(detector(None), 'openvino')
 
 
 def test_a_file_that_is_no_model_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match='there is no file'):
+    with pytest.raises(ModelError, match='not found'):
         rules.check(str(tmp_path / 'none.onnx'))

@@ -1,4 +1,4 @@
-"""ONNX files: mutated graphs and bytes, files beside the model, sizes that grow; through modify, the rules
+"""ONNX files: mutated graphs and bytes, files beside the model, sizes that grow; through repair, the rules
 and onnxruntime."""
 
 import os
@@ -12,11 +12,11 @@ from support.onnx_files import detector
 
 from centernet.errors import ModelError
 from centernet.export import rules
-from centernet.export.repair import modify
+from centernet.export.repair import repair
+from centernet.export.targets import TARGETS
 from centernet.runners.onnx_runner import OnnxRunner
 
 NAME = 'onnx'
-_TARGETS = ('ascend', 'tensorrt', 'onnx', 'portable')
 _BASE = []
 _LOCATIONS = (
     'weights.bin',
@@ -78,7 +78,7 @@ def make(draw, folder, canary):
     with open(path, 'wb') as file:
         file.write(data)
     with open(path + '.way', 'w') as file:
-        file.write(draw.choice(_TARGETS))
+        file.write(draw.choice(list(TARGETS)))
     return path
 
 
@@ -339,12 +339,12 @@ def _nest(draw, model):
 
 
 def run(path):
-    """modify, the rules, and the file in onnxruntime with one image; each may refuse it."""
+    """repair, the rules, and the file in onnxruntime with one image; each may refuse it."""
     with open(path + '.way') as file:
         target = file.read()
     refusals = []
     for step in (
-        lambda: modify(path, path + '.out', target, ['hm', 'wh', 'reg']),
+        lambda: repair(path, path + '.out', target, ['hm', 'wh', 'reg']),
         lambda: rules.check(path, target),
         lambda: _evaluate(path),
     ):

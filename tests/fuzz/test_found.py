@@ -17,7 +17,7 @@ onnx = pytest.importorskip('onnx')
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from support.onnx_files import detector  # noqa: E402
 
-from centernet.export.repair import modify  # noqa: E402
+from centernet.export.repair import repair  # noqa: E402
 from centernet.onnxfile.graph import load  # noqa: E402
 from centernet.runners.onnx_runner import OnnxRunner  # noqa: E402
 
@@ -219,7 +219,7 @@ def everything_refuses(path, said):
     for step in (
         lambda: load(path),
         lambda: OnnxRunner(path, 'cpu', 1),
-        lambda: modify(path, path + '.out', 'onnx', HEADS),
+        lambda: repair(path, path + '.out', 'onnx', HEADS),
     ):
         with pytest.raises(ModelError, match=said):
             step()
@@ -250,7 +250,7 @@ def test_a_tensor_in_a_file_elsewhere(tmp_path, location):
     (tmp_path / 'in').mkdir()
     everything_refuses(
         write(tmp_path / 'in', kept_outside(location)[0]),
-        'only files in its own folder are read|there is no file',
+        'only files in its own folder are read|file not found',
     )
 
 
@@ -267,7 +267,7 @@ def test_a_tensor_that_is_not_all_there(tmp_path):
     model, data = kept_outside('weights.bin', offset=8)
     (tmp_path / 'weights.bin').write_bytes(data)
     everything_refuses(write(tmp_path, model), 'of .*weights.bin, which has')
-    everything_refuses(write(tmp_path, kept_outside('weights.bin', -1)[0]), 'is no place in a file')
+    everything_refuses(write(tmp_path, kept_outside('weights.bin', -1)[0]), 'not a position in a file')
 
 
 def test_a_tensor_beside_the_model_is_read(tmp_path):
@@ -334,7 +334,7 @@ def grown(nodes, *tensors):
 def test_constants_that_grow(tmp_path, nodes, tensors):
     path = write(tmp_path, grown(nodes, *tensors))
     start = time.process_time()
-    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: modify(path, path + '.out', 'onnx', HEADS)):
+    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: repair(path, path + '.out', 'onnx', HEADS)):
         with pytest.raises(ModelError, match=r'of nothing but constants|make more than'):
             step()
     assert time.process_time() - start < 20
@@ -355,29 +355,27 @@ def test_graphs_inside_of_graphs(tmp_path):
         )
     model = detector(batch=1, size=(32, 32))
     model.graph.node.extend([helper.make_node('If', ['c'], ['y'], then_branch=inner, else_branch=inner)])
-    everything_refuses(write(tmp_path, model), 'graphs inside of graphs')
+    everything_refuses(write(tmp_path, model), 'nested')
 
 
 @pytest.mark.parametrize('size', [(1 << 20, 1 << 20), (1 << 40, 32)])
 def test_an_input_larger_than_any_image(tmp_path, size):
     path = write(tmp_path, detector(batch=1, size=size))
-    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: modify(path, path + '.out', 'onnx', HEADS)):
+    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: repair(path, path + '.out', 'onnx', HEADS)):
         with pytest.raises(ModelError):
             step()
 
 
 def test_a_node_without_an_attribute_that_it_needs(tmp_path):
     model = grown([helper.make_node('Concat', ['x', 'x'], ['y'])], ('x', np.ones(4, np.float32)))
-    with pytest.raises(
-        ModelError, match=r"is damaged, or has a form that is not known here \(KeyError: 'axis'\)"
-    ):
-        modify(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'onnx', HEADS)
+    with pytest.raises(ModelError, match=r"is damaged.*KeyError: 'axis'"):
+        repair(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'onnx', HEADS)
 
 
 def test_a_cycle(tmp_path):
     model = detector(batch=1, size=(32, 32))
     model.graph.node[0].input[0] = 'deformed'
     path = write(tmp_path, model)
-    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: modify(path, path + '.out', 'onnx', HEADS)):
+    for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: repair(path, path + '.out', 'onnx', HEADS)):
         with pytest.raises(ModelError, match='cycle'):
             step()

@@ -1,4 +1,4 @@
-"""Reading and writing the spellings of the deformable convolution, and lowering it, against the operator's
+"""Reading, writing and decomposing the spellings of the deformable convolution, against the operator's
 reference."""
 
 import numpy as np
@@ -17,7 +17,7 @@ CASES = [CENTERNETS, STRANGE, BARE]
 TOLERANCE = 1e-5
 
 
-def lowered(graph):
+def decomposed(graph):
     graph.opset = 11
     decompose(graph)
     onnx.checker.check_model(graph.to_model())
@@ -27,9 +27,9 @@ def lowered(graph):
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize('open_batch', [False, True])
-def test_lowered_values_are_the_references(case, open_batch):
-    graph, feeds, expected = make(*case, open_batch=open_batch)
-    assert np.abs(run(lowered(graph), feeds) - expected).max() < TOLERANCE
+def test_decomposed_values_are_the_references(case, open_batch):
+    graph, feeds, expected = make(case, open_batch)
+    assert np.abs(run(decomposed(graph), feeds) - expected).max() < TOLERANCE
     assert np.abs(expected).max() > 1
 
 
@@ -39,22 +39,22 @@ def test_lowered_values_are_the_references(case, open_batch):
 )
 @pytest.mark.parametrize('case', CASES)
 def test_the_operators_values_are_the_references(case):
-    graph, feeds, expected = make(*case)
+    graph, feeds, expected = make(case)
     onnx.checker.check_model(graph.to_model())
     assert np.abs(run(graph, feeds) - expected).max() < TOLERANCE
 
 
-@pytest.mark.parametrize('form', ['ascend', 'tensorrt', 'onnx'])
-def test_values_survive_every_spelling(form):
-    graph, feeds, expected = make(*CENTERNETS)
-    deform_conv.rewrite(graph, form)
-    assert [deform_conv.spelling(node) for node, _ in deform_conv.find(graph)] == [form]
+@pytest.mark.parametrize('spelling', ['ascend', 'tensorrt', 'onnx'])
+def test_values_survive_every_spelling(spelling):
+    graph, feeds, expected = make(CENTERNETS)
+    deform_conv.rewrite(graph, spelling)
+    assert [deform_conv.spelling_of(node) for node, _ in deform_conv.find(graph)] == [spelling]
     deform_conv.rewrite(graph, 'onnx')
-    assert np.abs(run(lowered(graph), feeds) - expected).max() < TOLERANCE
+    assert np.abs(run(decomposed(graph), feeds) - expected).max() < TOLERANCE
 
 
 def test_the_spellings_are_those_that_their_readers_take():
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     (node,) = graph.find('DeformConv')
     assert node.inputs == ['x', 'w', 'offset', 'b', 'mask']
     assert node.attributes == {
@@ -82,7 +82,7 @@ def test_the_spellings_are_those_that_their_readers_take():
 
 
 def test_ascends_offsets_are_all_x_all_y_all_masks():
-    graph, feeds, _ = make(*CENTERNETS)
+    graph, feeds, _ = make(CENTERNETS)
     deform_conv.rewrite(graph, 'ascend')
     (node,) = graph.find('DeformableConv2D')
     shape = (1, 27) + feeds['mask'].shape[2:]
@@ -110,8 +110,8 @@ def test_ascends_offsets_are_all_x_all_y_all_masks():
         {'pads': [1, 1], 'groups': 0},
     ],
 )
-def test_other_forms_of_attributes_are_understood(attributes):
-    graph, feeds, expected = make(*CENTERNETS)
+def test_other_attributes_of_one_meaning_are_understood(attributes):
+    graph, feeds, expected = make(CENTERNETS)
     deform_conv.rewrite(graph, 'ascend')
     (node,) = graph.find('DeformableConv2D')
     node.attributes = attributes
@@ -124,21 +124,21 @@ def test_other_forms_of_attributes_are_understood(attributes):
         'groups': 1,
         'deformable_groups': 1,
     }
-    assert np.abs(run(lowered(graph), feeds) - expected).max() < TOLERANCE
+    assert np.abs(run(decomposed(graph), feeds) - expected).max() < TOLERANCE
 
 
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda node: node.attributes.update(pads=[1, 1, 0, 0]), 'unequally'),
-        (lambda node: node.attributes.update(strides=[1, 2, 3]), 'neither a number nor two'),
-        (lambda node: node.attributes.update(strides=['1', '1']), 'neither a number nor two'),
-        (lambda node: node.attributes.update(group=-1), 'no number of groups'),
+        (lambda node: node.attributes.update(pads=[1, 1, 0, 0]), 'unequal'),
+        (lambda node: node.attributes.update(strides=[1, 2, 3]), 'strides'),
+        (lambda node: node.attributes.update(strides=['1', '1']), 'strides'),
+        (lambda node: node.attributes.update(group=-1), 'groups'),
         (lambda node: node.inputs.__delitem__(slice(1, None)), 'lacks inputs'),
     ],
 )
 def test_what_has_no_clear_meaning_is_refused(change, message):
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     change(graph.nodes[0])
     with pytest.raises(ModelError, match=message) as caught:
         deform_conv.find(graph)
@@ -146,26 +146,26 @@ def test_what_has_no_clear_meaning_is_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    'case, form, message',
+    'case, spelling, message',
     [
         (STRANGE, 'tensorrt', 'one stride for both directions'),
         (BARE, 'tensorrt', 'needs a mask'),
         (BARE, 'ascend', 'needs a mask'),
     ],
 )
-def test_what_a_spelling_cannot_say_is_refused(case, form, message):
-    graph, _, _ = make(*case)
+def test_what_a_spelling_cannot_express_is_refused(case, spelling, message):
+    graph, _, _ = make(case)
     with pytest.raises(ModelError, match=message):
-        deform_conv.rewrite(graph, form)
+        deform_conv.rewrite(graph, spelling)
 
 
-def test_a_computed_weight_or_an_unknown_size_cannot_be_lowered():
-    graph, _, _ = make(*CENTERNETS)
+def test_a_computed_weight_or_an_unknown_size_cannot_be_decomposed():
+    graph, _, _ = make(CENTERNETS)
     graph.inputs[0] = graph.inputs[0]._replace(shape=(1, 4, 'h', 'w'))
     with pytest.raises(ModelError, match='size of its input'):
         decompose(graph)
-    graph, _, _ = make(*CENTERNETS)
+    graph, _, _ = make(CENTERNETS)
     graph.nodes.insert(0, Node('Identity', ['w'], ['w2']))
     graph.nodes[1].inputs[1] = 'w2'
-    with pytest.raises(ModelError, match='weight that is computed'):
+    with pytest.raises(ModelError, match='weight is computed'):
         decompose(graph)

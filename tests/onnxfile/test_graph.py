@@ -85,7 +85,7 @@ def test_files_that_are_no_model_are_named(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ModelError, match=r'there is no file .*a\.onnx'):
+    with pytest.raises(ModelError, match=r'not found.*a\.onnx'):
         graphs.load(str(tmp_path / 'a.onnx'))
 
 

@@ -9,7 +9,7 @@ from support.onnx_files import detector, weights
 from centernet.coco import CocoData
 from centernet.dcn import deform_conv2d
 from centernet.detection import InputSpec, RawBoxes, decode
-from centernet.errors import DeviceError, ModelError, OptionError
+from centernet.errors import ModelError, OptionError
 from centernet.evaluation import EvalOptions, evaluate
 from centernet.export.decode_head import append_decode
 from centernet.onnxfile.graph import of_model
@@ -101,24 +101,24 @@ def test_numbers_for_pairs_are_read_where_they_are_clear(spelling, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'break_it, said',
+    'break_it, message',
     [
         (lambda node: node.input.pop(), None),
         (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
         (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
         (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
         (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),
-        (lambda node: node.input.__setitem__(1, 'features'), 'no stored tensor'),
+        (lambda node: node.input.__setitem__(1, 'features'), 'stored tensor'),
     ],
 )
-def test_operators_that_cannot_be_read_are_named(break_it, said):
+def test_operators_that_cannot_be_read_are_named(break_it, message):
     model = detector('ascend', size=SIZE)
     node = next(node for node in model.graph.node if node.name == 'dcn')
     break_it(node)
-    if said is None:  # the bias may be left out
+    if message is None:  # the bias may be omitted
         to_standard(model)
         return
-    with pytest.raises(ModelError, match=r'dcn.*' + said):
+    with pytest.raises(ModelError, match=r'dcn.*' + message):
         OnnxRunner(model, 'cpu', 1)
 
 
@@ -143,7 +143,7 @@ def test_the_opset_of_ordinary_networks_does_not_matter(opset, tmp_path):
 def test_a_file_without_an_opset_is_refused(tmp_path):
     model = detector(None, size=SIZE)
     model.opset_import[0].domain = 'other'
-    with pytest.raises(ModelError, match=r'model.onnx: the model names no opset'):
+    with pytest.raises(ModelError, match=r'model.onnx: .*no opset'):
         OnnxRunner(save(model, tmp_path), 'cpu', 1)
 
 
@@ -160,6 +160,28 @@ def test_an_open_size_takes_any_size(tmp_path):
     assert (runner.batch_size, runner.input_size, runner.classes) == (None, None, 4)
     for size in ((32, 32), (64, 96)):
         assert_heads(runner(images(2, size)), in_torch(images(2, size), False))
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('[128, 96]', (128, 96)),
+        (None, None),
+        ('', None),
+        ('128', None),
+        ('[128]', None),
+        ('["a", "b"]', None),
+        ('[128, 96.0]', None),
+        ('[true, 96]', None),
+        ('[0, 96]', None),
+        ('[128, 1e9]', None),
+        ('[128, 99999999]', None),
+        ('{"128": 96}', None),
+    ],
+)
+def test_the_metadatas_size_is_two_integers_or_nothing(text, expected):
+    metadata = [] if text is None else [('input_size', text)]
+    assert OnnxRunner(detector(metadata=metadata), 'cpu', 1).meta_size == expected
 
 
 def test_another_size_than_the_fixed_one_is_refused(tmp_path):
@@ -228,7 +250,7 @@ def with_unknown_operator(model):
 
 
 @pytest.mark.parametrize(
-    'change, said',
+    'change, message',
     [
         (without_output, 'no output reg.*has hm, wh'),
         (with_two_inputs, 'has 2 inputs .image, size.'),
@@ -238,10 +260,10 @@ def with_unknown_operator(model):
         (with_unknown_operator, 'cannot run .*NoSuchOperator'),
     ],
 )
-def test_other_models_are_refused_with_the_reason(change, said, tmp_path):
+def test_other_models_are_refused_with_the_reason(change, message, tmp_path):
     model = detector(batch=1, size=SIZE)
     change(model)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         OnnxRunner(save(model, tmp_path), 'cpu', 1)(images(1))
 
 
@@ -252,22 +274,6 @@ def test_files_that_are_no_models_are_refused(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(ModelError, match=r'model\.onnx'):
         OnnxRunner(str(path), 'cpu', 1)
-
-
-@pytest.mark.parametrize('name', ['gpu', 'cuda:x', 'cpu:1', 'cuda:', ''])
-def test_unknown_devices_are_refused(name):
-    with pytest.raises(DeviceError, match='unknown device'):
-        OnnxRunner(detector(size=SIZE), name, 1)
-
-
-def test_a_gpu_that_onnxruntime_cannot_use_is_refused():
-    import onnxruntime
-
-    if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
-        pytest.skip('this onnxruntime has CUDA')
-    with pytest.raises(DeviceError, match='built without CUDA'):
-        OnnxRunner(detector(size=SIZE), 'cuda', 1)
-    assert OnnxRunner(detector(size=SIZE), 'auto', 1).describe()['device'] == 'cpu'
 
 
 def test_threads_are_the_ones_that_were_asked_for():

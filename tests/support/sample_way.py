@@ -1,9 +1,8 @@
-"""An export in the manner of the sample that this project continues, to have a raw file that
-:mod:`centernet.export` did not make.
+"""An export in the way of the original sample: a raw file that :mod:`centernet.export` did not make.
 
 The offsets are brought into Ascend's order by operators in the graph, the attributes are single numbers, and
-the tensors (hm, reg, wh) go out under the names hm, wh, reg. (The sample calls ``reshape``, which an
-unpatched torch 1.0.0 leaves as an operator of its own; ``view`` traces to what the patched one writes.)
+the outputs named hm, wh, reg are the tensors (hm, reg, wh). The sample calls ``reshape``, which an unpatched
+torch 1.0.0 does not export; ``view`` traces to what the patched one writes.
 """
 
 import io

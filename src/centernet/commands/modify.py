@@ -1,54 +1,56 @@
-"""``centernet modify``: an ONNX file of another export, set right."""
+"""``centernet modify``: repair an ONNX file of another export."""
 
-from . import options
+import argparse
+import os
+from typing import Any
+
+from ..errors import OptionError
+from ..export.targets import TARGETS
+from ..files import display_path
+from . import options, setup
 
 NAME = 'modify'
-HELP = 'set an exported ONNX file right: swapped outputs, attributes, names; and simplify it'
-DESCRIPTION = """Set an ONNX file of a CenterNet right for a target, and simplify it.
+HELP = 'repair an exported ONNX file'
+DESCRIPTION = """Repair an ONNX file of a CenterNet for a target, and simplify it.
 
-Takes what the original sample's export writes: operators that re-order the offsets, numbers for attributes that ATC takes
-lists of, wh and reg exchanged, BatchNormalization. Which output is which is decided, in this order, by --outputs, by the
-checkpoint (--weights), by the weights' names, and by their numbers as torch 1.0 gives them; where none of these tells, the file
-is refused.
+Takes what the original sample's export writes: operators that re-order the offsets, numbers for attributes
+that ATC reads as lists, wh and reg swapped, BatchNormalization. The first of these that applies decides which
+output is which: --outputs, the checkpoint (--weights), the names of the weights, their numbers as torch 1.0
+writes them. If none does, the file is rejected.
 
-Exit status: 0 done; 2 something given is wrong."""
+exit status: 0 success; 2 invalid input or options"""
 
 
-def add_options(parser):
-    """Add this command's flags to an argparse parser."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
     parser.add_argument('model', metavar='MODEL', help='the ONNX file')
     parser.add_argument('--output', metavar='FILE', help='file to write (default: <model>_modify.onnx)')
     parser.add_argument(
         '--target',
+        choices=tuple(TARGETS),
         default='ascend',
         metavar='NAME',
-        help='ascend, tensorrt, onnx or portable (default: ascend)',
+        help='one of {} (default: ascend)'.format(', '.join(TARGETS)),
     )
     parser.add_argument(
         '--outputs',
         type=lambda text: text.split(','),
         metavar='LIST',
-        help='what the outputs hold, in their order, e.g. hm,reg,wh',
+        help='what the outputs hold, in their order, such as hm,reg,wh (default: decided from the weights)',
     )
-    options.add_weights(parser, 'the one that the file was made of, to tell the outputs by')
+    options.add_weights(parser, 'none; it decides which output is which', environment=False)
 
 
-def run(arguments):
-    """Modify; returns the exit status."""
-    import os
-
+def run(arguments: Any) -> int:
+    """Repair the file; returns the exit status."""
     from ..checkpoint import load_model
-    from ..errors import OptionError
-    from ..export.repair import modify
-    from ..export.targets import TARGETS
+    from ..export.repair import repair
 
-    if arguments.target not in TARGETS:
-        raise OptionError("unknown target '{}'; known: {}".format(arguments.target, ', '.join(TARGETS)))
     if arguments.arch and not arguments.weights:
-        raise OptionError('--arch says what --weights are, and there are none')
+        raise OptionError('--arch needs --weights')
     loaded = load_model(arguments.weights, arguments.arch) if arguments.weights else None
     output = arguments.output or os.path.splitext(arguments.model)[0] + '_modify.onnx'
-    found = modify(arguments.model, output, arguments.target, arguments.outputs, loaded)
-    print('\n'.join([arguments.model + ':'] + ['  ' + line for line in found.changes]))
-    print('\n'.join(['written:'] + ['  ' + path for path in found.files]))
+    found = repair(arguments.model, output, arguments.target, arguments.outputs, loaded)
+    print('\n'.join([display_path(arguments.model) + ':'] + ['  ' + line for line in found.changes]))
+    setup.print_files(found.files)
     return 0

@@ -1,1 +1,1 @@
-"""A checkpoint to ONNX files: trace once, clean, and write one file per target."""
+"""Export a checkpoint to ONNX files: trace once, clean, and write one file per target."""

@@ -1,4 +1,4 @@
-"""The command line of ATC, Ascend's compiler, as a script beside the file that it reads."""
+"""The command line of ATC, Ascend's compiler, as a script beside the file that it compiles."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shlex
 
 from ..errors import ModelError
 from ..files import atomic_write
+from ..onnxfile.graph import Graph
 
 _SCRIPT = """\
 #!/bin/sh
@@ -14,7 +15,8 @@ _SCRIPT = """\
 #   sh {script} [SOC_VERSION] [PRECISION_MODE] [BATCH]
 #
 #   SOC_VERSION     the processor, as npu-smi info shows it with "Ascend" in front (default: Ascend310)
-#   PRECISION_MODE  of ATC: force_fp16, allow_fp32_to_fp16, must_keep_origin_dtype, ... (default: force_fp16, what DeformableConv2D runs in)
+#   PRECISION_MODE  of ATC: force_fp16, allow_fp32_to_fp16, must_keep_origin_dtype, ...
+#                   (default: force_fp16, what DeformableConv2D runs in)
 #   BATCH           images at once: the file is fixed to {batch}; for another one, export it with --batch
 #
 # The input is float32 (pixel / 255 - mean) / std, in the order B, G, R; the file's metadata has the numbers.
@@ -28,23 +30,21 @@ if [ "$batch" != {batch} ]; then
     exit 2
 fi
 exec atc --framework=5 --model={model} --output={output} --input_format=NCHW \\
-    --input_shape={input}:"$batch",{shape} --log=error --soc_version="$soc_version" --precision_mode="$precision_mode"
+    --input_shape={input}:"$batch",{shape} --log=error \\
+    --soc_version="$soc_version" --precision_mode="$precision_mode"
 """
 
 
-def write_script(path, graph):
-    """Write the script for an ascend file, ``<stem>_atc.sh`` beside it.
+def write_script(path: str, graph: Graph) -> str:
+    """Write the script for a file, ``<stem>_atc.sh`` beside it, and return its path.
 
     Args:
         path: the ONNX file.
-        graph: what it holds: one input of fixed shape.
-
-    Returns:
-        The script's path.
+        graph: its graph, with one input of fixed shape.
 
     Raises:
-        ModelError: the input's size is open.
-        OutputError: it cannot be written.
+        ModelError: the size of the input is open.
+        OutputError: the script cannot be written.
     """
     (image,) = graph.inputs
     if not all(isinstance(side, int) for side in image.shape):

@@ -1,4 +1,4 @@
-"""What a clean graph becomes for a target."""
+"""Build a target's graph from a clean one: :func:`build`."""
 
 from typing import Optional
 
@@ -13,26 +13,23 @@ from . import passes, rules
 from .decode_head import append_decode
 from .targets import Target, check_options
 
-#: what an open batch is called in a file
+#: the name of an open batch in a file
 OPEN_BATCH = 'batch'
 
 
 def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Optional[int] = None) -> Graph:
-    """A target's graph.
+    """Return a target's graph, without metadata.
 
     Args:
-        graph: a clean one with the outputs hm, wh and reg, deformable convolutions in any spelling; it is not
-            changed, and the new graph shares its arrays.
-        target: a :class:`Target`.
+        graph: a clean graph with the outputs hm, wh and reg, and deformable convolutions in any spelling. It
+            is not changed; the new graph shares its arrays.
+        target: what to build for.
         batch: number of images, None for an open batch.
-        decode: append the decoder for this many boxes; None leaves the heads as they are.
-
-    Returns:
-        Graph, without metadata.
+        decode: append the decoder for this many boxes; None keeps the heads.
 
     Raises:
-        OptionError: the target cannot have that batch, or no decoder.
-        ModelError: something in the graph cannot be said for the target.
+        OptionError: the target does not support that batch, or the decoder.
+        ModelError: the target cannot express the graph.
     """
     check_options(target, batch, decode is not None)
     graph = graph.copy()
@@ -47,7 +44,8 @@ def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Option
     if graph.opset > target.opset:
         lower_opset(graph, target.opset)
     shapes = infer_shapes(graph)
-    graph.outputs = [value._replace(shape=shapes.get(value.name)) for value in graph.outputs]
+    # a decomposed convolution stops the inference; the file's own shapes remain
+    graph.outputs = [value._replace(shape=shapes.get(value.name, value.shape)) for value in graph.outputs]
     if not target.spelling:
         decompose(graph)
     if decode is not None:
@@ -55,7 +53,7 @@ def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Option
     broken = rules.check_graph(graph, target.name).violations
     if broken:
         raise ModelError(
-            '{} would not read this graph: {}{}{}'.format(
+            '{} would reject this graph: {}{}{}'.format(
                 target.reader,
                 broken[0].node + ': ' if broken[0].node else '',
                 broken[0].message,

@@ -1,31 +1,34 @@
 """The decoder of the heads as part of the graph, for ``--with-decode``."""
 
+from typing import Sequence
+
 import numpy as np
 
 from ..detection import DOWN_RATIO
 from ..errors import ModelError
 from ..onnxfile import protobuf
-from ..onnxfile.graph import Node, Value
+from ..onnxfile.graph import Graph, Node, Value
 from ..onnxfile.opsets import raise_opset
 
 #: the first opset that has what is used here (TopK on inputs, GatherElements, Equal of floats)
 OPSET = 11
 
 
-def append_decode(graph, k=100, down_ratio=DOWN_RATIO):
-    """Let a graph give boxes instead of heads, in place.
+def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> None:
+    """Make a graph return boxes instead of heads, in place.
 
     The outputs become ``boxes`` float32 [N, k, 4] (x1, y1, x2, y2 in pixels of the network's input),
     ``scores`` float32 [N, k], falling, and ``classes`` int64 [N, k]. This is
-    :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes at once, where equal
-    scores fall by class, then by place.
+    :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes together; equal scores
+    are ordered by class, then by position.
 
     Args:
-        graph: outputs hm, wh, reg, whose shapes but for the batch are known.
-        k: how many boxes; at most as many as there are cells in all classes together.
+        graph: has the outputs hm, wh and reg, whose shapes are known except for the batch.
+        k: number of boxes; at most the number of cells of all classes together.
+        down_ratio: pixels of the input per cell.
 
     Raises:
-        ModelError: the outputs are others.
+        ModelError: the graph has other outputs.
     """
     heads = {value.name: value for value in graph.outputs}
     if sorted(heads) != ['hm', 'reg', 'wh'] or not all(
@@ -81,18 +84,20 @@ def append_decode(graph, k=100, down_ratio=DOWN_RATIO):
 class _Builder:
     """Appends nodes called ``decode/<operator>``."""
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def add(self, op_type, *inputs, outputs=1, **attributes):
-        """Append a node; returns the name of its output, or a tuple of the names of its outputs."""
+    def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: object):
+        """Append a node and return the name of its output, or a tuple of the names of several outputs."""
         name = self._graph.fresh('decode/' + op_type)
         names = [name] if outputs == 1 else [f'{name}.{i}' for i in range(outputs)]
         self._graph.nodes.append(Node(op_type, inputs, names, sorted(attributes.items()), name))
         return name if outputs == 1 else tuple(names)
 
-    def constant(self, array):
+    def constant(self, array: np.ndarray) -> str:
+        """Add an initializer and return its name."""
         return self._graph.constant('decode/constant', array)
 
-    def reshape(self, value, shape):
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """Append a Reshape and return the name of its output."""
         return self.add('Reshape', value, self.constant(np.array(shape)))

@@ -1,4 +1,4 @@
-"""A checkpoint to files: :func:`export`, which the commands and the tests use."""
+"""Export a checkpoint to files: :func:`export`, which the commands and the tests use."""
 
 import os
 from typing import List, Optional, Sequence, Tuple
@@ -33,17 +33,18 @@ def export(
     """Export a network, one file per target.
 
     Args:
-        loaded: the network; it goes into evaluation mode.
-        folder, stem: where the files go, and what their names begin with (:func:`.targets.file_name`). With
-            ``raw`` the file is ``<folder>/<stem>.onnx``.
+        loaded: the network; it is put in evaluation mode.
+        folder: where the files go.
+        stem: the first part of their names (:func:`.targets.file_name`). With ``raw`` the file is
+            ``<stem>.onnx``.
         targets: names in :data:`.targets.TARGETS`.
         size: (height, width) of the input, in pixels.
-        batch: images at once, None for an open batch.
-        boxes: append the decoder for this many boxes; None gives the heads.
-        raw: write what the trace gives, in the manner of the original sample, in place of ``targets``.
+        batch: number of images, None for an open batch.
+        boxes: append the decoder for this many boxes; None keeps the heads.
+        raw: write the traced graph instead of ``targets``, as the original sample does.
 
     Returns:
-        The paths of the files that were written, in order; behind an ascend file its ATC script.
+        The paths of the files that were written, in order. ATC's script follows the file that it is for.
 
     Raises:
         OptionError: a size or an option that the network or a target does not support.
@@ -53,11 +54,13 @@ def export(
     _check_network(loaded, *size)
     chosen = [] if raw else [find_target(name) for name in targets]
     if not chosen and not raw:
-        raise OptionError('no target is given')
+        raise OptionError('no target given')
     if raw and batch is None:
-        raise OptionError('a raw file has its batch in its nodes: use --batch instead of --dynamic-batch')
+        raise OptionError(
+            'the batch of a raw file is fixed in its nodes: use --batch instead of --dynamic-batch'
+        )
     if raw and boxes is not None:
-        raise OptionError('--with-decode and --raw exclude each other')
+        raise OptionError('--with-decode and --raw cannot be combined')
     for target in chosen:
         check_options(target, batch, boxes is not None)
     folder = ensure_folder(folder)

@@ -1,30 +1,31 @@
-"""What an exported file says about itself: enough to feed it and to read its outputs, and what it was made
-of.
+"""The metadata of an exported file: how to feed it, how to read its outputs, and what it was made from.
 
-No times, names of machines or paths: the same checkpoint, options and versions give the same bytes.
+It is for readers outside this package (``mean`` and ``std``, for instance, are read by nothing here): whoever
+gets the file alone can use it. There are no times, host names or paths in it: the same checkpoint, options
+and versions give the same bytes.
 """
 
 import json
-import platform
 from collections import OrderedDict
+from typing import Dict, Mapping, Optional
 
 import numpy as np
 import onnx
-import torch
 
 from .. import __version__
+from ..checkpoint import LoadedModel
 from ..detection import DOWN_RATIO, MEAN, STD
+from ..onnxfile.graph import Graph
+from ..provenance import versions
 
 #: who wrote the file, in the model's own fields
 PRODUCER = ('centernet', __version__)
+#: what the checkpoint decides, and so survives a repair
+NETWORK_KEYS = ('arch', 'weights_sha256', 'epoch', 'heads', 'classes')
 
 
-def network_metadata(loaded):
-    """What is known from the checkpoint: arch, weights_sha256, epoch, heads, classes. Text -> text.
-
-    Args:
-        loaded: what :func:`centernet.checkpoint.load_model` returned.
-    """
+def network_metadata(loaded: LoadedModel) -> Dict[str, str]:
+    """What the checkpoint decides: :data:`NETWORK_KEYS`, without those that it does not have."""
     found = OrderedDict([('arch', loaded.arch), ('weights_sha256', loaded.checkpoint.sha256)])
     if loaded.checkpoint.epoch is not None:
         found['epoch'] = str(loaded.checkpoint.epoch)
@@ -39,16 +40,23 @@ def network_metadata(loaded):
     return found
 
 
-def file_metadata(graph, target, decoded=False):
-    """What holds for every file: the target, the protocol, the outputs, the versions. Text -> text.
+def file_metadata(graph: Graph, target: str, decoded: bool = False) -> Dict[str, str]:
+    """What every file has: the target, the protocol, the outputs, the versions.
 
     Args:
-        graph: the file's graph, one input [N, 3, H, W].
+        graph: the file's graph, with one input [N, 3, H, W].
         target: its name, or ``raw``.
         decoded: whether the graph has the decoder.
     """
     image = graph.inputs[0]
-    found = OrderedDict(
+    if decoded:
+        outputs = (
+            'boxes: x1, y1, x2, y2 in pixels of the input; scores: probabilities, falling; classes: index of'
+            ' the class'
+        )
+    else:
+        outputs = 'no: hm logits, wh and reg in output cells'
+    return OrderedDict(
         [
             ('target', target),
             ('input_size', json.dumps(list(image.shape[2:]))),
@@ -58,37 +66,28 @@ def file_metadata(graph, target, decoded=False):
             ('normalisation', '(pixel / 255 - mean) / std'),
             ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
             ('down_ratio', str(DOWN_RATIO)),
+            ('decoded', outputs),
+            ('versions', json.dumps(_versions())),
         ]
     )
-    if decoded:
-        found['decoded'] = (
-            'boxes: x1, y1, x2, y2 in pixels of the input; scores: probabilities, falling; classes: index of'
-            ' the class'
-        )
-    else:
-        found['decoded'] = 'no: hm logits, wh and reg in output cells'
-    found['versions'] = json.dumps(
-        OrderedDict(
-            [
-                ('centernet', __version__),
-                ('numpy', np.__version__),
-                ('onnx', onnx.__version__),
-                ('python', platform.python_version()),
-                ('torch', torch.__version__),
-            ]
-        )
-    )
-    return found
 
 
-def save(graph, path, target, loaded=None, kept=None, decoded=False):
+def save(
+    graph: Graph,
+    path: str,
+    target: str,
+    loaded: Optional[LoadedModel] = None,
+    kept: Optional[Mapping[str, str]] = None,
+    decoded: bool = False,
+) -> None:
     """Write a file with its metadata.
 
     Args:
-        graph: what to write; its metadata and producer are set.
+        graph: the graph; its metadata and producer are set.
+        path: the file to write.
         target: its name, or ``raw``.
-        loaded: the checkpoint that it was made of, a LoadedModel, or None.
-        kept: further metadata, text -> text; what ``loaded`` says wins.
+        loaded: the checkpoint that it was made from, if it is known.
+        kept: further metadata, which ``loaded`` overrides.
         decoded: whether the graph has the decoder.
 
     Raises:
@@ -102,5 +101,12 @@ def save(graph, path, target, loaded=None, kept=None, decoded=False):
     graph.save(path)
 
 
-def _numbers(array):
+def _versions():
+    """The versions that decide a file's bytes. The git revision is not among them: it changes more often than
+    they do."""
+    known = dict(versions(), onnx=onnx.__version__)
+    return OrderedDict((name, known[name]) for name in ('centernet', 'numpy', 'onnx', 'python', 'torch'))
+
+
+def _numbers(array: np.ndarray) -> str:
     return json.dumps([float(str(value)) for value in array])

@@ -1,32 +1,40 @@
-"""Fold the re-ordering of offsets into the convolution that predicts them.
+"""Fold the order of the offsets into the convolution that predicts them.
 
-A trace says by slices, reshapes and concatenations which channel of ``conv_offset_mask`` goes where. Which
-one that is, is read off by sending numbers through these nodes in place of values: each element is its place
-in what the convolution gives, and a bit says whether it went through the sigmoid. The order is then the order
-of the convolution's weights, and the nodes are not needed.
+A trace has slices, reshapes and concatenations that bring the channels of ``conv_offset_mask`` into order. To
+read the order off, numbers are sent through these nodes instead of values: each element is its position in
+the convolution's output, and one bit marks those that went through the sigmoid. The weights of the
+convolution then take that order, and the nodes are no longer needed.
 """
+
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 
 from ..errors import ModelError
 from ..onnxfile import deform_conv
 from ..onnxfile.constants import MOVING, compute
-from ..onnxfile.graph import Node
-from ..onnxfile.shapes import examine
+from ..onnxfile.graph import Graph, Node
+from ..onnxfile.shapes import Facts, examine
 
-# An element's number: which source it is from, whether it went through the sigmoid, its place in the source.
+# An element's number: its source, whether it went through the sigmoid, its position in the source.
 _LARGEST, _MOST_NUMBERS = 1 << 14, 1 << 26
 _SOURCE, _SIGMOID = np.int64(1) << 40, np.int64(1) << 39
 
 
-def fold_offset_order(graph):
-    """Let every deformable convolution read its offsets and mask from convolutions that give them in its
-    order, in place.
+class Channel(NamedTuple):
+    """A channel of a value: the ``channel`` of ``producer``'s output, with or without a ``sigmoid``."""
 
-    One convolution gives them all, behind it Split and a Sigmoid for the mask (and, in Ascend's spelling,
-    Concat). Two convolutions would need no Split; in onnxruntime 1.32 on a CPU they take 1.3 to 1.4 times as
-    long (64 to 512 channels, 128 x 128 to 16 x 16). A deformable convolution whose offsets come from
-    elsewhere keeps what it has.
+    producer: Node
+    channel: int
+    sigmoid: bool
+
+
+def fold_offset_order(graph: Graph) -> None:
+    """Make each deformable convolution's offsets and mask come from one convolution, in order, in place.
+
+    Split and a Sigmoid for the mask follow that convolution (and, in Ascend's spelling, Concat). Two
+    convolutions would need no Split, but take 1.3 to 1.4 times as long in onnxruntime 1.32 on a CPU (64 to
+    512 channels, 128 x 128 to 16 x 16). Offsets that are not predicted by convolutions stay as they are.
 
     Raises:
         ModelError: the mask does not go through a sigmoid, or the offsets do.
@@ -37,23 +45,23 @@ def fold_offset_order(graph):
         if c.kernel is None:
             continue
         masks = c.deformable_groups * c.kernel[0] * c.kernel[1]
-        values = [(c.packed, 3 * masks)] if c.packed else [(c.offset, 2 * masks), (c.mask, masks)]
-        channels = [tracker.channels(value) if value else None for value, _ in values]
+        values = [c.packed] if c.packed else [c.offset, c.mask]
+        channels = [tracker.channels(value) if value else None for value in values]
         if any(found is None for found in channels):
             continue
         channels = [channel for found in channels for channel in found]
         if len(channels) != 3 * masks:
             raise ModelError(
-                f'{node.op_type} {node.name or c.output!r} has {len(channels)} channels of offsets and mask,'
-                f' and needs {3 * masks}'
+                f'{node.op_type} {node.name or c.output!r} has {len(channels)} channels of offsets and mask;'
+                f' it needs {3 * masks}'
             )
         for what, part, expected in (
             ('offsets go', channels[: 2 * masks], False),
             ('mask does not go', channels[2 * masks :], True),
         ):
-            if any(sigmoid != expected for _, _, sigmoid in part):
+            if any(channel.sigmoid != expected for channel in part):
                 raise ModelError(
-                    f'the {what} through a sigmoid before {node.op_type} {node.name or c.output!r}: that is'
+                    f'the {what} through a sigmoid before {node.op_type} {node.name or c.output!r}: this is'
                     ' not the operator that CenterNet trains'
                 )
         convolution = _predict(graph, channels)
@@ -62,7 +70,7 @@ def fold_offset_order(graph):
 
 
 def _apart(graph, node, c, predicted, masks):
-    """The nodes that make offsets and mask from the convolution's output, and the node that reads them."""
+    """The nodes that make offsets and mask of the convolution's output, and the node that reads them."""
     offset, logits, mask = (graph.fresh(f'{predicted}.{what}') for what in ('offset', 'logits', 'mask'))
     split = Node('Split', [predicted], [offset, logits], [('axis', 1)])
     if graph.opset < 13:
@@ -80,27 +88,18 @@ def _apart(graph, node, c, predicted, masks):
 
 
 def _with_inputs(node, c):
-    """The node with the offsets and mask of ``c``; what its spelling says in attributes stays as it is."""
+    """The node with the offsets and mask of ``c``; its attributes stay as they are."""
     new = node.copy()
-    places = {
-        'onnx': {2: c.offset, 4: c.mask},
-        'ascend': {2: c.packed},
-        'tensorrt': {1: c.offset, 2: c.mask},
-    }[deform_conv.spelling(node)]
-    for place, value in places.items():
-        new.inputs[place] = value
+    inputs = deform_conv.SPELLINGS[deform_conv.spelling_of(node)].inputs
+    for role in set(inputs).intersection(('offset', 'mask', 'packed')):
+        new.inputs[inputs.index(role)] = getattr(c, role)
     return new
 
 
-def _predict(graph, channels):
-    """A convolution that gives these (producer, channel, sigmoid) in this order, or None where no
-    convolutions predict them."""
-    producers = []
-    for producer, _, _ in channels:
-        if not any(producer is other for other in producers):
-            producers.append(producer)
-    first = producers[0]
-    for producer in producers:
+def _predict(graph, channels: List[Channel]) -> Optional[Node]:
+    """A convolution whose output has these channels, None if they do not come from convolutions."""
+    first = channels[0].producer
+    for producer in {id(channel.producer): channel.producer for channel in channels}.values():
         if (
             producer.op_type != 'Conv'
             or producer.domain
@@ -110,12 +109,10 @@ def _predict(graph, channels):
             or producer.attributes != first.attributes
         ):
             return None
-    weight = np.stack([graph.initializers[producer.inputs[1]][channel] for producer, channel, _ in channels])
+    arrays = graph.initializers
+    weight = np.stack([arrays[producer.inputs[1]][channel] for producer, channel, _ in channels])
     bias = np.array(
-        [
-            graph.initializers[producer.input(2)][channel] if producer.input(2) else 0
-            for producer, channel, _ in channels
-        ],
+        [arrays[producer.input(2)][channel] if producer.input(2) else 0 for producer, channel, _ in channels],
         weight.dtype,
     )
     stem = first.inputs[1]
@@ -127,24 +124,18 @@ def _predict(graph, channels):
 class _Tracker:
     """Follows channels upwards from a value to the nodes that compute them."""
 
-    def __init__(self, graph, facts):
+    def __init__(self, graph: Graph, facts: Facts) -> None:
         self._facts, self._producers = facts, graph.producers()
         self._sources, self._numbers = [], {}
 
-    def channels(self, value):
-        """Where each channel of ``value`` [N, C, H, W] is from: C times (node, channel of its output, went
-        through a sigmoid).
+    def channels(self, value: str) -> Optional[List[Channel]]:
+        """The channels that ``value`` [N, C, H, W] consists of.
 
-        None where it is not made of whole channels in their places, or where that cannot be told.
+        None if it does not consist of whole channels in their places, or if that cannot be decided.
         """
         try:
             numbers = self._follow(value)
-        except (
-            ValueError,
-            IndexError,
-            TypeError,
-            KeyError,
-        ):  # a node asks of the numbers what their shape does not give
+        except (ValueError, IndexError, TypeError, KeyError):  # a node does not fit the shape of the numbers
             return None
         if numbers is None or numbers.ndim != 4:
             return None
@@ -159,7 +150,7 @@ class _Tracker:
                 numbers[:, channel], here
             ):
                 return None
-            found.append((self._producers[name], place, sigmoid))
+            found.append(Channel(self._producers[name], place, sigmoid))
         return found
 
     def _follow(self, value):
@@ -171,16 +162,7 @@ class _Tracker:
             return None
         numbers = None
         if node.op_type in MOVING and not node.domain:
-            arrays = [
-                (
-                    self._facts.constants[name]
-                    if name in self._facts.constants
-                    else self._follow(name)
-                    if name
-                    else None
-                )
-                for name in node.inputs
-            ]
+            arrays = [self._array(name) for name in node.inputs]
             if any(array is None for array, name in zip(arrays, node.inputs) if name):
                 return None
             for name, array in zip(node.outputs, compute(node, arrays)):
@@ -201,6 +183,12 @@ class _Tracker:
                 numbers = self._base(len(self._sources) - 1)
         self._numbers[value] = numbers
         return numbers
+
+    def _array(self, name):
+        """An input of a node that moves elements: a constant, numbers, or None."""
+        if name in self._facts.constants:
+            return self._facts.constants[name]
+        return self._follow(name) if name else None
 
     def _base(self, source):
         shape = self._sources[source][1]

@@ -1,28 +1,30 @@
-"""What makes a traced graph clean: constants folded, BatchNormalization folded, offsets in order, dead parts
-gone, names."""
+"""The passes that clean a traced graph: fold constants, BatchNormalization and the order of the offsets,
+remove dead parts, and name everything."""
 
 import re
 
 import numpy as np
 
+from ..onnxfile.deform_conv import SPELLINGS
+from ..onnxfile.graph import Graph
 from ..onnxfile.shapes import examine
 from .offsets import fold_offset_order
 
-#: operator -> the places of its weight and of its bias among its inputs
-WEIGHTED = {
-    'Conv': (1, 2),
-    'ConvTranspose': (1, 2),
-    'DeformConv': (1, 3),
-    'DeformableConv2D': (1, 3),
-    'DCNv2': (3, 4),
-}
-# a module's path and what an initializer of its weight is called, or was when a copy was made of it
+#: operator -> the positions of its weight and of its bias among its inputs
+WEIGHTED = {'Conv': (1, 2), 'ConvTranspose': (1, 2)}
+WEIGHTED.update(
+    (spelling.operator, (spelling.inputs.index('weight'), spelling.inputs.index('bias')))
+    for spelling in SPELLINGS.values()
+)
+# the name of a module's weight: the module's path, and a number if it is a copy
 _MODULE_WEIGHT = re.compile(r'([A-Za-z_]\w*(\.\w+)*)\.weight(_\d+)?$')
 
 
-def clean(graph):
-    """All passes, in place. Deformable convolutions keep their spelling; the graph must have been traced for
-    inference.
+def clean(graph: Graph) -> None:
+    """Run all passes, in place. Deformable convolutions keep their spelling.
+
+    Args:
+        graph: traced for inference.
 
     Raises:
         ModelError: a deformable convolution cannot be read, or its mask does not go through a sigmoid.
@@ -38,8 +40,8 @@ def clean(graph):
     name_everything(graph)
 
 
-def fold_constants(graph):
-    """Replace what can be computed now by initializers."""
+def fold_constants(graph: Graph) -> None:
+    """Replace what can be computed now by initializers, in place."""
     constants, outputs, kept = examine(graph).constants, set(graph.output_names()), []
     for node in graph.nodes:
         if all(name in constants and name not in outputs for name in node.outputs if name):
@@ -49,8 +51,8 @@ def fold_constants(graph):
     graph.nodes = kept
 
 
-def remove_identities(graph):
-    """Remove what does nothing at inference: Identity, Dropout."""
+def remove_identities(graph: Graph) -> None:
+    """Remove what does nothing at inference, in place: Identity, Dropout."""
     outputs = set(graph.output_names())
     for node in graph.find('Identity', 'Dropout'):
         source, result = node.inputs[0], node.outputs[0]
@@ -64,12 +66,11 @@ def remove_identities(graph):
             producer.outputs = [result if name == source else name for name in producer.outputs]
 
 
-def fold_batch_norm(graph):
-    """Fold each BatchNormalization into the convolution before it: plain, transposed or deformable in any
-    spelling.
+def fold_batch_norm(graph: Graph) -> None:
+    """Fold each BatchNormalization into the convolution before it, in place: ordinary, transposed or
+    deformable.
 
-    It stays where that convolution has other readers, or weights that are computed. The arithmetic is in
-    float64.
+    It stays if that convolution has other readers, or a computed weight. The arithmetic is in float64.
     """
     producers, consumers, outputs = graph.producers(), graph.consumers(), set(graph.output_names())
     for node in graph.find('BatchNormalization'):
@@ -93,13 +94,11 @@ def fold_batch_norm(graph):
         shift = shift - mean * scale
         if bias:
             shift = shift + graph.initializers[bias].astype(np.float64) * scale
-        if (
-            before.op_type == 'ConvTranspose'
-        ):  # [in, out / groups, kh, kw]: rows of a group meet that group's part of the scale
+        if before.op_type == 'ConvTranspose':
+            # [in, out / groups, kh, kw]: the rows of a group meet that group's part of the scale
             groups = before.attributes.get('group', 1)
-            factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)[
-                :, :, np.newaxis, np.newaxis
-            ]
+            factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)
+            factor = factor[:, :, np.newaxis, np.newaxis]
         else:
             factor = scale[:, np.newaxis, np.newaxis, np.newaxis]
         stem = before.inputs[weight_at]
@@ -110,12 +109,13 @@ def fold_batch_norm(graph):
         producers[node.outputs[0]] = before
         graph.nodes.remove(node)
         if stem not in {name for other in graph.nodes for name in other.inputs}:
-            del graph.initializers[stem]  # now, and not at the end: large networks have no room for both
+            del graph.initializers[stem]  # at once: large networks do not fit into memory twice
             graph.rename_value(before.inputs[weight_at], stem)
 
 
-def drop_defaults(graph):
-    """Remove attributes that say what is so without them and that not every reader knows."""
+def drop_defaults(graph: Graph) -> None:
+    """Remove doc strings, and attributes that have their default value and that not every reader knows, in
+    place."""
     for node in graph.find('ConvTranspose', 'MaxPool', 'AveragePool'):
         for key, value in (('output_padding', 0), ('ceil_mode', 0), ('storage_order', 0)):
             if np.all(np.asarray(node.attributes.get(key, 1)) == value):
@@ -126,9 +126,8 @@ def drop_defaults(graph):
         node.doc_string = ''
 
 
-def own_weights(graph):
-    """Give each node initializers of its own where several share one, which torch 2.x does to equal ones and
-    1.0.0 does not."""
+def own_weights(graph: Graph) -> None:
+    """Copy initializers that several nodes share, in place: torch 2.x shares equal ones, 1.0.0 does not."""
     seen = set()
     for node in graph.nodes:
         for place, name in enumerate(node.inputs):
@@ -138,12 +137,13 @@ def own_weights(graph):
                 seen.add(name)
 
 
-def name_everything(graph):
-    """Name nodes, their outputs and their initializers, and order the initializers as the nodes need them.
+def name_everything(graph: Graph) -> None:
+    """Name nodes, their outputs and their initializers, and order the initializers as the nodes need them, in
+    place.
 
-    A node with weights is called as the module that they are of, ``base.level2.root.conv``; another one as
-    the nearest of those above it and its operator, ``base.level2.root.conv/Relu``. Where the weights' names
-    are numbers, as torch 1.0.0 writes them, nodes are called ``Conv_0``, ``Relu_1``, in order.
+    A node with weights is named after their module, ``base.level2.root.conv``; another one after the nearest
+    of these above it and its operator, ``base.level2.root.conv/Relu``. If the names of the weights are
+    numbers, as torch 1.0.0 writes them, nodes are called ``Conv_0``, ``Relu_1``, in order.
     """
     stems, taken, renamed, initializers = {}, set(), {}, {}
     inputs, outputs = {value.name for value in graph.inputs}, set(graph.output_names())
@@ -175,7 +175,7 @@ def name_everything(graph):
 
 
 def _module(weight):
-    """The module that a weight is of, by its name; None where the name does not say."""
+    """The module that a weight belongs to by its name, None if the name does not tell."""
     found = _MODULE_WEIGHT.match(weight)
     return found.group(1) if found else None
 

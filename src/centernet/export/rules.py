@@ -1,11 +1,11 @@
-"""What the readers of exported files refuse or silently read wrongly, checked on the file.
+"""The rules of the programs that read exported files: what they reject, or silently misread.
 
 ATC's rules are those of its parser for DeformableConv2D, TensorRT-CenterNet's those of its onnx-tensorrt
-parser and of its decoder; where they are from is in docs/operators.md. Neither runs here, so a file that
-keeps the rules is not proved to convert.
+parser and of its decoder (docs/export.md). Neither program runs here, so a file that keeps the rules is not
+proved to convert.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import onnx
@@ -13,22 +13,18 @@ import onnx
 from ..errors import ModelError
 from ..onnxfile import deform_conv
 from ..onnxfile.graph import Graph, Node, Value, load
-from ..onnxfile.loading import damages_named
+from ..onnxfile.loading import damage_named
 from ..onnxfile.shapes import infer_shapes
 from .targets import TARGETS, Target, find_target
 
-_PAIRS, _COUNTS = ('strides', 'pads', 'dilations'), ('groups', 'deformable_groups')
-_NUMBERS = ('stride', 'padding', 'dilation', 'groups', 'deformable_group')
-_INPUTS = {
-    'ascend': ('x', 'weight', 'offsets', 'bias'),
-    'tensorrt': ('x', 'offset', 'mask', 'weight', 'bias'),
-}
-# Weights of more elements than this say nothing about shapes.
+# Weights of more elements than this are irrelevant to shapes.
 _SMALL = 1024
+#: a node, or '' for the whole file, and what is wrong with it
+_Found = Iterator[Tuple[Union[Node, str], str]]
 
 
 class Violation(NamedTuple):
-    """A rule that is broken; ``node``: the name of the node, '' where it is about the whole file."""
+    """A broken rule. ``node`` is the name of the node, '' if the rule is about the whole file."""
 
     rule: str
     node: str
@@ -36,8 +32,11 @@ class Violation(NamedTuple):
 
 
 class Report(NamedTuple):
-    """True where no rule is broken. ``checked``: the rules that were looked at. ``target`` None: none
-    applies, ``why`` says it."""
+    """The result of a check; true if no rule is broken.
+
+    ``checked``: the rules that were checked. If ``target`` is None, no rules apply, and ``why`` is the
+    reason.
+    """
 
     target: Optional[str]
     checked: Tuple[str, ...]
@@ -48,251 +47,192 @@ class Report(NamedTuple):
         return not self.violations
 
 
+class _UncheckableError(Exception):
+    """A rule cannot be checked here."""
+
+
 def check(path: str, target: Optional[str] = None) -> Report:
-    """Check a file against its reader's rules.
+    """Check a file against the rules of its reader.
 
     Args:
         path: the ONNX file.
-        target: a name in :data:`~centernet.export.targets.TARGETS`; None takes what the file's metadata or its
-            operators say.
+        target: a name in :data:`~centernet.export.targets.TARGETS`; None takes it from the file's metadata or
+            operators.
 
     Raises:
         ModelError: the file cannot be read.
-        OptionError: an unknown target.
+        OptionError: the target is unknown.
     """
     graph = load(path)
-    with damages_named(path):
+    with damage_named(path):
         return check_graph(graph, target)
 
 
 def check_graph(graph: Graph, target: Optional[str] = None) -> Report:
     """:func:`check` for a graph in memory."""
     claimed = target is not None or 'target' in graph.metadata
-    target = target_of(graph) if target is None else find_target(target)
-    if target is None:
-        return Report(None, (), (), 'the file does not say what it is for, and has no operator that tells')
+    found = target_of(graph) if target is None else find_target(target)
+    if found is None:
+        return Report(None, (), (), 'the file does not name its target, and has no operator that tells')
     violations, checked = [], []
-    for name in target.rules:
-        if name == 'folded' and target.spelling == 'onnx' and not claimed:
-            continue  # somebody else's file in ONNX's own operators, which may be as slow as it likes
-        found = RULES[name](graph, target)
-        if found is not None:
-            checked.append(name)
-            violations += [Violation(name, node, message) for node, message in found]
-    return Report(target.name, tuple(checked), tuple(violations))
+    for rule in found.rules:
+        if rule == 'folded' and found.spelling == 'onnx' and not claimed:
+            continue  # somebody else's file in ONNX's own operators may be as slow as it likes
+        try:
+            broken = list(RULES[rule](graph, found))
+        except _UncheckableError:
+            continue
+        checked.append(rule)
+        violations += [Violation(rule, node and _name(node), message) for node, message in broken]
+    return Report(found.name, tuple(checked), tuple(violations))
 
 
 def target_of(graph: Graph) -> Optional[Target]:
-    """What a file is for: as its metadata says, else as its operators tell, else None."""
-    said = TARGETS.get(graph.metadata.get('target'))
-    if said is not None:
-        return said
-    found = {deform_conv.spelling(node) for node in graph.nodes} - {None}
-    return next((target for target in TARGETS.values() if target.spelling in found), None)
+    """The target of a file by its metadata, else by its operators, else None."""
+    named = TARGETS.get(graph.metadata.get('target'))
+    if named is not None:
+        return named
+    spellings = {deform_conv.spelling_of(node) for node in graph.nodes} - {None}
+    return next((target for target in TARGETS.values() if target.spelling in spellings), None)
 
 
-# Rules: (graph, target) -> list of (node name, message), or None where the rule cannot be checked here.
+# Rules: (graph, target) -> what is wrong. They raise _UncheckableError if they cannot be checked here.
 
 
-def _opset(graph, target):
+def _opset(graph: Graph, target: Target) -> _Found:
     oldest, newest = target.opsets
     if not oldest <= graph.opset <= newest:
-        return [('', f'opset {graph.opset}; {target.reader} reads {oldest} to {newest}')]
-    return []
+        yield '', f'opset {graph.opset}; {target.reader} reads {oldest} to {newest}'
 
 
-def _operators(graph, target):
+def _operators(graph: Graph, target: Target) -> _Found:
     """The deformable convolutions are the target's, and everything else is ONNX's own."""
-    found = []
     for node in graph.nodes:
-        spelling = deform_conv.spelling(node)
+        spelling = deform_conv.spelling_of(node)
         if node.domain:
-            found.append((_name(node), f'{node.op_type} is of the domain {node.domain}, not the default one'))
+            yield node, f'{node.op_type} is of the domain {node.domain}, not the default one'
         elif spelling and spelling != target.spelling:
             right = f'; {_operator(target)} is' if target.spelling else ', which has standard operators only'
-            found.append((_name(node), f'{node.op_type} is not for this target{right}'))
+            yield node, f'{node.op_type} is not for this target{right}'
         elif not spelling and not _is_standard(node, graph.opset):
-            found.append((_name(node), f'{node.op_type} is not an operator of opset {graph.opset}'))
-    return found
+            yield node, f'{node.op_type} is not an operator of opset {graph.opset}'
 
 
-def _inputs(graph, target):
-    """Deformable convolutions have all their inputs, and their weights are stored."""
-    found = []
-    names = _INPUTS[target.spelling]
-    for node in graph.find(_operator(target)):
-        given = [name for name in node.inputs if name]
-        if len(given) < len(node.inputs) or not len(names) - (target.spelling == 'ascend') <= len(
-            given
-        ) <= len(names):
-            found.append((_name(node), '{} inputs; it takes {}'.format(len(given), ', '.join(names))))
+def _inputs(graph: Graph, target: Target) -> _Found:
+    """Deformable convolutions have all their inputs, and their weights are stored in float32."""
+    spelling = deform_conv.SPELLINGS[target.spelling or 'onnx']
+    for node in graph.find(spelling.operator):
+        roles = dict(zip(spelling.inputs, node.inputs))
+        missing = [role for role in spelling.inputs if not roles.get(role) and role not in spelling.optional]
+        if missing or not node.inputs[-1] or len(node.inputs) > len(spelling.inputs):
+            names = ', '.join(spelling.inputs)
+            yield node, f'{len(list(filter(None, node.inputs)))} inputs; it takes {names}'
             continue
-        for name, value in zip(names, node.inputs):
-            if name in ('weight', 'bias') and value not in graph.initializers:
-                found.append((_name(node), f'its {name} {value} is not an initializer'))
-            elif name in ('weight', 'bias') and graph.initializers[value].dtype != np.float32:
-                found.append(
-                    (_name(node), f'its {name} {value} is {graph.initializers[value].dtype}, not float32')
-                )
-    return found
+        for role in ('weight', 'bias'):
+            value = roles.get(role)
+            if value and value not in graph.initializers:
+                yield node, f'its {role} {value} is not an initializer'
+            elif value and graph.initializers[value].dtype != np.float32:
+                yield node, f'its {role} {value} is {graph.initializers[value].dtype}, not float32'
 
 
-def _attributes(graph, target):
-    """The deformable convolutions' attributes have the form that the reader takes."""
-    return {'ascend': _ascend_attributes, 'tensorrt': _tensorrt_attributes}[target.spelling](graph)
+def _attributes(graph: Graph, target: Target) -> _Found:
+    """The attributes of deformable convolutions have the form that the reader expects."""
+    spelling = deform_conv.SPELLINGS[target.spelling or 'onnx']
+    check_node = {'ascend': _ascend_attributes, 'tensorrt': _tensorrt_attributes}.get(target.spelling)
+    if check_node is None:
+        raise _UncheckableError("ONNX's own checker knows the attributes of DeformConv")
+    for node in graph.find(spelling.operator):
+        for message in check_node(node.attributes):
+            yield node, message
+        for key in node.attributes:
+            if key not in spelling.attributes:
+                yield node, 'the attribute {} is not one of {}'.format(key, ', '.join(spelling.attributes))
 
 
-def _ascend_attributes(graph):
-    found = []
-    for node in graph.find('DeformableConv2D'):
-        for key in _PAIRS:
-            value = node.attributes.get(key)
-            if isinstance(value, int):
-                found.append(
-                    (
-                        _name(node),
-                        (
-                            f'{key} is the number {value}: ATC skips it and takes its default; a list of two'
-                            ' is read'
-                        ),
-                    )
-                )
-            elif (
-                not isinstance(value, list)
-                or len(value) != 2
-                or not all(isinstance(item, int) for item in value)
-            ):
-                found.append((_name(node), f'{key} is {_show(value)}; ATC takes a list of two whole numbers'))
-        if node.attributes.get('groups') != 1 or not isinstance(node.attributes.get('groups'), int):
-            found.append(
-                (
-                    _name(node),
-                    "groups is {}; it has to be written as 1 (ATC's default is 0)".format(
-                        _show(node.attributes.get('groups'))
-                    ),
-                )
-            )
-        value = node.attributes.get('deformable_groups')
-        if not isinstance(value, int) or value < 1:
-            found.append(
-                (_name(node), f'deformable_groups is {_show(value)}; ATC takes a whole number of at least 1')
-            )
-        found += _unknown(node, _PAIRS + _COUNTS)
-    return found
+def _ascend_attributes(attributes) -> Iterator[str]:
+    for key in ('strides', 'pads', 'dilations'):
+        value = attributes.get(key)
+        if isinstance(value, int):
+            yield f'{key} is the number {value}: ATC skips it and uses its default; it reads a list of two'
+        elif not isinstance(value, list) or [type(item) for item in value] != [int, int]:
+            yield f'{key} is {_show(value)}; ATC takes a list of two integers'
+    groups, deformable_groups = attributes.get('groups'), attributes.get('deformable_groups')
+    if not isinstance(groups, int) or groups != 1:
+        yield f"groups is {_show(groups)}; it has to be written as 1 (ATC's default is 0)"
+    if not isinstance(deformable_groups, int) or deformable_groups < 1:
+        yield f'deformable_groups is {_show(deformable_groups)}; ATC takes an integer of at least 1'
 
 
-def _tensorrt_attributes(graph):
-    found = []
-    for node in graph.find('DCNv2'):
-        for key in _NUMBERS:
-            value = node.attributes.get(key)
-            if not isinstance(value, int):
-                found.append((_name(node), f'{key} is {_show(value)}; the parser takes a number'))
-        found += _unknown(node, _NUMBERS)
-    return found
+def _tensorrt_attributes(attributes) -> Iterator[str]:
+    for key in deform_conv.SPELLINGS['tensorrt'].attributes:
+        if not isinstance(attributes.get(key), int):
+            yield f'{key} is {_show(attributes.get(key))}; the parser takes an integer'
 
 
-def _offsets(graph, target):
+def _offsets(graph: Graph, target: Target) -> _Found:
     """Offsets have as many channels as the taps need, and the size of the output."""
     try:
         shapes = infer_shapes(graph)
         convolutions = [(node, deform_conv.read(graph, node)) for node in graph.find(_operator(target))]
-    except ModelError:
-        return None  # the rules about inputs and attributes say what is wrong
-    found = []
+    except ModelError as error:
+        raise _UncheckableError('the rules about inputs and attributes report it') from error
     for node, c in convolutions:
         if c.kernel is None:
             continue
-        taps = c.deformable_groups * c.kernel[0] * c.kernel[1]
-        output = shapes.get(c.output)
+        output, count = shapes.get(c.output), c.kernel[0] * c.kernel[1]
+        taps = c.deformable_groups * count
         for value, channels in ((c.packed, 3 * taps), (c.offset, 2 * taps), (c.mask, taps)):
+            shape = shapes.get(value)
             if not value:
                 continue
-            shape = shapes.get(value)
             if not shape or len(shape) != 4 or not isinstance(shape[1], int):
-                found.append((_name(node), f'how many channels {value} has cannot be told from the file'))
+                yield node, f'cannot tell from the file how many channels {value} has'
             elif shape[1] != channels:
-                found.append(
-                    (
-                        _name(node),
-                        (
-                            f'{value} has {shape[1]} channels; {c.kernel[0] * c.kernel[1]} taps in'
-                            f' {c.deformable_groups} deformable groups need {channels}'
-                        ),
-                    )
-                )
+                need = f'{count} taps in {c.deformable_groups} deformable groups need {channels}'
+                yield node, f'{value} has {shape[1]} channels; {need}'
             elif output and shape[2:] != output[2:]:
-                found.append(
-                    (
-                        _name(node),
-                        '{} is {} x {}, the output {} x {}'.format(*(value,) + shape[2:] + output[2:]),
-                    )
-                )
-    return found
+                yield node, '{} is {} x {}, the output {} x {}'.format(value, *shape[2:] + output[2:])
 
 
-def _batch(graph, target):
-    found = []
+def _batch(graph: Graph, target: Target) -> _Found:
     for value in graph.inputs:
         if value.shape is None or not all(isinstance(side, int) and side > 0 for side in value.shape):
-            found.append(('', f'the input {value.name} is {_show(value.shape)}; every side has to be fixed'))
+            yield '', f'the input {value.name} is {_show(value.shape)}; every side has to be fixed'
         elif not target.batches and value.shape[0] != 1:
-            found.append(('', f'a batch of {value.shape[0]}; {target.reader} takes 1'))
-    return found
+            yield '', f'a batch of {value.shape[0]}; {target.reader} takes 1'
 
 
-def _outputs(graph, target):
-    """The outputs stand in the order by which the reader tells them."""
-    names = graph.output_names()
-    if names == list(target.outputs):
-        return []
-    return [
-        (
-            '',
-            'the outputs are {}; {} takes {}, in this order'.format(
-                ', '.join(names), target.reader, ', '.join(target.outputs)
-            ),
-        )
-    ]
+def _outputs(graph: Graph, target: Target) -> _Found:
+    """The outputs are in the order by which the reader tells them apart."""
+    names, expected = ', '.join(graph.output_names()), ', '.join(target.outputs)
+    if names != expected:
+        yield '', f'the outputs are {names}; {target.reader} takes {expected}, in this order'
 
 
-def _folded(graph, _target):
+def _folded(graph: Graph, _target: Target) -> _Found:
     """No BatchNormalization is left that belongs into the convolution before it."""
-    producers, consumers = graph.producers(), graph.consumers()
-    found = []
+    producers, consumers, outputs = graph.producers(), graph.consumers(), graph.output_names()
     for node in graph.find('BatchNormalization'):
-        before = producers.get(node.input(0))
-        if (
-            before is not None
-            and (before.op_type in ('Conv', 'ConvTranspose') or deform_conv.spelling(before))
-            and len(consumers[node.input(0)]) == 1
-            and node.input(0) not in graph.output_names()
-        ):
-            found.append(
-                (
-                    _name(node),
-                    (
-                        f'a BatchNormalization that belongs into {_name(before)} before it: centernet modify'
-                        ' folds it'
-                    ),
-                )
-            )
-    return found
+        value = node.input(0)
+        before = producers.get(value)
+        if before is None or len(consumers[value]) > 1 or value in outputs:
+            continue
+        if before.op_type in ('Conv', 'ConvTranspose') or deform_conv.spelling_of(before):
+            yield node, f'a BatchNormalization that belongs into {_name(before)}: centernet modify folds it'
 
 
-def _checker(graph, _target):
+def _checker(graph: Graph, _target: Target) -> _Found:
     """ONNX's own checker, with an ordinary convolution in place of each operator that it cannot know."""
     if graph.opset > onnx.defs.onnx_opset_version():
-        return None
-    model = _with_plain_convolutions(graph)
+        raise _UncheckableError(f'onnx {onnx.__version__} does not know opset {graph.opset}')
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_with_plain_convolutions(graph))
     except onnx.checker.ValidationError as error:
-        return [('', ' '.join(str(error).split())[:300])]
-    return []
+        yield '', ' '.join(str(error).split())[:300]
 
 
-#: name -> rule; which apply to a target, the target says
+#: name -> rule; a target lists those that apply to it
 RULES = {
     'opset': _opset,
     'operators': _operators,
@@ -306,29 +246,21 @@ RULES = {
 }
 
 
-def _with_plain_convolutions(graph):
-    """An onnx.ModelProto of the graph's structure, without its large weights (they become inputs of the same
-    shape).
-
-    Operators that ONNX does not have become convolutions whose output has the same shape.
-    """
+def _with_plain_convolutions(graph: Graph) -> onnx.ModelProto:
+    """The structure of a graph: large weights become inputs of the same shape, and operators that ONNX does
+    not have become convolutions whose output has the same shape."""
     plain = graph.copy()
     for place, node in enumerate(graph.nodes):
-        if node.op_type == 'DeformConv' or not deform_conv.spelling(node):
+        if node.op_type == 'DeformConv' or not deform_conv.spelling_of(node):
             continue
         try:
             c = deform_conv.read(graph, node)
         except ModelError:
             continue
-        attributes = [
-            ('strides', list(c.stride)),
-            ('pads', list(c.padding * 2)),
-            ('dilations', list(c.dilation)),
-            ('group', c.groups),
-        ]
-        plain.nodes[place] = Node(
-            'Conv', [name for name in (c.x, c.weight, c.bias) if name], [c.output], attributes, node.name
-        )
+        values = (list(c.stride), list(c.padding * 2), list(c.dilation), c.groups)
+        attributes = list(zip(('strides', 'pads', 'dilations', 'group'), values))
+        inputs = [name for name in (c.x, c.weight, c.bias) if name]
+        plain.nodes[place] = Node('Conv', inputs, [c.output], attributes, node.name)
     for name, array in list(plain.initializers.items()):
         if array.size > _SMALL:
             del plain.initializers[name]
@@ -344,15 +276,7 @@ def _is_standard(node, opset):
 
 
 def _operator(target):
-    return deform_conv.OPERATORS[target.spelling or 'onnx']
-
-
-def _unknown(node, known):
-    return [
-        (_name(node), 'the attribute {} is not one of {}'.format(key, ', '.join(known)))
-        for key in node.attributes
-        if key not in known
-    ]
+    return deform_conv.SPELLINGS[target.spelling or 'onnx'].operator
 
 
 def _name(node):

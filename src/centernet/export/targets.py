@@ -1,6 +1,6 @@
-"""What files are exported for: :data:`TARGETS`, the one list. A new target is one more entry here.
+"""The programs that files are exported for: :data:`TARGETS`, the one list. To add a target, add an entry.
 
-Imports nothing that takes time, so that the command line can offer the names.
+This imports nothing slow, so that the command line can offer the names.
 """
 
 from collections import OrderedDict
@@ -8,21 +8,22 @@ from typing import NamedTuple, Optional, Tuple
 
 from ..errors import OptionError
 
-#: the rules that every file keeps (:mod:`.rules`)
+#: the rules that apply to every file (:mod:`.rules`)
 _COMMON_RULES = ('opset', 'operators', 'folded', 'checker')
 
 
 class Target(NamedTuple):
-    """A reader of exported files.
+    """What a file is exported for.
 
     ``name``: what users type. ``reader``: the program that reads the files. ``summary``: one line of help.
-    ``suffix``: of the file's name, ``<stem><suffix>.onnx``.
-    ``spelling``: of the deformable convolution (:mod:`centernet.onnxfile.deform_conv`), None for standard
-    operators alone. ``opset``: what is written; ``opsets``: the oldest and the newest that the reader takes.
-    ``outputs``: the heads in the order in which it takes them.
-    ``batches``: whether it reads other batches than 1; ``open_batch``: files whose batch is open; ``decodes``:
-    whether it runs what ``--with-decode`` appends. ``atc_script``: write ATC's command line beside the file.
-    ``rules``: what is checked, names in :data:`centernet.export.rules.RULES`.
+    ``suffix``: files are named ``<stem><suffix>.onnx``.
+    ``spelling``: of the deformable convolution (:data:`centernet.onnxfile.deform_conv.SPELLINGS`), None for
+    standard operators alone. ``opset``: the one that is written; ``opsets``: the oldest and the newest that
+    the reader accepts. ``rules``: those that apply, names in :data:`centernet.export.rules.RULES`.
+    ``outputs``: the heads, in the reader's order.
+    ``batches``: whether it reads batches other than 1; ``open_batch``: whether the batch may be open;
+    ``decodes``: whether it runs the decoder of ``--with-decode``. ``atc_script``: write ATC's command line
+    beside the file.
     """
 
     name: str
@@ -96,23 +97,23 @@ TARGETS = OrderedDict(
 
 
 def find_target(name: str) -> Target:
-    """The target of that name. Raises OptionError for an unknown one."""
+    """Return the target of that name. Raise OptionError if it is unknown."""
     if name not in TARGETS:
         raise OptionError("unknown target '{}'; available targets: {}".format(name, ', '.join(TARGETS)))
     return TARGETS[name]
 
 
 def file_name(stem: str, target: Target) -> str:
-    """What a target's file is called."""
+    """Return the name of a target's file."""
     return f'{stem}{target.suffix}.onnx'
 
 
 def check_options(target: Target, batch: Optional[int], with_decode: bool) -> None:
-    """Raise OptionError where a target does not support these.
+    """Raise OptionError for options that a target does not support.
 
     Args:
-        target: of the file.
-        batch: a number of images, or None for an open batch.
+        target: the target.
+        batch: number of images, None for an open batch.
         with_decode: whether the decoder is appended.
     """
     if batch is None and not target.open_batch:

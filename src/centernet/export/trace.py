@@ -1,15 +1,15 @@
-"""From a network in torch to a :class:`Graph`: one forward pass, traced, with its weights attached
-afterwards.
+"""Trace a network in torch into a :class:`Graph`: one forward pass, with the weights attached afterwards.
 
-torch writes the structure alone, and the weights are the network's own arrays, so nothing is copied. The
-deformable convolution goes through a function with a symbolic of its own, which exists while the trace lasts:
-it computes real values, and appears in the trace as one node.
+torch writes the structure alone, and the weights are the network's own arrays, so nothing is copied. While
+the trace lasts, deformable convolutions go through a function with its own symbolic: it computes real values,
+and appears in the trace as one node.
 """
 
 import contextlib
 import io
 import types
 import warnings
+from typing import Sequence
 
 import numpy as np
 import onnx
@@ -19,30 +19,33 @@ from .. import compat
 from ..dcn import DCN
 from ..errors import ModelError
 from ..onnxfile import graph as graphs
-from ..onnxfile.graph import Node, Value
+from ..onnxfile.graph import Graph, Node, Value
 
-#: the opset of the structure, the one that torch 1.0.0 writes; :mod:`.opsets` goes on from there
+#: the opset of the structure, the one that torch 1.0.0 writes (:mod:`centernet.onnxfile.opsets` raises it)
 OPSET = 9
-#: how a deformable convolution is called in the trace: x, what conv_offset_mask gave, weight, bias
+#: a deformable convolution in the trace; its inputs: x, the output of conv_offset_mask, weight, bias
 _TRACED = 'CenterNetDCN'
 
 
-def trace(model, outputs, height, width, input_name='image'):
+def trace(
+    model: torch.nn.Module, outputs: Sequence[str], height: int, width: int, input_name: str = 'image'
+) -> Graph:
     """Trace a network.
 
     Args:
         model: maps float32 [N, 3, H, W] to a dict of outputs; its parameters are on the CPU. It is put in
             evaluation mode.
         outputs: the names of the outputs to keep, in order.
-        height, width: of the image, in pixels.
+        height, width: the size of the image, in pixels.
+        input_name: the name of the input.
 
     Returns:
-        Graph of batch size 1 at opset 9. Deformable convolutions are DeformConv nodes, with Split and Sigmoid
-        between them and the convolution that predicts their offsets; BatchNormalization is not folded.
-        Initializers have the state dict's names and share its memory.
+        A graph of batch 1 at opset 9. Deformable convolutions are DeformConv nodes, with Split and Sigmoid
+        between them and the convolution that predicts their offsets. BatchNormalization is not folded.
+        Initializers have the names of the state dict and share its memory.
 
     Raises:
-        ModelError: the network has something in its forward pass that torch cannot export.
+        ModelError: torch cannot export the network.
     """
     wrapper = _Wrapper(model, outputs)
     with _traceable_deformable_convolutions(model, _OneNode):
@@ -56,18 +59,31 @@ def trace(model, outputs, height, width, input_name='image'):
     return graph
 
 
-def trace_raw(model, outputs, batch, height, width, input_name='image'):
-    """Trace a network the way the original sample does, for those who want to see both of its steps.
+def trace_raw(
+    model: torch.nn.Module,
+    outputs: Sequence[str],
+    batch: int,
+    height: int,
+    width: int,
+    input_name: str = 'image',
+) -> Graph:
+    """Trace a network in the way of the original sample, which takes two steps; ``centernet modify`` is the
+    second.
 
-    The offsets are put into Ascend's order inside the graph, by reshape, slices and concatenation;
-    DeformableConv2D has numbers for attributes, which ATC skips; BatchNormalization stays; nodes have torch's
+    The offsets are brought into Ascend's order inside the graph, by reshape, slices and concatenation.
+    DeformableConv2D has numbers for attributes, which ATC skips. BatchNormalization stays. Nodes have torch's
     names, or none, and torch's doc strings without the paths of this machine. Unlike the sample's, the
-    outputs have the names of what they hold. ``centernet modify`` makes it right.
+    outputs are named after what they hold.
 
-    Args: as :func:`trace`, and ``batch``, which the graph is then fixed to.
+    Args:
+        model, outputs, height, width, input_name: see :func:`trace`.
+        batch: number of images, to which the graph is then fixed.
 
     Returns:
-        Graph at opset 9 (torch 1.0.0) or 11.
+        A graph at opset 9 (torch 1.0.0) or 11.
+
+    Raises:
+        ModelError: torch cannot export the network.
     """
     wrapper = _Wrapper(model, outputs)
     with _traceable_deformable_convolutions(model, _AscendNode):
@@ -95,7 +111,7 @@ class _Wrapper(torch.nn.Module):
 
 @contextlib.contextmanager
 def _traceable_deformable_convolutions(model, function):
-    """Let every DCN of ``model`` go through ``function`` while the block lasts."""
+    """Send every DCN of ``model`` through ``function`` while the block lasts."""
     modules = [module for module in model.modules() if isinstance(module, DCN)]
     try:
         for module in modules:
@@ -135,7 +151,7 @@ class _OneNode(torch.autograd.Function):
 
 
 class _AscendNode(torch.autograd.Function):
-    """A deformable convolution as the sample exports it, behind a re-ordering of its offsets in the graph."""
+    """A deformable convolution as the sample exports it: its offsets are re-ordered in the graph."""
 
     @staticmethod
     def forward_of(module, x):
@@ -169,14 +185,12 @@ class _AscendNode(torch.autograd.Function):
 
 
 def _export(wrapper, image, input_name, outputs, opset):
-    """The bytes of a model without weights, whose inputs are the image and the state dict's entries under
-    their names."""
+    """The bytes of a model without weights: its inputs are the image and the entries of the state dict."""
     file = io.BytesIO()
     wrapper.eval()
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            'ignore'
-        )  # of torch, about its exporter's age and about sizes that become constants, as is meant here
+        # torch's: its exporter is old, and sizes become constants, as they should
+        warnings.simplefilter('ignore')
         try:
             compat.export_structure(wrapper, image, file, input_name, list(outputs), opset)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -189,7 +203,7 @@ def _export(wrapper, image, input_name, outputs, opset):
 
 
 def _with_weights(model, state_dict):
-    """A Graph of a model whose weights are inputs, with the weights; names without the wrapper's prefix."""
+    """A graph of a model whose weights are inputs, with the weights; names lose the wrapper's prefix."""
     graph = graphs.of_model(model)
     graph.name, graph.producer = 'centernet', ('', '')
     prefix = 'model.'

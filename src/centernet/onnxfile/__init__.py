@@ -1,1 +1,1 @@
-"""ONNX files as data: read without trust, edited as a graph, written whole."""
+"""ONNX files as data: read without trusting them, edited as graphs, written whole or not at all."""

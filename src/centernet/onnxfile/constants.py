@@ -1,36 +1,37 @@
-"""The operators with which exported graphs compute shapes and move channels about, in numpy.
+"""The operators with which exported graphs compute shapes and reorder channels, in numpy.
 
-Each takes its inputs as arrays and follows its opset by its form: what was an attribute before opset 10, 11
-or 13 and an input afterwards is looked for in both places.
+Each takes its inputs as arrays. Where an attribute became an input in opset 10, 11 or 13, both places are
+read.
 """
+
+from typing import List, Optional, Sequence
 
 import numpy as np
 
 from ..errors import ModelError
+from .graph import Node
 from .protobuf import dtype_of
 
-#: bytes of what one node gives; a file of a few bytes can ask for any size
+#: bytes that one node may produce; a file of a few bytes can ask for any size
 MOST_BYTES = 1 << 26
 
 
 class TooLargeError(ModelError):
-    """A node gives more than any network keeps, of constants alone."""
+    """A node computes larger constants than any network needs."""
 
 
-def compute(node, arrays):
+def compute(node: Node, arrays: Sequence[Optional[np.ndarray]]) -> Optional[List[Optional[np.ndarray]]]:
     """Compute a node.
 
     Args:
-        node: a :class:`~centernet.export.graph.Node`.
-        arrays: its inputs, numpy arrays, None where one is left out. Operators of :data:`MOVING` take any
-            dtype.
+        node: the node.
+        arrays: its inputs, None for one that is omitted. Operators of :data:`MOVING` take any dtype.
 
     Returns:
-        The list of its outputs, or None where the operator, or what it is asked, is not known here.
+        Its outputs, or None if the operator, or this use of it, is not supported here.
 
     Raises:
-        TooLargeError: its outputs would have more than :data:`MOST_BYTES`. What a damaged node raises is
-            anything.
+        TooLargeError: the outputs would exceed :data:`MOST_BYTES`. A damaged node may raise any exception.
     """
     if node.domain or node.op_type not in _OPERATORS:
         return None
@@ -44,29 +45,24 @@ def compute(node, arrays):
 
 
 def _bytes(node, arrays):
-    """How many bytes a node gives at most, of the operators whose result may be larger than what they are
-    given."""
+    """An upper bound of the bytes that a node produces; 0 for operators that cannot enlarge their inputs."""
     if node.op_type == 'ConstantOfShape':
         return _product(arrays[0]) * 8
     if node.op_type == 'Range':
         start, limit, step = (float(np.reshape(array, -1)[0]) for array in arrays)
         return abs(limit - start) / max(abs(step), 1e-300) * 8
-    given = [array for array in arrays if array is not None]
+    present = [array for array in arrays if array is not None]
     if node.op_type == 'Gather':
-        return (
-            given[1].size
-            * given[0].size
-            // max(1, given[0].shape[node.attributes.get('axis', 0)])
-            * given[0].itemsize
-        )
+        data, indices = present
+        return indices.size * data.size // max(1, data.shape[node.attributes.get('axis', 0)]) * data.itemsize
     if node.op_type == 'Concat':
-        return sum(array.nbytes for array in given)
+        return sum(array.nbytes for array in present)
     if node.op_type == 'Expand':
-        given = [given[0], np.broadcast_to(np.int8(0), [int(size) for size in given[1]])]
+        present = [present[0], np.broadcast_to(np.int8(0), [int(size) for size in present[1]])]
     elif node.op_type not in _ELEMENTWISE:
         return 0
-    rank = max([array.ndim for array in given] or [0])
-    shapes = [(1,) * (rank - array.ndim) + array.shape for array in given]
+    rank = max([array.ndim for array in present] or [0])
+    shapes = [(1,) * (rank - array.ndim) + array.shape for array in present]
     return _product([max(sizes) for sizes in zip(*shapes)]) * 8
 
 
@@ -77,11 +73,10 @@ def _product(sizes):
     return found
 
 
-def _argument(node, key, given, default=None):
-    """What a node says under ``key``, as an attribute or as the input ``given``: a list of ints, or the
-    default."""
-    if given is not None:
-        return [int(item) for item in np.reshape(given, -1)]
+def _argument(node, key, array, default=None):
+    """An argument that is the input ``array`` or the attribute ``key``: a list of ints, or the default."""
+    if array is not None:
+        return [int(item) for item in np.reshape(array, -1)]
     return node.attributes.get(key, default)
 
 
@@ -103,7 +98,7 @@ def _slice(node, data, starts=None, ends=None, axes=None, steps=None):
     steps = _argument(node, 'steps', steps, [1] * len(starts))
     index = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps):
-        # ONNX says "to the start" of a reversed axis by a very negative end, Python by None
+        # ONNX reverses an axis up to its start with a very negative end, Python with None
         index[axis] = slice(start, None if step < 0 and end < -data.shape[axis] else end, step)
     return data[tuple(index)]
 
@@ -148,7 +143,7 @@ def _divide(node, a, b):
         return a / b
     if not np.all(b):
         return None
-    return (np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)).astype(a.dtype)  # ONNX rounds towards 0
+    return (np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)).astype(a.dtype)  # ONNX rounds toward 0
 
 
 def _constant_of_shape(node, shape):
@@ -167,7 +162,7 @@ def _elementwise(function):
     return lambda node, *data: np.asarray(function(*data)).astype(data[0].dtype)
 
 
-#: operators that only move elements about
+#: operators that only move elements
 MOVING = {
     'Identity': lambda node, data: data,
     'Concat': lambda node, *data: np.concatenate(data, node.attributes['axis']),

@@ -1,17 +1,19 @@
-"""A deformable convolution in standard operators of opset 11, for the ``portable`` target and for old
-runtimes.
+"""A deformable convolution in standard operators of opset 11: for the ``portable`` target, and for running
+files on an onnxruntime without DeformConv.
 
-The image becomes a table with one row of channels per pixel, in a frame of zeros. A tap's place is moved into
-the frame where it lies beyond it (what is sampled there is 0 in any case), so that its four neighbours are
-always rows of the table: Gather takes them, Mul and Add interpolate, and one MatMul does the convolution.
-This is :mod:`centernet.dcn.reference` in other words.
+The image becomes a table with one row of channels per pixel, in a frame of zeros. Taps beyond the frame are
+moved into it (what is sampled there is 0 in any case), so that the four neighbours of a tap are always rows
+of the table: Gather fetches them, Mul and Add interpolate, and one MatMul applies the weight. The arithmetic
+is that of :mod:`centernet.dcn.reference`.
 """
+
+from typing import Sequence, Union
 
 import numpy as np
 
 from ..errors import ModelError
 from . import deform_conv, protobuf
-from .graph import Node
+from .graph import Graph, Node
 from .opsets import raise_opset
 from .shapes import infer_shapes
 
@@ -19,13 +21,11 @@ from .shapes import infer_shapes
 OPSET = 11
 
 
-def decompose(graph):
-    """Replace every deformable convolution by standard operators, in place; the opset becomes 11 where it is
-    lower.
+def decompose(graph: Graph) -> None:
+    """Replace every deformable convolution by standard operators, in place. A lower opset becomes 11.
 
     Raises:
-        ModelError: a convolution cannot be read, has a weight that is computed, or its input's size is not
-            known.
+        ModelError: a convolution cannot be read, its weight is computed, or the size of its input is unknown.
     """
     convolutions = deform_conv.find(graph)
     if not convolutions:
@@ -38,153 +38,145 @@ def decompose(graph):
 
 
 class _Decomposition:
-    """Makes the nodes for one convolution; ``nodes`` are they."""
+    """One convolution's ``nodes``. ``places`` is (rows, columns, deformable groups, taps) of the output."""
 
     def __init__(self, graph, node, convolution, shapes):
         self.graph, self.stem, self.nodes = graph, node.name or convolution.output, []
-        c, weight = convolution, graph.initializers.get(convolution.weight)
-        size = shapes.get(c.x)
+        self.convolution = c = convolution
+        weight, size = graph.initializers.get(c.weight), shapes.get(c.x)
         if weight is None:
-            raise ModelError(
-                f'{self.stem!r} has a weight that is computed; it can only be decomposed with a constant one'
-            )
+            raise ModelError(f'{self.stem!r} cannot be decomposed: its weight is computed')
         if size is None or not all(isinstance(side, int) for side in size[1:]):
-            raise ModelError(f'{self.stem!r} can only be decomposed where the size of its input is known')
-        batch, channels, height, width = size
+            raise ModelError(f'{self.stem!r} cannot be decomposed: the size of its input is unknown')
+        self.batch, channels, *self.sides = size
         rows, columns = (
             (side + 2 * pad - step * (taps - 1) - 1) // stride + 1
-            for side, pad, step, taps, stride in zip(
-                (height, width), c.padding, c.dilation, c.kernel, c.stride
-            )
+            for side, pad, step, taps, stride in zip(self.sides, c.padding, c.dilation, c.kernel, c.stride)
         )
-        groups, taps = c.deformable_groups, c.kernel[0] * c.kernel[1]
-        places = (rows, columns, groups, taps)
+        self.places = (rows, columns, c.deformable_groups, c.kernel[0] * c.kernel[1])
+        # one row of zeros before the image, two behind it: a tap at exactly ``side`` has a neighbour
+        self.frame = tuple(side + 3 for side in self.sides)
+        product = self._product(self._sample(channels // c.deformable_groups), weight)
+        self.reshape(product, (0, weight.shape[0], rows, columns))
+        self.nodes[-1].outputs = [c.output]
 
-        # [N, groups * taps (* 2), rows, columns] -> [N, rows, columns, groups, taps (, 2)]
+    def _sample(self, channels):
+        """The interpolated taps times the mask, [N, *places, channels of a deformable group]."""
+        rows, columns, groups, taps = self.places
+        near, far = self._positions()
+        first = self._rows(near[0][0], near[1][0])
+        table = self._table(channels)
+        total, mask = None, self.convolution.mask
+        if mask:
+            flat = self.reshape(mask, (0, groups, taps, rows * columns))
+            mask = self.reshape(self.add('Transpose', flat, perm=[0, 3, 1, 2]), (0,) + self.places)
+        for down in (0, 1):
+            share_down = far[0] if down else near[0][1]
+            if mask:
+                share_down = self.add('Mul', share_down, mask)
+            for right in (0, 1):
+                share = self.add('Mul', share_down, far[1] if right else near[1][1])
+                index = first
+                if down or right:
+                    index = self.add('Add', first, self.integer('step', down * self.frame[1] + right))
+                values = self.add('Gather', table, index, axis=0)
+                part = self.add('Mul', values, self.reshape(share, (0,) + self.places + (1,)))
+                total = part if total is None else self.add('Add', total, part)
+        return total
+
+    def _positions(self):
+        """Where the taps are, along y and along x.
+
+        Returns:
+            (near, far): for each axis (the pixel before the tap, that pixel's share), and the next pixel's
+            share; all float32 [N, *places].
+        """
+        c = self.convolution
+        rows, columns, groups, taps = self.places
+        # [N, groups * taps * 2, rows, columns] -> [N, rows * columns, groups, taps, 2]
         offset = self.add(
             'Transpose', self.reshape(c.offset, (0, groups, taps, 2, rows * columns)), perm=[0, 4, 1, 2, 3]
         )
         near, far = [], []
-        for axis, side in ((0, height), (1, width)):
-            place = self.add('Gather', offset, self.constant('axis', np.array(axis, np.int64)), axis=4)
-            place = self.add(
-                'Add', self.reshape(place, (0,) + places), self.constant('taps', _undeformed(c, places, axis))
-            )
-            place = self.add(
-                'Clip', place, self.constant('low', np.float32(-1)), self.constant('high', np.float32(side))
-            )
-            low = self.add('Floor', place)
-            share = self.add('Sub', place, low)
-            near.append((low, self.add('Sub', self.constant('one', np.float32(1)), share)))
+        for axis, side in enumerate(self.sides):
+            place = self.add('Gather', offset, self.integer('axis', axis), axis=4)
+            place = self.reshape(place, (0,) + self.places)
+            place = self.add('Add', place, self.constant('taps', _undeformed(c, self.places, axis)))
+            low, high = self.constant('low', np.float32(-1)), self.constant('high', np.float32(side))
+            place = self.add('Clip', place, low, high)
+            before = self.add('Floor', place)
+            share = self.add('Sub', place, before)
+            near.append((before, self.add('Sub', self.constant('one', np.float32(1)), share)))
             far.append(share)
-        frame = (
-            height + 3,
-            width + 3,
-        )  # one row of zeros before the image, two behind: a place of exactly ``side`` has a neighbour
-        first = self._rows(near[0][0], near[1][0], frame, batch, groups)
-        table = self._table(c.x, batch, groups, channels // groups, frame)
+        return near, far
 
-        total = None
-        mask = c.mask
-        if mask:
-            mask = self.reshape(
-                self.add(
-                    'Transpose', self.reshape(mask, (0, groups, taps, rows * columns)), perm=[0, 3, 1, 2]
-                ),
-                (0,) + places,
-            )
-        for down in (0, 1):
-            across_weight = far[0] if down else near[0][1]
-            if mask:
-                across_weight = self.add('Mul', across_weight, mask)
-            for right in (0, 1):
-                weight_here = self.add('Mul', across_weight, far[1] if right else near[1][1])
-                index = first
-                if down or right:
-                    index = self.add(
-                        'Add', first, self.constant('step', np.array(down * frame[1] + right, np.int64))
-                    )
-                part = self.add(
-                    'Mul',
-                    self.add('Gather', table, index, axis=0),
-                    self.reshape(weight_here, (0,) + places + (1,)),
-                )
-                total = part if total is None else self.add('Add', total, part)
-
-        matrix = self.constant('matrix', _matrix(weight, c))
-        product = self.add(
-            'MatMul', self.reshape(total, (0, rows * columns, len(self.graph.initializers[matrix]))), matrix
-        )
-        if c.bias:
-            product = self.add('Add', product, c.bias)
-        product = self.add('Transpose', product, perm=[0, 2, 1])
-        self.reshape(product, (0, weight.shape[0], rows, columns))
-        self.nodes[-1].outputs = [c.output]
-
-    def _rows(self, y, x, frame, batch, groups):
-        """The table's row of the pixel up and left of each tap, int64 [N, rows, columns, groups, taps]."""
+    def _rows(self, y, x):
+        """The table's row of the pixel up and left of each tap, int64 [N, *places]."""
         # whole numbers in float32 are exact up to 2 ** 24; larger ones only arise in int64
-        y, x = (
-            self.add('Cast', y, to=protobuf.element_type(np.int64)),
-            self.add('Cast', x, to=protobuf.element_type(np.int64)),
-        )
-        row = self.add('Add', self.add('Mul', y, self.constant('width', np.array(frame[1], np.int64))), x)
-        start = (
-            np.arange(groups).reshape(1, 1, 1, groups, 1) * frame[0] * frame[1] + frame[1] + 1
-        )  # the frame's first row and column
-        if isinstance(batch, int):
-            start = start + np.arange(batch).reshape(-1, 1, 1, 1, 1) * groups * frame[0] * frame[1]
-            return self.add('Add', row, self.constant('start', start.astype(np.int64)))
-        row = self.add('Add', row, self.constant('start', start.astype(np.int64)))
-        count = self.add(
-            'Gather', self.add('Shape', y), self.constant('first', np.array(0, np.int64)), axis=0
-        )
-        images = self.add(
-            'Range',
-            self.constant('zero', np.array(0, np.int64)),
-            count,
-            self.constant('one', np.array(1, np.int64)),
-        )
-        images = self.add(
-            'Mul', images, self.constant('image', np.array(groups * frame[0] * frame[1], np.int64))
-        )
+        int64 = protobuf.element_type(np.int64)
+        y, x = self.add('Cast', y, to=int64), self.add('Cast', x, to=int64)
+        groups, (height, width) = self.places[2], self.frame
+        row = self.add('Add', self.add('Mul', y, self.integer('width', width)), x)
+        # behind the frame's first row and column
+        start = np.arange(groups).reshape(1, 1, 1, groups, 1) * height * width + width + 1
+        if isinstance(self.batch, int):
+            start = start + np.arange(self.batch).reshape(-1, 1, 1, 1, 1) * groups * height * width
+            return self.add('Add', row, self.integer('start', start))
+        row = self.add('Add', row, self.integer('start', start))
+        count = self.add('Gather', self.add('Shape', y), self.integer('first', 0), axis=0)
+        images = self.add('Range', self.integer('zero', 0), count, self.integer('one', 1))
+        images = self.add('Mul', images, self.integer('image', groups * height * width))
         return self.add('Add', row, self.reshape(images, (-1, 1, 1, 1, 1)))
 
-    def _table(self, x, batch, groups, channels, frame):
+    def _table(self, channels):
         """The image's pixels as rows, [N * groups * frame, channels]."""
-        pads = np.array([0, 0, 1, 1, 0, 0, 2, 2], np.int64)
-        padded = self.add(
-            'Pad', x, self.constant('frame', pads), self.constant('nothing', np.float32(0)), mode='constant'
-        )
-        split = self.reshape(padded, (0, groups, channels, frame[0] * frame[1]))
+        height, width = self.frame
+        pads, zero = self.integer('frame', [0, 0, 1, 1, 0, 0, 2, 2]), self.constant('nothing', np.float32(0))
+        padded = self.add('Pad', self.convolution.x, pads, zero, mode='constant')
+        split = self.reshape(padded, (0, self.places[2], channels, height * width))
         return self.reshape(self.add('Transpose', split, perm=[0, 1, 3, 2]), (-1, channels))
 
-    def add(self, op_type, *inputs, **attributes):
+    def _product(self, sampled, weight):
+        """The sampled taps times the weight plus the bias, [N, Cout, rows * columns]."""
+        rows, columns = self.places[:2]
+        matrix = _matrix(weight, self.convolution)
+        name = self.constant('matrix', matrix)
+        product = self.add('MatMul', self.reshape(sampled, (0, rows * columns, len(matrix))), name)
+        if self.convolution.bias:
+            product = self.add('Add', product, self.convolution.bias)
+        return self.add('Transpose', product, perm=[0, 2, 1])
+
+    def add(self, op_type: str, *inputs: str, **attributes: object) -> str:
         """Append a node and return the name of its output."""
         name = self.graph.fresh(f'{self.stem}.{op_type.lower()}')
         self.nodes.append(Node(op_type, inputs, [name], sorted(attributes.items()), name))
         return name
 
-    def constant(self, name, array):
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Add an initializer and return its name."""
         return self.graph.constant(f'{self.stem}.{name}', array)
 
-    def reshape(self, value, shape):
-        return self.add('Reshape', value, self.constant('shape', np.array(shape, np.int64)))
+    def integer(self, name: str, values: Union[int, Sequence[int], np.ndarray]) -> str:
+        """Add an int64 initializer and return its name."""
+        return self.constant(name, np.array(values, np.int64))
+
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """Append a Reshape and return the name of its output."""
+        return self.add('Reshape', value, self.integer('shape', shape))
 
 
 def _undeformed(c, places, axis):
-    """Where the taps lie before they are moved: float32 [1, rows, 1, 1, taps] along y (axis 0), [1, 1,
-    columns, 1, taps] along x."""
+    """Where the taps are without offsets: float32 [1, rows, 1, 1, taps] along y (axis 0), [1, 1, columns, 1,
+    taps] along x."""
     rows, columns, _, taps = places
-    step = (
-        np.array([divmod(tap, c.kernel[1])[axis] for tap in range(taps)]) * c.dilation[axis] - c.padding[axis]
-    )
+    number = np.array([divmod(tap, c.kernel[1])[axis] for tap in range(taps)])
     start = np.arange((rows, columns)[axis]) * c.stride[axis]
-    return (start.reshape((1, -1, 1, 1, 1) if axis == 0 else (1, 1, -1, 1, 1)) + step).astype(np.float32)
+    start = start.reshape((1, -1, 1, 1, 1) if axis == 0 else (1, 1, -1, 1, 1))
+    return (start + number * c.dilation[axis] - c.padding[axis]).astype(np.float32)
 
 
 def _matrix(weight, c):
-    """The weight [Cout, C / groups, kh, kw] as the matrix [deformable_groups * taps * channels of one,
+    """The weight [Cout, C / groups, kh, kw] as a matrix [deformable groups * taps * channels of one,
     Cout]."""
     outputs, per_group = weight.shape[0], weight.shape[1]
     dense = np.zeros((outputs, per_group * c.groups, weight.shape[2] * weight.shape[3]), weight.dtype)

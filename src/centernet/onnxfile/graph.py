@@ -1,11 +1,11 @@
 """A small editable graph over an ONNX model: nodes with Python attributes, weights as numpy arrays.
 
-It needs of the onnx package only the protocol buffers, so it works alike with onnx 1.8.1 and with the newest,
-and reads and writes operators and opsets that the installed onnx does not know.
+Of the onnx package it needs only the protocol buffers, so it works alike with onnx 1.8.1 and with the newest,
+and handles operators and opsets that the installed onnx does not know.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnx
@@ -13,42 +13,42 @@ import onnx
 from ..errors import ModelError
 from ..files import atomic_write
 from . import protobuf
-from .loading import damages_named, read_model
+from .loading import damage_named, read_model
 
-#: the IR version that came with each opset of the default domain (onnx's own table begins later in its older
-#: releases)
-_IR_VERSIONS = {
-    9: 4,
-    10: 5,
-    11: 6,
-    12: 7,
-    13: 7,
-    14: 7,
-    15: 8,
-    16: 8,
-    17: 8,
-    18: 8,
-    19: 9,
-    20: 9,
-    21: 10,
-    22: 10,
-}
+#: opset of the default domain -> the IR version that came with it (older releases of onnx lack the table)
+_IR_VERSIONS = dict(zip(range(9, 23), (4, 5, 6, 7, 7, 7, 8, 8, 8, 8, 9, 9, 10, 10)))
 _DEFAULT_DOMAINS = ('', 'ai.onnx')
 
-#: name; numpy dtype; shape: a tuple of int, str (a named, unknown size) or None (unknown), or None where
-#: nothing is known
-Value = NamedTuple('Value', [('name', str), ('dtype', object), ('shape', object)])
+
+class Value(NamedTuple):
+    """An input or output of a graph.
+
+    ``dtype`` is None if numpy has none. Sizes are int, str (the name of an open size) or None (unknown);
+    ``shape`` is None if the rank is unknown.
+    """
+
+    name: str
+    dtype: Optional[np.dtype]
+    shape: Optional[Tuple[Union[int, str, None], ...]]
 
 
 class Node:
     """One operator.
 
-    ``inputs``, ``outputs``: names of values, '' where an optional one is left out. ``attributes``: name ->
-    int, float, str, list of these, or numpy array (a tensor); anything else stays the AttributeProto that it
-    was.
+    ``inputs`` and ``outputs`` are names of values, '' for an optional one that is omitted. ``attributes``:
+    name -> int, float, str, list of these, or numpy array (a tensor); other kinds stay AttributeProtos.
     """
 
-    def __init__(self, op_type, inputs, outputs, attributes=None, name='', domain='', doc_string=''):
+    def __init__(
+        self,
+        op_type: str,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        attributes: Union[Dict[str, Any], Sequence[Tuple[str, Any]], None] = None,
+        name: str = '',
+        domain: str = '',
+        doc_string: str = '',
+    ) -> None:
         self.op_type = op_type
         self.inputs = list(inputs)
         self.outputs = list(outputs)
@@ -62,17 +62,17 @@ class Node:
             self.op_type, self.name, ', '.join(self.inputs), ', '.join(self.outputs)
         )
 
-    def input(self, index):
-        """The name of an input, '' where it is left out."""
+    def input(self, index: int) -> str:
+        """The name of an input, '' if it is omitted."""
         return self.inputs[index] if index < len(self.inputs) else ''
 
-    def reads(self):
-        """The names of all values that it reads, those that only its subgraphs (of If and Loop) name
-        included."""
+    def reads(self) -> List[str]:
+        """The names of all values that it reads, also of those that only its subgraphs (of If and Loop)
+        read."""
         return [name for name in self.inputs if name] + protobuf.subgraph_reads(self.attributes.values())
 
-    def copy(self):
-        """A node of its own; its arrays are shared."""
+    def copy(self) -> 'Node':
+        """Return a copy that shares the arrays."""
         attributes = [
             (key, list(value) if isinstance(value, list) else value) for key, value in self.attributes.items()
         ]
@@ -84,32 +84,30 @@ class Node:
 class Graph:
     """An ONNX model of one graph.
 
-    ``nodes``: list of :class:`Node`, in an order in which they can be computed. ``initializers``: name ->
-    numpy array. ``inputs``, ``outputs``: lists of :class:`Value` (an initializer is no input). ``opset``: of
-    the default domain; ``domains``: name -> version of the others. ``metadata``: text -> text.
+    ``nodes`` are in an order in which they can be computed. ``initializers``: name -> array; they are not
+    among the ``inputs``. ``opset`` is that of the default domain; ``domains``: name -> version of the others.
+    ``producer``: the name and version of the program that wrote the model.
     """
 
-    def __init__(self, opset, name='centernet'):
+    def __init__(self, opset: int, name: str = 'centernet') -> None:
         self.name = name
         self.opset = opset
-        self.domains = OrderedDict()
-        self.nodes = []
-        self.initializers = OrderedDict()
-        self.inputs = []
-        self.outputs = []
-        self.metadata = OrderedDict()
+        self.domains = OrderedDict()  # type: Dict[str, int]
+        self.nodes = []  # type: List[Node]
+        self.initializers = OrderedDict()  # type: Dict[str, np.ndarray]
+        self.inputs = []  # type: List[Value]
+        self.outputs = []  # type: List[Value]
+        self.metadata = OrderedDict()  # type: Dict[str, str]
         self.producer = ('', '')
         self.functions = []
         self._handed_out = set()
 
-    # Looking around
-
-    def producers(self):
+    def producers(self) -> Dict[str, Node]:
         """Value name -> the node that computes it."""
         return {output: node for node in self.nodes for output in node.outputs if output}
 
-    def consumers(self):
-        """Value name -> list of the nodes that read it, a node once per reading."""
+    def consumers(self) -> Dict[str, List[Node]]:
+        """Value name -> the nodes that read it; a node that reads it twice is there twice."""
         found = {}
         for node in self.nodes:
             for name in node.inputs:
@@ -117,18 +115,16 @@ class Graph:
                     found.setdefault(name, []).append(node)
         return found
 
-    def output_names(self):
+    def output_names(self) -> List[str]:
         """The names of the graph's outputs, in order."""
         return [value.name for value in self.outputs]
 
-    def find(self, *op_types):
+    def find(self, *op_types: str) -> List[Node]:
         """The nodes of these operators in the default domain, in order."""
         return [node for node in self.nodes if node.op_type in op_types and not node.domain]
 
-    # Changing
-
-    def fresh(self, stem):
-        """A value name that starts with ``stem`` and is not in use."""
+    def fresh(self, stem: str) -> str:
+        """Return a value name that starts with ``stem`` and is not in use."""
         taken = {name for node in self.nodes for name in node.inputs + node.outputs}
         taken.update(
             self.initializers, self._handed_out, (value.name for value in self.inputs + self.outputs)
@@ -140,19 +136,19 @@ class Graph:
         self._handed_out.add(name)
         return name
 
-    def constant(self, stem, array):
+    def constant(self, stem: str, array: np.ndarray) -> str:
         """Add an initializer and return its name."""
         name = self.fresh(stem)
         self.initializers[name] = np.asarray(array)
         return name
 
-    def replace_value(self, old, new):
-        """Let every node that reads ``old`` read ``new``."""
+    def replace_value(self, old: str, new: str) -> None:
+        """Make every node that reads ``old`` read ``new``."""
         for node in self.nodes:
             node.inputs = [new if name == old else name for name in node.inputs]
 
-    def rename_value(self, old, new):
-        """Give the value ``old`` the name ``new`` wherever it is written, read, or an output."""
+    def rename_value(self, old: str, new: str) -> None:
+        """Rename a value everywhere: in nodes, initializers, inputs and outputs."""
         for node in self.nodes:
             node.inputs = [new if name == old else name for name in node.inputs]
             node.outputs = [new if name == old else name for name in node.outputs]
@@ -163,13 +159,13 @@ class Graph:
         self.inputs = [value._replace(name=new) if value.name == old else value for value in self.inputs]
         self.outputs = [value._replace(name=new) if value.name == old else value for value in self.outputs]
 
-    def substitute(self, node, replacement):
-        """Put the nodes of ``replacement`` where ``node`` is."""
+    def substitute(self, node: Node, replacement: Sequence[Node]) -> None:
+        """Replace a node by others."""
         place = next(i for i, other in enumerate(self.nodes) if other is node)
         self.nodes[place : place + 1] = replacement
 
-    def remove_dead(self):
-        """Drop the nodes and initializers that no output depends on."""
+    def remove_dead(self) -> None:
+        """Remove the nodes and initializers that no output depends on."""
         needed = set(self.output_names())
         kept = []
         for node in reversed(self.sorted_nodes()):
@@ -179,11 +175,10 @@ class Graph:
         self.nodes = kept[::-1]
         self.initializers = OrderedDict(item for item in self.initializers.items() if item[0] in needed)
 
-    def sorted_nodes(self):
-        """The nodes in the order in which the outputs, first to last, need them: the same for every graph of
-        the same structure.
+    def sorted_nodes(self) -> List[Node]:
+        """The nodes in the order in which the outputs, first to last, need them.
 
-        Nodes that no output needs come last, in their present order.
+        The order is the same for all graphs of one structure. Nodes that no output needs come last.
 
         Raises:
             ModelError: the graph has a cycle.
@@ -206,8 +201,8 @@ class Graph:
                     stack.extend((other, False) for other in reversed(above) if id(other) not in state)
         return order
 
-    def copy(self):
-        """A graph of its own; the arrays are shared, so replace them rather than write into them."""
+    def copy(self) -> 'Graph':
+        """Return a copy that shares the arrays: replace them instead of writing into them."""
         twin = Graph(self.opset, self.name)
         twin.domains, twin.metadata = OrderedDict(self.domains), OrderedDict(self.metadata)
         twin.nodes = [node.copy() for node in self.nodes]
@@ -216,29 +211,29 @@ class Graph:
         twin.producer, twin.functions = self.producer, list(self.functions)
         return twin
 
-    # Protocol buffers
-
-    def to_model(self):
-        """The graph as an onnx.ModelProto, weights included."""
+    def to_model(self) -> onnx.ModelProto:
+        """The graph as a model, with its weights."""
         model = self._frame()
         model.graph.initializer.extend(
             protobuf.tensor_proto(name, array) for name, array in self.initializers.items()
         )
         return model
 
-    def save(self, path):
-        """Write the model file, whole or not at all; the same graph gives the same bytes.
+    def save(self, path: str) -> None:
+        """Write the model to a file. Equal graphs give equal bytes.
 
-        The weights are written one after another, so that no second copy of them is made in memory.
+        The weights are written one by one, without a second copy of them all in memory.
 
         Raises:
             OutputError: the file cannot be written.
-            ModelError: it would be larger than a protocol buffer can be (2 GiB).
+            ModelError: the file would exceed the limit of protocol buffers (2 GiB).
         """
         frame = self._frame()
         weights = sum(array.nbytes for array in self.initializers.values())
         if weights + frame.ByteSize() > (1 << 31) - (1 << 20):  # leaves room for the names of the weights
-            raise ModelError(f'{path} would have {weights} bytes of weights; an ONNX file can have 2 GiB')
+            raise ModelError(
+                f'{path} would have {weights} bytes of weights; the limit of ONNX files is 2 GiB'
+            )
         with atomic_write(path, 'wb') as file:
             for part in protobuf.byte_parts(frame, self.initializers):
                 file.write(part)
@@ -271,24 +266,22 @@ class Graph:
         return model
 
 
-def load(path):
+def load(path: str) -> Graph:
     """Read a model file.
 
-    Returns:
-        Graph.
-
     Raises:
-        ModelError: the file is missing, is no ONNX model, or has parts that :class:`Graph` does not know.
+        ModelError: the file is missing, is not an ONNX model, or has parts that :class:`Graph` does not
+            support.
     """
     model = read_model(path)
     if not model.ir_version:
         raise ModelError(f'{path} is not an ONNX model, or an empty one')
-    with damages_named(path):
+    with damage_named(path):
         return of_model(model)
 
 
-def of_model(model):
-    """A :class:`Graph` of an onnx.ModelProto, which is not changed."""
+def of_model(model: onnx.ModelProto) -> Graph:
+    """Convert a model, which is not changed."""
     if model.graph.sparse_initializer:
         raise ModelError('the model has sparse initializers, which are not supported')
     graph = Graph(

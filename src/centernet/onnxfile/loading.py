@@ -1,55 +1,59 @@
-"""An ONNX file from the disk, not trusted: :func:`read_model`, the only way in which the package opens one.
+"""Read an ONNX file without trusting it: :func:`read_model`, the only way in which the package opens one.
 
-A file may keep tensors in files beside it, by a name that it chooses. onnx 1.8.1 opens whatever the name
-leads to, ``/dev/zero`` included, and onnxruntime has loaders of its own; so the tensors are loaded here, from
+A file may keep tensors in files beside it, under names that it chooses. onnx 1.8.1 opens whatever the name
+leads to, ``/dev/zero`` included, and onnxruntime has loaders of its own. So the tensors are loaded here, from
 regular files inside the model's folder.
 """
 
 import contextlib
 import os
 import warnings
+from typing import Iterator, List, NamedTuple, Sequence, Union
 
 import onnx
 from onnx import AttributeProto, TensorProto
 
 from ..errors import ModelError, UserError
 
-#: a protocol buffer, and so a file and what it is loaded into, has at most this many bytes
+#: the limit of protocol buffers, and so of a file and of what it is loaded into, in bytes
 MOST_BYTES = (1 << 31) - 1
-#: of nodes and of tensors, those of subgraphs included; large detectors have some thousands
+#: limit for nodes and for tensors, those of subgraphs included; large detectors have some thousands
 MOST_PARTS = 100000
-#: graphs inside of graphs; onnxruntime's time doubles with every level
+#: nested graphs; onnxruntime's time doubles with every level
 MOST_LEVELS = 8
-# Tensors may share what they keep in a file (tied weights), but a small file is not to become a large model.
+# Tensors may share bytes of a file (tied weights), but a small file must not become a large model.
 _MOST_SHARING = 4
 #: pixels of an input's side, and images of its batch
 LARGEST_SIDE, LARGEST_BATCH = 1 << 14, 1 << 10
 
 
-def read_model(path) -> onnx.ModelProto:
-    """Read an ONNX file, with the tensors that it keeps in files beside it. Raises as
-    :func:`read_model_and_files` does."""
-    return read_model_and_files(path)[0]
+class ModelAndFiles(NamedTuple):
+    """A model with all its tensors, and the ``files`` beside it that some of them came from."""
+
+    model: onnx.ModelProto
+    files: List[str]
 
 
-def read_model_and_files(path):
-    """Read an ONNX file.
+def read_model(path: Union[str, os.PathLike]) -> onnx.ModelProto:
+    """Read an ONNX file with the tensors beside it. Raises as :func:`read_model_and_files` does."""
+    return read_model_and_files(path).model
 
-    Returns:
-        (model, files): the onnx.ModelProto, with all its tensors, and the paths of the files beside it that
-        some of them came from.
+
+def read_model_and_files(path: Union[str, os.PathLike]) -> ModelAndFiles:
+    """Read an ONNX file with the tensors beside it.
 
     Raises:
-        ModelError: it is missing, no ONNX file, larger than one can be, or keeps tensors where it may not.
+        ModelError: the file is missing, is not an ONNX model, is too large, or keeps tensors outside its
+            folder.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ModelError(f'there is no file {path}' if not os.path.exists(path) else f'{path} is not a file')
+        raise ModelError(f'file not found: {path}' if not os.path.exists(path) else f'{path} is not a file')
     try:
         if os.path.getsize(path) > MOST_BYTES:
-            raise ModelError(f'{path} has {os.path.getsize(path)} bytes; an ONNX file can have 2 GiB')
+            raise ModelError(f'{path} has {os.path.getsize(path)} bytes; the limit of ONNX files is 2 GiB')
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # protobuf's, about bytes that it does not understand
+            warnings.simplefilter('ignore')  # protobuf's, about bytes that it cannot parse
             model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ModelError(f'cannot read {path}: {error.strerror or error}') from error
@@ -57,28 +61,25 @@ def read_model_and_files(path):
         raise ModelError(f'{path} is too large for the memory') from error
     except UserError:
         raise
-    except Exception as error:  # protocol buffers have an error class of their own in each implementation
+    except Exception as error:  # each implementation of protocol buffers has its own error class
         raise ModelError(f'{path} is not an ONNX model ({type(error).__name__})') from error
     if not model.graph.node:
         raise ModelError(f'{path} is not an ONNX model, or an empty one')
-    with damages_named(path):
-        tensors = _parts(path, model)
-        return model, _load_external(
-            path,
-            [
-                tensor
-                for tensor in tensors
-                if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data
-            ],
-        )
+    with damage_named(path):
+        outside = [
+            tensor
+            for tensor in _tensors(path, model)
+            if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data
+        ]
+        return ModelAndFiles(model, _load_external(path, outside))
 
 
-def check_input(name, shape):
-    """Raise ModelError for an input that no image has; an open side is None or a name.
+def check_input(name: str, shape: Sequence[Union[int, str, None]]) -> None:
+    """Raise ModelError for an input that is larger than any image.
 
     Args:
         name: of the file.
-        shape: [N, 3, H, W].
+        shape: [N, 3, H, W]; an open side is None or a name.
     """
     limits = (LARGEST_BATCH, 3, LARGEST_SIDE, LARGEST_SIDE)
     if any(isinstance(side, int) and side > most for side, most in zip(shape, limits)):
@@ -89,41 +90,35 @@ def check_input(name, shape):
 
 
 @contextlib.contextmanager
-def damages_named(path):
-    """A block in which a model is taken apart: what goes wrong there is the file's fault, and becomes a
-    ModelError that names it.
+def damage_named(path: str) -> Iterator[None]:
+    """Turn any error of the block into a ModelError that names the file.
 
-    A graph can contradict itself in more ways than there are checks here: an attribute that its operator
-        needs is missing, a
-    shape does not fit.
+    A graph can contradict itself in more ways than can be checked: a required attribute is missing, a shape
+    does not fit.
     """
     try:
         yield
     except (UserError, KeyboardInterrupt, SystemExit):
         raise
     except MemoryError as error:
-        raise ModelError(f'{path} asks for more memory than there is') from error
+        raise ModelError(f'{path} needs more memory than is available') from error
     except Exception as error:
         text = ' '.join(str(error).split())[:200]
         raise ModelError(
-            '{} is damaged, or has a form that is not known here ({}{})'.format(
+            '{} is damaged, or has a form that is not supported ({}{})'.format(
                 path, type(error).__name__, ': ' + text if text else ''
             )
         ) from error
 
 
-def _parts(path, model):
-    """All tensors of a model, wherever they are.
-
-    Raises:
-        ModelError: there are more nodes or tensors than any network has.
-    """
+def _tensors(path, model):
+    """All tensors of a model. Raises ModelError if it has more nodes or tensors than any network."""
     tensors, nodes = [], 0
     graphs = [(graph, 0) for graph in [model.graph] + list(getattr(model, 'functions', ()))]
     while graphs:
         graph, level = graphs.pop()
         if level > MOST_LEVELS:
-            raise ModelError(f'{path} has graphs inside of graphs, more than {MOST_LEVELS} deep')
+            raise ModelError(f'{path} has graphs nested more than {MOST_LEVELS} deep')
         nodes += len(graph.node)
         tensors += getattr(graph, 'initializer', ())
         for sparse in getattr(graph, 'sparse_initializer', ()):
@@ -141,16 +136,18 @@ def _parts(path, model):
 
 
 def _load_external(path, tensors):
-    """Load the tensors that are kept in files beside the model; returns the files."""
+    """Load the tensors that are kept in files beside the model; return the files."""
     folder = os.path.dirname(os.path.abspath(path))
     files, total = {}, 0
     for tensor in tensors:
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        place = _file_beside(path, folder, said.get('location', ''))
+        external = {entry.key: entry.value for entry in tensor.external_data}
+        place = _file_beside(path, folder, external.get('location', ''))
         if place not in files:
             files[place] = os.path.getsize(place)
-        offset = _number(path, said.get('offset', '0'))
-        length = _number(path, said['length']) if said.get('length') else max(0, files[place] - offset)
+        offset = _number(path, external.get('offset', '0'))
+        length = (
+            _number(path, external['length']) if external.get('length') else max(0, files[place] - offset)
+        )
         if offset + length > files[place]:
             raise ModelError(
                 f'{path}: its tensor {tensor.name[:80]!r} is bytes {offset} to {offset + length} of {place},'
@@ -165,7 +162,7 @@ def _load_external(path, tensors):
                 tensor.raw_data = file.read(length)
         except OSError as error:
             raise ModelError(
-                f'cannot read {place}, which {path} keeps tensors in: {error.strerror or error}'
+                f'cannot read {place}, where {path} keeps tensors: {error.strerror or error}'
             ) from error
         tensor.ClearField('data_location')
         del tensor.external_data[:]
@@ -190,11 +187,11 @@ def _file_beside(path, folder, location):
             ' read'
         )
     if not os.path.isfile(place):
-        raise ModelError(f'{path}: there is no file {place[:300]}, which it keeps tensors in')
+        raise ModelError(f'{path} keeps tensors in {place[:300]}: file not found')
     return place
 
 
 def _number(path, text):
     if not (text.isdigit() and len(text) < 20):
-        raise ModelError(f'{path}: {text[:80]!r} is no place in a file')
+        raise ModelError(f'{path}: {text[:80]!r} is not a position in a file')
     return int(text)

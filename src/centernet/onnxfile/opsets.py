@@ -1,91 +1,47 @@
-"""Bring a graph from the opset it was traced in to another one.
+"""Convert a graph from the opset that it was traced in to another one.
 
-onnx's own converter does not know operators outside its tables and refuses graphs with them, so the few
-changes that concern convolutional networks are made here, and a graph with anything else is refused.
+Why not ``onnx.version_converter``:
+
+- onnx 1.8.1's converter, the only one for Python 3.6, ends at opset 13 (a later one crashes the process) and
+  lacks adapters for Upsample, Resize, Pad and Split. It fails on operators that it does not know, in the
+  default domain or in another.
+- Both stacks are to write the same graph. Newer converters add Constant nodes of their own.
+- Newer converters reject custom operators in the default domain, too. They have to be moved to another domain
+  meanwhile, as :mod:`centernet.runners.translation` does.
+
+So the few changes that convolutional networks need are made here. A graph with any other operator is
+rejected.
 """
+
+from typing import Callable, FrozenSet
 
 import numpy as np
 
 from ..errors import ModelError
+from .graph import Graph, Node
 
-# Same inputs, attributes and meaning at inference from opset 7 to 22, as far as networks made of them use it.
-_STABLE = frozenset(
-    (
-        'Abs',
-        'Add',
-        'And',
-        'AveragePool',
-        'BatchNormalization',
-        'Cast',
-        'Ceil',
-        'Concat',
-        'Constant',
-        'ConstantOfShape',
-        'Conv',
-        'ConvTranspose',
-        'CumSum',
-        'DCNv2',
-        'DeformConv',
-        'DeformableConv2D',
-        'Div',
-        'Elu',
-        'Equal',
-        'Erf',
-        'Exp',
-        'Expand',
-        'Flatten',
-        'Floor',
-        'Gather',
-        'GatherElements',
-        'GatherND',
-        'Gemm',
-        'GlobalAveragePool',
-        'GlobalMaxPool',
-        'Greater',
-        'HardSigmoid',
-        'Identity',
-        'InstanceNormalization',
-        'LeakyRelu',
-        'Less',
-        'Log',
-        'MatMul',
-        'Max',
-        'MaxPool',
-        'Min',
-        'Mod',
-        'Mul',
-        'Neg',
-        'Not',
-        'Or',
-        'PRelu',
-        'Pow',
-        'Range',
-        'Reciprocal',
-        'Relu',
-        'Reshape',
-        'ScatterND',
-        'Shape',
-        'Sigmoid',
-        'Sign',
-        'Size',
-        'Softplus',
-        'Sqrt',
-        'Sub',
-        'Sum',
-        'Tanh',
-        'Tile',
-        'Transpose',
-        'Where',
-    )
+
+def op_types(names: str) -> FrozenSet[str]:
+    """A set of operators, written as words."""
+    return frozenset(names.split())
+
+
+# Same inputs, attributes and meaning at inference from opset 7 to 22, as far as these networks use them.
+_STABLE = op_types(
+    'Abs Add And AveragePool BatchNormalization Cast Ceil Concat Constant ConstantOfShape Conv ConvTranspose'
+    ' CumSum DCNv2 DeformConv DeformableConv2D Div Elu Equal Erf Exp Expand Flatten Floor Gather'
+    ' GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid Identity'
+    ' InstanceNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mod Mul Neg Not Or PRelu Pow Range'
+    ' Reciprocal Relu Reshape ScatterND Shape Sigmoid Sign Size Softplus Sqrt Sub Sum Tanh Tile Transpose'
+    ' Where'
 )
 
 
-def raise_opset(graph, opset):
-    """Rewrite a graph in place for a later opset of the default domain; does nothing where it has that or a
-    later one.
+def raise_opset(graph: Graph, opset: int) -> None:
+    """Rewrite a graph for a later opset of the default domain, in place. One that is as late stays as it is.
 
     Raises:
-        ModelError: an operator that is not known here, or whose old meaning has no equal.
+        ModelError: an operator is not supported here, or its old meaning has no equivalent.
     """
     if graph.opset >= opset:
         return
@@ -93,7 +49,7 @@ def raise_opset(graph, opset):
     unknown = sorted({node.op_type for node in graph.nodes if not node.domain} - known)
     if unknown:
         raise ModelError(
-            'the graph cannot be brought from opset {} to {}: it has {}'.format(
+            'the graph cannot be converted from opset {} to {}: it has {}'.format(
                 graph.opset, opset, ', '.join(unknown)
             )
         )
@@ -104,11 +60,11 @@ def raise_opset(graph, opset):
     graph.opset = opset
 
 
-def lower_opset(graph, opset):
-    """Say that a graph has an earlier opset, in place, where nothing in it was said differently then.
+def lower_opset(graph: Graph, opset: int) -> None:
+    """Declare an earlier opset for a graph in which every node is valid there as it is, in place.
 
     Raises:
-        ModelError: an operator is not known here, or changed since.
+        ModelError: an operator is not supported here, or changed since.
     """
 
     def same(op_type):
@@ -118,16 +74,14 @@ def lower_opset(graph, opset):
     changed = sorted({node.op_type for node in graph.nodes if not node.domain and not same(node.op_type)})
     if changed:
         raise ModelError(
-            'the graph cannot be taken back from opset {} to {}: it has {}; start from the checkpoint'.format(
-                graph.opset, opset, ', '.join(changed)
-            )
+            'the graph cannot be converted back from opset {} to {}: it has {}; export the checkpoint'
+            ' instead'.format(graph.opset, opset, ', '.join(changed))
         )
     graph.opset = opset
 
 
-def _attributes_to_inputs(*keys):
-    """A change: these attributes (name, dtype) become inputs, in this order, behind those that the node
-    has."""
+def _attributes_to_inputs(*keys) -> Callable[[Graph, Node], None]:
+    """A change: these attributes (name, dtype) become inputs, in this order, after the present ones."""
 
     def change(graph, node):
         for key, dtype in keys:
@@ -142,19 +96,19 @@ def _attributes_to_inputs(*keys):
 
 
 def _upsample(graph, node):
-    """Upsample has its scales as an attribute before opset 9, as an input from there on."""
+    """Before opset 9 the scales are an attribute, from there on an input."""
     if 'scales' in node.attributes:
         _attributes_to_inputs(('scales', np.float32))(graph, node)
     node.op_type = 'Resize'
 
 
 def _resize(graph, node):
-    """Before opset 11, output cell i is read at i / scale, rounded down where the mode is nearest."""
+    """Before opset 11, output cell i is read at i / scale, rounded down if the mode is nearest."""
     node.attributes.setdefault('mode', 'nearest')
     node.attributes['coordinate_transformation_mode'] = 'asymmetric'
     if node.attributes['mode'] == 'nearest':
         node.attributes['nearest_mode'] = 'floor'
-    # until opset 13 the region, which this mode does not use, cannot be left out
+    # until opset 13 the region, which this mode does not use, cannot be omitted
     node.inputs.insert(1, graph.constant(node.outputs[0] + '.roi', np.zeros(0, np.float32)))
 
 
@@ -166,7 +120,7 @@ def _dropout(graph, node):
 def _softmax(graph, node):
     if node.attributes.get('axis', 1) != -1:
         raise ModelError(
-            f'{node.op_type} {node.name!r} flattens its input, which has no equal after opset 12'
+            f'{node.op_type} {node.name!r} flattens its input, which has no equivalent after opset 12'
         )
 
 

@@ -1,4 +1,6 @@
-"""Between protocol buffers and plain Python: attributes, tensors, values, and a model's bytes."""
+"""Conversion between protocol buffers and plain Python: attributes, tensors, values, and a model's bytes."""
+
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import onnx
@@ -17,30 +19,30 @@ _TYPES = {
 _ELEMENTS = {np.dtype(name): number for number, name in _TYPES.items()}
 
 
-def element_type(dtype):
-    """The number that ONNX has for a numpy dtype."""
+def element_type(dtype: Any) -> int:
+    """ONNX's number for a numpy dtype."""
     return _ELEMENTS[np.dtype(dtype)]
 
 
-def dtype_of(element):
-    """The numpy dtype of ONNX's number for an element type, None where numpy has none."""
+def dtype_of(element: int) -> Optional[np.dtype]:
+    """The numpy dtype for ONNX's number of an element type, None if numpy has none."""
     return np.dtype(_TYPES[element]) if element in _TYPES else None
 
 
-def array_of(tensor):
-    """A TensorProto as a numpy array."""
+def array_of(tensor: TensorProto) -> np.ndarray:
+    """Convert a tensor."""
     return numpy_helper.to_array(tensor)
 
 
-def tensor_proto(name, array):
-    """A numpy array as a TensorProto."""
-    # ascontiguousarray makes one dimension of none
+def tensor_proto(name: str, array: np.ndarray) -> TensorProto:
+    """The reverse of :func:`array_of`."""
+    # ascontiguousarray turns a scalar into one dimension
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name)
 
 
-def attribute_value(entry):
-    """An AttributeProto as int, float, str, list of these, or numpy array; as it is where it is none of
-    them."""
+def attribute_value(entry: AttributeProto) -> Any:
+    """Convert an attribute to int, float, str, list of these, or numpy array; other kinds are returned as
+    they are."""
     if entry.type == AttributeProto.STRING:
         return entry.s.decode('utf-8')
     if entry.type == AttributeProto.STRINGS:
@@ -54,8 +56,8 @@ def attribute_value(entry):
     return entry
 
 
-def attribute_protos(attributes):
-    """A dictionary of what :func:`attribute_value` gives, as AttributeProtos sorted by name."""
+def attribute_protos(attributes: Dict[str, Any]) -> List[AttributeProto]:
+    """The reverse of :func:`attribute_value` for a node's attributes, sorted by name."""
     protos = []
     for name, value in sorted(attributes.items()):
         if isinstance(value, AttributeProto):
@@ -69,7 +71,7 @@ def attribute_protos(attributes):
     return protos
 
 
-def subgraph_reads(values):
+def subgraph_reads(values: Iterable[Any]) -> List[str]:
     """The names that the graphs among attribute values read."""
     graphs = [
         value.g
@@ -79,9 +81,10 @@ def subgraph_reads(values):
     return [name for graph in graphs for node in graph.node for name in node.input if name]
 
 
-def value_parts(proto):
-    """A ValueInfoProto -> (name, numpy dtype or None, shape): sizes are int, str (named) or None; the shape
-    may be None."""
+def value_parts(
+    proto: onnx.ValueInfoProto,
+) -> Tuple[str, Optional[np.dtype], Optional[Tuple[Union[int, str, None], ...]]]:
+    """The fields of :class:`~centernet.onnxfile.graph.Value`."""
     kind = proto.type.tensor_type
     dtype = dtype_of(kind.elem_type)
     if not kind.HasField('shape'):
@@ -95,20 +98,21 @@ def value_parts(proto):
     )
 
 
-def value_proto(name, dtype, shape):
+def value_proto(
+    name: str, dtype: Optional[np.dtype], shape: Optional[Tuple[Union[int, str, None], ...]]
+) -> onnx.ValueInfoProto:
     """The reverse of :func:`value_parts`."""
     return helper.make_tensor_value_info(
         name, TensorProto.UNDEFINED if dtype is None else element_type(dtype), shape
     )
 
 
-# A model's bytes are its fields one after another, and so are the bytes of the graph in it. So the weights
-# can be appended to the frame one by one, and no second copy of all of them is ever in memory.
+# A model's bytes are its fields one after another, and so are those of the graph in it. So the weights can be
+# appended to the frame one by one, without a second copy of them all in memory.
 
 
-def byte_parts(frame, initializers):
-    """The bytes, part by part, of a ModelProto whose graph has ``initializers`` (name -> array) and else is
-    ``frame``'s."""
+def byte_parts(frame: onnx.ModelProto, initializers: Dict[str, np.ndarray]) -> Iterator[bytes]:
+    """The bytes, part by part, of the model ``frame`` with ``initializers`` (name -> array) in its graph."""
     sizes = [tensor_proto(*item).ByteSize() for item in initializers.items()]
     head = onnx.ModelProto()
     head.CopyFrom(frame)
@@ -123,7 +127,7 @@ def byte_parts(frame, initializers):
 
 
 def _framed_size(size):
-    """Of a part of ``size`` bytes with its tag (one byte for every field used here) and its length."""
+    """The bytes of a part of ``size`` bytes with its tag (one byte for every field used here) and length."""
     return 1 + len(_varint(size)) + size
 
 
@@ -132,7 +136,7 @@ def _tag(number):
 
 
 def _varint(number):
-    """``number`` as a protocol buffer's variable-length integer."""
+    """A protocol buffer's variable-length integer."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

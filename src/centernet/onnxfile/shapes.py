@@ -1,80 +1,54 @@
-"""What is known of a graph's values before it runs: their shapes, and those that are constant.
+"""What is known of a graph's values before it runs: their shapes, and which of them are constant.
 
-onnx's own inference stops at operators it does not know, which a deformable convolution is in three of four
-spellings.
+onnx's own inference stops at operators that it does not know, and so at most deformable convolutions. Even
+with ordinary convolutions in their place it depends on the release (onnx 1.8.1 stops at Split of opset 9), so
+the two stacks would export different graphs.
 """
 
-from typing import NamedTuple
+from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
 from . import deform_conv
 from .constants import MOVING, TooLargeError, compute
+from .graph import Graph
+from .opsets import op_types
 
-#: shapes: value name -> tuple of int, str (the name of a size that is open) or None; constants: value name ->
-#: numpy array
-Facts = NamedTuple('Facts', [('shapes', dict), ('constants', dict)])
+#: sizes: int, str (the name of an open size) or None (unknown)
+Shape = Tuple[Union[int, str, None], ...]
 
-_SAME = frozenset(
-    (
-        'Abs',
-        'BatchNormalization',
-        'Cast',
-        'Ceil',
-        'Clip',
-        'Dropout',
-        'Exp',
-        'Floor',
-        'Identity',
-        'LeakyRelu',
-        'Neg',
-        'PRelu',
-        'Relu',
-        'Sigmoid',
-        'Softmax',
-        'Sqrt',
-        'Tanh',
-    )
+
+class Facts(NamedTuple):
+    """``shapes``: value name -> shape, of values whose rank is known. ``constants``: value name -> array."""
+
+    shapes: Dict[str, Shape]
+    constants: Dict[str, np.ndarray]
+
+
+_SAME = op_types(
+    'Abs BatchNormalization Cast Ceil Clip Dropout Exp Floor Identity LeakyRelu Neg PRelu Relu Sigmoid'
+    ' Softmax Sqrt Tanh'
 )
-_BROADCAST = frozenset(
-    (
-        'Add',
-        'And',
-        'Div',
-        'Equal',
-        'Greater',
-        'Less',
-        'Max',
-        'Min',
-        'Mod',
-        'Mul',
-        'Or',
-        'Pow',
-        'Sub',
-        'Sum',
-        'Where',
-    )
-)
+_BROADCAST = op_types('Add And Div Equal Greater Less Max Min Mod Mul Or Pow Sub Sum Where')
 _SIZES_FOR_OPEN = (2, 3)
-#: bytes of constants that are computed for one graph
+#: bytes of constants that one graph may compute
 _MOST_FOLDED = 1 << 28
 
 
-def infer_shapes(graph):
-    """Value name -> its shape: a tuple of int, str (a named open size) or None (unknown). Values of unknown
-    rank are not in it."""
+def infer_shapes(graph: Graph) -> Dict[str, Shape]:
+    """Value name -> shape, of values whose rank is known."""
     return examine(graph).shapes
 
 
-def examine(graph, lenient=False):
-    """The :class:`Facts` of a graph, whose nodes must be in order. Initializers are among the constants.
+def examine(graph: Graph, lenient: bool = False) -> Facts:
+    """The :class:`Facts` of a graph whose nodes are in order. Initializers are among the constants.
 
     Args:
-        lenient: nothing is known of a node that makes no sense, where its error would be raised.
+        lenient: skip damaged nodes instead of raising their errors.
 
     Raises:
-        TooLargeError: it computes constants that are far larger than the graph is. What a damaged node raises
-            is anything.
+        TooLargeError: the graph computes constants that are far larger than itself. A damaged node may raise
+            any exception.
     """
     shapes = {value.name: tuple(value.shape) for value in graph.inputs if value.shape is not None}
     shapes.update((name, array.shape) for name, array in graph.initializers.items())
@@ -99,21 +73,21 @@ def examine(graph, lenient=False):
     return Facts(shapes, constants)
 
 
-def _shapes_of(graph, node, shapes, constants):
-    """Output -> shape of a node that is not constant."""
-    given = [shapes.get(name) for name in node.inputs]
-    if node.domain or not given or given[0] is None:
+def _shapes_of(graph, node, shapes, constants) -> Dict[str, Shape]:
+    """The shapes of the outputs of a node that is not constant."""
+    inputs = [shapes.get(name) for name in node.inputs]
+    if node.domain or not inputs or inputs[0] is None:
         return {}
-    if deform_conv.spelling(node):
+    if deform_conv.spelling_of(node):
         found = [_deformable(graph, node, shapes)]
     elif node.op_type in _SPATIAL:
-        found = [_SPATIAL[node.op_type](node, given, constants)]
+        found = [_SPATIAL[node.op_type](node, inputs, constants)]
     elif node.op_type in _SAME:
-        found = [given[0]]
+        found = [inputs[0]]
     elif node.op_type in _BROADCAST:
-        found = [_broadcast(given)]
+        found = [_broadcast(inputs)]
     elif node.op_type in MOVING:
-        found = _moved(node, given, constants)
+        found = _moved(node, inputs, constants)
     else:
         return {}
     return {name: shape for name, shape in zip(node.outputs, found) if shape is not None}
@@ -140,29 +114,20 @@ def _deformable(graph, node, shapes):
     return (x[0], weight[0]) + _window(x[2:], c.kernel, c.stride, c.padding * 2, c.dilation)
 
 
-def _window(sizes, kernel, strides, pads, dilations, up=False):
-    """The spatial sizes after a sliding window."""
-    count = len(sizes)
-    return tuple(
-        None if not isinstance(size, int) else -(-total // stride) + 1 if up else total // stride + 1
-        for size, total, stride in (
-            (
-                size,
-                (
-                    0
-                    if not isinstance(size, int)
-                    else size + pads[i] + pads[i + count] - dilations[i] * (kernel[i] - 1) - 1
-                ),
-                strides[i],
-            )
-            for i, size in enumerate(sizes)
-        )
-    )
+def _window(sizes, kernel, strides, pads, dilations, up=False) -> Shape:
+    """The spatial sizes after a sliding window; ``up`` rounds them up."""
+
+    def after(i, size):
+        if not isinstance(size, int):
+            return None
+        room = size + pads[i] + pads[i + len(sizes)] - dilations[i] * (kernel[i] - 1) - 1
+        return -(-room // strides[i]) + 1 if up else room // strides[i] + 1
+
+    return tuple(after(i, size) for i, size in enumerate(sizes))
 
 
 def _settings(node, count):
-    """(strides, pads, dilations) of a convolution or pooling, or None where the padding is left to the
-    runtime."""
+    """(strides, pads, dilations) of a convolution or pooling, None if the runtime chooses the padding."""
     if node.attributes.get('auto_pad', 'NOTSET') not in ('NOTSET', ''):
         return None
     return [
@@ -171,116 +136,109 @@ def _settings(node, count):
     ]
 
 
-def _convolution(node, given, constants):
-    settings = _settings(node, len(given[0]) - 2)
-    if settings is None or given[1] is None:
+def _convolution(node, inputs, constants) -> Optional[Shape]:
+    x, weight = inputs[:2]
+    settings = _settings(node, len(x) - 2)
+    if settings is None or weight is None:
         return None
-    return (given[0][0], given[1][0]) + _window(given[0][2:], given[1][2:], *settings)
+    return (x[0], weight[0]) + _window(x[2:], weight[2:], *settings)
 
 
-def _pooling(node, given, constants):
-    settings = _settings(node, len(given[0]) - 2)
+def _pooling(node, inputs, constants) -> Optional[Shape]:
+    x = inputs[0]
+    settings = _settings(node, len(x) - 2)
     if settings is None:
         return None
-    return given[0][:2] + _window(
-        given[0][2:], node.attributes['kernel_shape'], *settings, up=bool(node.attributes.get('ceil_mode'))
-    )
+    up = bool(node.attributes.get('ceil_mode'))
+    return x[:2] + _window(x[2:], node.attributes['kernel_shape'], *settings, up=up)
 
 
-def _transposed(node, given, constants):
-    count = len(given[0]) - 2
+def _transposed(node, inputs, constants) -> Optional[Shape]:
+    x, weight = inputs[:2]
+    count = len(x) - 2
     settings = _settings(node, count)
-    if settings is None or given[1] is None or 'output_shape' in node.attributes:
+    if settings is None or weight is None or 'output_shape' in node.attributes:
         return None
     strides, pads, dilations = settings
     extra = node.attributes.get('output_padding', [0] * count)
-    sides = tuple(
-        (
-            None
-            if not isinstance(size, int)
-            else (size - 1) * strides[i]
-            - pads[i]
-            - pads[i + count]
-            + dilations[i] * (given[1][2 + i] - 1)
-            + extra[i]
-            + 1
-        )
-        for i, size in enumerate(given[0][2:])
-    )
-    return (given[0][0], given[1][1] * node.attributes.get('group', 1)) + sides
+
+    def after(i, size):
+        if not isinstance(size, int):
+            return None
+        reach = dilations[i] * (weight[2 + i] - 1) + 1
+        return (size - 1) * strides[i] + reach - pads[i] - pads[i + count] + extra[i]
+
+    sides = tuple(after(i, size) for i, size in enumerate(x[2:]))
+    return (x[0], weight[1] * node.attributes.get('group', 1)) + sides
 
 
-def _resized(node, given, constants):
+def _resized(node, inputs, constants) -> Optional[Shape]:
     """Upsample(x, scales), Resize-10(x, scales), Resize-11(x, roi, scales, sizes)."""
+    x = inputs[0]
     if len(node.inputs) > 3:
         sizes = constants.get(node.inputs[3])
-        return None if sizes is None else (given[0][0],) + tuple(int(size) for size in sizes[1:])
+        return None if sizes is None else (x[0],) + tuple(int(size) for size in sizes[1:])
     scales = constants.get(node.inputs[-1]) if len(node.inputs) > 1 else node.attributes.get('scales')
-    if scales is None or len(scales) != len(given[0]):
+    if scales is None or len(scales) != len(x):
         return None
     return tuple(
         int(np.floor(size * scale)) if isinstance(size, int) else size
-        for size, scale in zip(given[0], np.asarray(scales))
+        for size, scale in zip(x, np.asarray(scales))
     )
 
 
-def _broadcast(given):
-    if any(shape is None for shape in given):
+def _broadcast(inputs) -> Optional[Shape]:
+    if any(shape is None for shape in inputs):
         return None
-    rank = max(map(len, given))
+    rank = max(map(len, inputs))
     sizes = []
-    for column in zip(*[(1,) * (rank - len(shape)) + tuple(shape) for shape in given]):
+    for column in zip(*[(1,) * (rank - len(shape)) + tuple(shape) for shape in inputs]):
         others = {size for size in column if size != 1}
         sizes.append(1 if not others else others.pop() if len(others) == 1 else None)
     return tuple(sizes)
 
 
-def _concatenated(node, given):
-    axis = node.attributes['axis'] % len(given[0])
-    if len({len(shape) for shape in given}) > 1:
+def _concatenated(node, inputs) -> Optional[Shape]:
+    axis = node.attributes['axis'] % len(inputs[0])
+    if len({len(shape) for shape in inputs}) > 1:
         return None
-    column = [shape[axis] for shape in given]
-    others = [{size for size in sizes if size is not None} or {None} for sizes in zip(*given)]
+    column = [shape[axis] for shape in inputs]
+    others = [{size for size in sizes if size is not None} or {None} for sizes in zip(*inputs)]
     sides = [sizes.pop() if len(sizes) == 1 else None for sizes in others]
     sides[axis] = sum(column) if all(isinstance(size, int) for size in column) else None
     return tuple(sides)
 
 
-def _moved(node, given, constants):
-    """The shapes of what an operator of ``MOVING`` gives, by doing it to arrays that cost no memory.
+def _moved(node, inputs, constants):
+    """The shapes that an operator of ``MOVING`` produces, found by applying it to arrays that cost no memory.
 
-    Open sizes are tried as two different numbers: what comes out as these is the open size again.
+    An open size is tried as two different numbers: what comes out as these is the open size again.
     """
-    if node.op_type == 'Concat' and None not in given:
-        return [_concatenated(node, given)]
-    names = {size for shape in given if shape is not None for size in shape if not isinstance(size, int)}
+    unknown = [None] * len(node.outputs)
+    if node.op_type == 'Concat' and None not in inputs:
+        return [_concatenated(node, inputs)]
+    names = {size for shape in inputs if shape is not None for size in shape if not isinstance(size, int)}
     if (
         None in names
         or len(names) > 1
-        or any(name and name not in constants and shape is None for name, shape in zip(node.inputs, given))
+        or any(name and name not in constants and shape is None for name, shape in zip(node.inputs, inputs))
+        or (node.op_type == 'Reshape' and node.inputs[1] not in constants)
     ):
-        return [None] * len(node.outputs)
-    name, tries = (names.pop(), _SIZES_FOR_OPEN) if names else (None, (1, 1))
+        return unknown
+    name = names.pop() if names else None
+
+    def array(value, shape, size):
+        if value in constants or shape is None:
+            return constants.get(value)
+        return np.broadcast_to(np.int8(0), [size if side == name else side for side in shape])
+
     results = []
-    for trial in tries[: 2 if name else 1]:
-        arrays = [
-            (
-                constants[value]
-                if value in constants
-                else (
-                    None
-                    if shape is None
-                    else np.broadcast_to(np.int8(0), [trial if size == name else size for size in shape])
-                )
-            )
-            for value, shape in zip(node.inputs, given)
-        ]
-        if node.op_type == 'Reshape' and node.inputs[1] not in constants:
-            return [None] * len(node.outputs)
+    for size in _SIZES_FOR_OPEN if name else (1,):
+        arrays = [array(value, shape, size) for value, shape in zip(node.inputs, inputs)]
         try:
-            results.append([array.shape for array in compute(node, arrays)])
+            results.append([output.shape for output in compute(node, arrays)])
         except (ValueError, IndexError, TooLargeError):  # the open size matters to this node
-            return [None] * len(node.outputs)
+            return unknown
     if not name:
         return results[0]
     return [

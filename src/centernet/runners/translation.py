@@ -1,18 +1,22 @@
-"""The deformable convolutions of ATC and of TensorRT-CenterNet, said with ONNX's own operator, so that their
-files run on a PC.
+"""Translate the deformable convolutions of ATC and of TensorRT-CenterNet to ONNX's own, so that their files
+run on a PC.
 
-This follows the operators' descriptions (docs/operators.md) and shares nothing with the code that writes such
-files: a file that was written with the wrong order of channels gives wrong values here, as it would on the
-device it is for.
+This module is written from the operators' descriptions and shares no code with the exporter: a file whose
+channels are in the wrong order gives wrong values here, as it would on its device. That holds as far as
+DeformConv. On onnxruntime < 1.26, which cannot run DeformConv, the nodes made here (and those of ``onnx``
+files) are replaced by :mod:`centernet.onnxfile.decompose`, the code that also writes ``portable`` files.
+There these prove it: verification compares with PyTorch, whose operator shares no code with it; tests compare
+it with the reference operator (:mod:`centernet.dcn.reference`); and both stacks export equal graphs
+(tests/parity), which the modern one runs with onnxruntime's own DeformConv.
 
-==================== =========================================================================================================
-``DeformableConv2D`` inputs x, weight, offsets, bias. ``offsets`` holds dx of all taps, then dy of all taps,
-                     then the mask (after the sigmoid). Attributes strides, pads, dilations, groups,
-                     deformable_groups.
-``DCNv2``            inputs x, offset, mask, weight, bias. ``offset`` holds dy, dx tap by tap. Attributes stride, padding, dilation,
-                     groups, deformable_group.
-``DeformConv``       ONNX, opset 19: inputs X, W, offset, B, mask; ``offset`` holds dy, dx tap by tap. What both become.
-==================== =========================================================================================================
+``DeformableConv2D``
+    Inputs x, weight, offsets, bias. ``offsets`` has dx of all taps, then dy of all taps, then the mask (after
+    its sigmoid). Attributes strides, pads, dilations, groups, deformable_groups.
+``DCNv2``
+    Inputs x, offset, mask, weight, bias. ``offset`` has dy, dx tap by tap. Attributes stride, padding,
+    dilation, groups, deformable_group.
+``DeformConv``
+    What both become, from ONNX's opset 19. Inputs X, W, offset, B, mask. ``offset`` has dy, dx tap by tap.
 """
 
 from typing import Dict, Tuple
@@ -23,17 +27,16 @@ from onnx import helper, numpy_helper
 
 from ..errors import ModelError
 
-#: the operators that only their own runtime knows
+#: the operators that only their own runtimes know
 CUSTOM_OPERATORS = ('DCNv2', 'DeformableConv2D')
-#: the standard operator, and the opset that brought it
+#: the standard operator, and the first opset that has it
 STANDARD_OPERATOR, STANDARD_OPSET = 'DeformConv', 19
-# Where converting the opset leaves a node alone, and for how long.
+# A domain whose nodes onnx's converter ignores.
 _ASIDE = 'centernet.aside'
 
 
 def operators(model: onnx.ModelProto) -> Dict[str, int]:
-    """How many deformable convolutions of each kind a graph has: operator -> count, none of them left out at
-    0."""
+    """Count the deformable convolutions of a model: operator -> count, without operators that it has not."""
     counts = {}
     for node in model.graph.node:
         if node.op_type in CUSTOM_OPERATORS + (STANDARD_OPERATOR,):
@@ -42,11 +45,7 @@ def operators(model: onnx.ModelProto) -> Dict[str, int]:
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that a model asks for.
-
-    Raises:
-        ModelError: it names none.
-    """
+    """The opset of ONNX's own operators that a model uses. Raise ModelError if it names none."""
     for entry in model.opset_import:
         if entry.domain in ('', 'ai.onnx'):
             return entry.version
@@ -54,14 +53,14 @@ def opset(model: onnx.ModelProto) -> int:
 
 
 def to_standard(model: onnx.ModelProto) -> None:
-    """Replace every custom deformable convolution by DeformConv and the little that brings its channels in
+    """Replace every custom deformable convolution by DeformConv, with nodes that bring its channels into
     order, in place.
 
-    The opset number stays as it is: see :func:`raise_opset`.
+    The opset stays as it is (:func:`raise_opset`).
 
     Raises:
-        ModelError: a node has inputs or attributes that its operator does not have, or a weight that is not
-            stored in the file.
+        ModelError: a node's inputs or attributes are not those of its operator, or its weight is not stored
+            in the file.
     """
     shapes = _stored_shapes(model.graph)
     nodes = []
@@ -83,11 +82,11 @@ def to_standard(model: onnx.ModelProto) -> None:
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model at the opset of DeformConv, its deformable convolutions untouched; the model itself where it
-    is as new already.
+    """Return the model at the opset of DeformConv, with its deformable convolutions as they are. A model that
+    is as new is returned itself.
 
     Raises:
-        ModelError: a node of the old opset has no counterpart in the new one.
+        ModelError: a node has no equivalent in that opset.
     """
     if opset(model) >= STANDARD_OPSET:
         return model
@@ -101,7 +100,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         model = version_converter.convert_version(model, STANDARD_OPSET)
     except Exception as error:  # a RuntimeError of its own kind, from C++
         raise ModelError(
-            f'opset {opset(model)} cannot be raised to {STANDARD_OPSET}: {str(error).strip().splitlines()[0]}'
+            f'cannot raise opset {opset(model)} to {STANDARD_OPSET}: {str(error).strip().splitlines()[0]}'
         ) from error
     for node in model.graph.node:
         if node.domain == _ASIDE:
@@ -159,19 +158,19 @@ def _standard(node, name, inputs, values):
 
 
 def _inputs(node, name, names, optional=0):
-    """The names of a node's inputs; '' for an optional one that is not there."""
-    given = list(node.input)
+    """The names of a node's inputs, '' for an optional one that is omitted."""
+    inputs = list(node.input)
     least = len(names) - optional
-    if not least <= len(given) <= len(names) or not all(given[:least]):
+    if not least <= len(inputs) <= len(names) or not all(inputs[:least]):
         raise ModelError(
-            '{} ({}) has {} inputs; it takes {}'.format(name, node.op_type, len(given), ', '.join(names))
+            '{} ({}) has {} inputs; it takes {}'.format(name, node.op_type, len(inputs), ', '.join(names))
         )
-    return given + [''] * (len(names) - len(given))
+    return inputs + [''] * (len(names) - len(inputs))
 
 
 def _attributes(node, name, pairs, singles) -> Dict[str, object]:
-    """A node's attributes: pairs as two ints (one int counts for both directions), singles as an int; 1 where
-    they are missing."""
+    """A node's attributes: pairs as two ints (one int stands for both directions), singles as an int. The
+    default is 1, of padding 0."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     values = {}
     for key in pairs:
@@ -181,22 +180,22 @@ def _attributes(node, name, pairs, singles) -> Dict[str, object]:
             value = value[:2]
         values[key] = value if len(value) == 2 else value * 2
         if len(values[key]) != 2 or not all(isinstance(item, int) for item in values[key]):
-            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it is two whole numbers')
+            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it should be two integers')
     for key in singles:
         values[key] = found.get(key, 1) or 1
         if not isinstance(values[key], int):
-            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it is a whole number')
+            raise ModelError(f'{name} ({node.op_type}): {key} is {found[key]}; it should be an integer')
     return values
 
 
 def _taps(shapes, weight, name):
     if weight not in shapes or len(shapes[weight]) != 4:
-        raise ModelError(f'{name}: its weight {weight} is no stored tensor of four dimensions')
+        raise ModelError(f'{name}: its weight {weight} is not a stored tensor of four dimensions')
     return int(shapes[weight][2] * shapes[weight][3])
 
 
 def _stored_shapes(graph) -> Dict[str, Tuple[int, ...]]:
-    """Name -> shape of the tensors that are stored in the file, as initializers or as Constant nodes."""
+    """Name -> shape of the tensors that are stored in the file as initializers or Constant nodes."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == 'Constant':
