@@ -114,7 +114,7 @@ def test_both_steps_of_the_sample(weights, tmp_path, capsys):
         )
         == 0
     )
-    assert '--outputs' in capsys.readouterr().out
+    assert 'as given' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
