@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple, Optional, Tuple
 
 from ..detection import InputSpec
+from ..device import available_cpus
 from ..errors import DataError, OptionError
 
 #: what becomes of a run in which an image could not be read: exit status 1, or 0
@@ -100,3 +101,18 @@ def select(data, options):
             f'no image to evaluate: {len(data.image_ids)} images in {data.annotations}, none of them chosen'
         )
     return ids
+
+
+def default_loading(device_type: str, spec: InputSpec) -> Tuple[int, int]:
+    """(batch size, workers) for a device and an input size.
+
+    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses
+        the cores: a batch
+    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads
+    ahead.
+    """
+    cpus = available_cpus()
+    if device_type == 'cuda':
+        return 8, min(4, max(1, cpus))
+    pixels = 512 * 512 if spec.keep_res else spec.height * spec.width
+    return max(1, min(16, 512 * 512 // pixels)), 0 if cpus == 1 else 1
