@@ -298,7 +298,7 @@ def test_resume_after_kill(tmp_path, capsys):
     assert json.loads(text) == json.loads((out / 'report.json').read_text())
 
 
-def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_path, claims, data):
+def test_interrupted_while_an_export_is_verified(monkeypatch, tmp_path, claims, data):
     claims = change(claims, figures=())
     detect, left = measure.OnnxRunner.__call__, [3]
 
@@ -308,14 +308,13 @@ def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_pat
             raise KeyboardInterrupt
         return detect(self, images)
 
-    def run(weights=SAMPLE_WEIGHTS):
-        said = []
-        settings = Settings(torch.device('cpu'), 'cpu', targets=('portable',), workers=0, progress=False)
-        data_set = CocoData.load(data)
-        found = reproduce_claims(
-            claims, data_set, {'dla_tiny': str(weights)}, str(tmp_path / 'out'), settings, said.append
-        )
-        return found, said
+    said = []
+
+    def run(weights=SAMPLE_WEIGHTS, targets=('portable',)):
+        del said[:]
+        settings = Settings(torch.device('cpu'), 'cpu', targets=targets, workers=0, progress=False)
+        weights, folder = {'dla_tiny': str(weights)}, str(tmp_path / 'out')
+        return reproduce_claims(claims, CocoData.load(data), weights, folder, settings, said.append)
 
     monkeypatch.setattr(measure.OnnxRunner, '__call__', tire)
     with pytest.raises(Interrupted) as caught:
@@ -323,16 +322,16 @@ def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_pat
     assert 'the same command resumes' in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyboardInterrupt)
     assert len(ids(tmp_path / 'out', 'verify_portable/model')) == 2
-    found, said = run()
-    assert found and 'resuming' in said[0]
+    assert run() and 'resuming' in said[0]
     assert left[0] == -(IMAGES - 2)  # the other two alone
-    left[0] = 3
+    left[0] = 1
     with pytest.raises(Interrupted):
         run()
+    assert not any('resuming' in text for text in said)  # it had finished
     checkpoint = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
     torch.save(dict(checkpoint, epoch=2), str(tmp_path / 'other.pth'))
-    _, said = run(tmp_path / 'other.pth')
-    assert not any('resuming' in text for text in said)  # it was of other weights
+    run(tmp_path / 'other.pth', targets=())
+    assert not any('resuming' in text for text in said)  # it had other weights
 
 
 def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys, monkeypatch):

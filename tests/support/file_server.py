@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(handler, content, ranges=True, send=None, **headers):
-    """Answer a request, with ``send`` instead of sending the body, and headers (Content_Length=...) instead of
+    """Answer a request, with ``send`` instead of the body, and headers (Content_Length=...) instead of
     the usual ones."""
     match = re.match(r'bytes=(\d+)-$', handler.headers.get('Range', '')) if ranges else None
     start = int(match.group(1)) if match else 0
@@ -126,17 +126,13 @@ def with_headers(**headers):
     return says
 
 
-def gzipped(handler, content):
-    packed = gzip.compress(content)
-    serve(handler, packed, ranges=False, Content_Encoding='gzip', Content_Length=len(packed))
-
-
 def gzipped_if_allowed(handler, content):
-    (
-        gzipped(handler, content)
-        if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip')
-        else serve(handler, content)
-    )
+    """Some servers compress for clients that do not exclude it."""
+    if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip'):
+        packed = gzip.compress(content)
+        serve(handler, packed, ranges=False, Content_Encoding='gzip', Content_Length=len(packed))
+    else:
+        serve(handler, content)
 
 
 def chunked(handler, content):
