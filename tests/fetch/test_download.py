@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import shutil
 import subprocess
 import time
@@ -203,35 +202,6 @@ def test_retry_after_is_waited_for(server, served, path):
     start = time.monotonic()
     get(file, path)
     assert time.monotonic() - start >= 1
-
-
-def test_many_interruptions(server, served, path, monkeypatch):
-    monkeypatch.setattr('centernet.fetch.download._BLOCK', 512)
-    monkeypatch.setattr('centernet.fetch.download.PROGRESS', 512)
-    file = served(CONTENT, 'a')
-    seed = random.randrange(1 << 30)
-    points = random.Random(seed)
-    server.faults['/a'] = [drop(points.randrange(3300, 7500)) for _ in range(30)]
-    get(file, path)
-    assert server.faults['/a'] == [], seed
-
-
-def test_a_folder_that_vanishes(served, server, tmp_path):
-    folder = tmp_path / 'models'
-    folder.mkdir()
-
-    def send(handler, body):
-        handler.wfile.write(body[:200000])
-        while not list(folder.iterdir()):
-            time.sleep(0.01)
-        shutil.rmtree(str(folder))
-        handler.wfile.write(body[200000:])
-
-    file = served(CONTENT, 'a')
-    server.faults['/a'] = [lambda handler, content: serve(handler, content, send=send)]
-    with pytest.raises(OutputError) as caught:
-        download(file, str(folder / 'file.bin'), 1, 2, progress=False)
-    assert 'No such file' in str(caught.value)
 
 
 def test_a_full_disk(served, path):

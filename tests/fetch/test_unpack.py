@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import shutil
-import stat
 import struct
 import warnings
 import zipfile
@@ -96,15 +95,6 @@ def test_existing_images_are_kept(make, tmp_path):
 def test_zip_slip(make, tmp_path, name):
     assert 'unexpected file' in refused(make(dict(USUAL, **{name: b'x'})), FOLDER, tmp_path / 'root')
     assert tree(tmp_path / 'root') == {}
-
-
-def test_a_symbolic_link_is_not_followed(make, tmp_path):
-    link = zipfile.ZipInfo('val/link.jpg')
-    link.create_system = 3
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    path, root = make(list(USUAL.items()) + [(link, '/etc/passwd')]), tmp_path / 'root'
-    unpack(path, FOLDER._replace(count=8), str(root))
-    assert not (root / 'val' / 'link.jpg').is_symlink()
 
 
 @pytest.mark.parametrize(
