@@ -3,14 +3,26 @@ import hashlib
 import pytest
 from support import file_server
 
-from centernet.fetch import Item
+from centernet.fetch import RemoteFile
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY', 'REQUESTS_CA_BUNDLE'):
+def without_proxy(monkeypatch):
+    for name in (
+        'HTTP_PROXY',
+        'HTTPS_PROXY',
+        'ALL_PROXY',
+        'NO_PROXY',
+        'REQUESTS_CA_BUNDLE',
+        'CURL_CA_BUNDLE',
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr('centernet.fetch.download.BACKOFF', 0.01)
 
 
 @pytest.fixture
@@ -21,19 +33,13 @@ def server():
 
 @pytest.fixture
 def served(server):
-    """Put content on the server under these names, and return the Item that has them as its mirrors."""
+    """Put content on the server under these names, and return the RemoteFile with their URLs."""
 
-    def make(content, *paths, group='weights', name='file.bin', unpack=None):
+    def make(content, *paths):
         for path in paths:
             server.files.setdefault('/' + path, content)
-        return Item(
-            name,
-            group,
-            len(content),
-            hashlib.sha256(content).hexdigest(),
-            tuple(server.address + '/' + path for path in paths),
-            unpack,
-        )
+        urls = tuple(server.address + '/' + path for path in paths)
+        return RemoteFile('file.bin', 'weights', len(content), hashlib.sha256(content).hexdigest(), urls)
 
     return make
 

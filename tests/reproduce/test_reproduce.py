@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,13 +16,18 @@ from support import file_server
 from support.random_weights import save_checkpoint
 
 from centernet import cli
-from centernet.errors import ModelError
-from centernet.reproduce import running
+from centernet.coco import CocoData
+from centernet.errors import Interrupted, ModelError
+from centernet.fetch.catalog import RemoteFile, ZippedFile, ZippedFolder
+from centernet.reproduce import SAMPLE, Settings, measure
+from centernet.reproduce import reproduce as reproduce_claims
+from centernet.reproduce.claims import FIX_RES, KEEP_RES, KEEP_RES_FLIP, Figure
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 
 SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src')
 IMAGES = 4
-PROTOCOLS = {'fix_res': [], 'keep_res': ['--keep-res'], 'keep_res, flip': ['--keep-res', '--flip-test']}
+PROTOCOLS = {protocol.name: protocol for protocol in (FIX_RES, KEEP_RES, KEEP_RES_FLIP)}
+FLAGS = {FIX_RES: [], KEEP_RES: ['--keep-res'], KEEP_RES_FLIP: ['--keep-res', '--flip-test']}
 
 
 def sha256(path):
@@ -40,26 +44,10 @@ def data(tmp_path_factory):
 def figures(data, tmp_path_factory):
     """Protocol -> AP, as eval-pth measures them."""
     found = {}
-    for name, words in PROTOCOLS.items():
+    for name, protocol in PROTOCOLS.items():
         folder = tmp_path_factory.mktemp('figures')
-        assert (
-            cli.main(
-                [
-                    'eval-pth',
-                    '--weights',
-                    SAMPLE_WEIGHTS,
-                    '--data',
-                    data,
-                    '--output',
-                    str(folder),
-                    '--device',
-                    'cpu',
-                    '--no-progress',
-                ]
-                + words
-            )
-            == 0
-        )
+        words = ['--weights', SAMPLE_WEIGHTS, '--data', data, '--output', str(folder), '--device', 'cpu']
+        assert cli.main(['eval-pth', *words, '--no-progress', *FLAGS[protocol]]) == 0
         found[name] = json.loads((folder / 'metrics.json').read_text())['metrics']['AP']
     assert len(set(found.values())) == 3  # else exchanging them would not be seen
     return found
@@ -67,50 +55,33 @@ def figures(data, tmp_path_factory):
 
 @pytest.fixture
 def claims(data, figures):
-    return {
-        'data': 'a part of the sample',
-        'source': 'eval-pth',
-        'tolerance': 'recorded',
-        'images': IMAGES,
-        'annotations_sha256': sha256(os.path.join(data, 'annotations', 'instances_val2017.json')),
-        'networks': [
-            {
-                'arch': 'dla_tiny',
-                'weights': 'dla_tiny.pth',
-                'sha256': sha256(SAMPLE_WEIGHTS),
-                'input_size': [128, 128],
-                'AP': dict(figures),
-            }
-        ],
-    }
+    """True claims about the pictures."""
+    annotations = sha256(os.path.join(data, 'annotations', 'instances_val2017.json'))
+    network = SAMPLE.networks[0]._replace(figures=with_ap(figures))
+    return SAMPLE._replace(images=IMAGES, annotations_sha256=annotations, networks=(network,))
+
+
+def with_ap(values):
+    """Protocol's name -> AP, as Figures."""
+    return tuple(Figure(PROTOCOLS[name], value) for name, value in values.items())
+
+
+def change(claims, **fields):
+    """The claims with other fields of their network."""
+    return claims._replace(networks=(claims.networks[0]._replace(**fields),))
 
 
 @pytest.fixture
-def reproduce(claims, data, tmp_path, capsys):
-    """Run it with these claims; returns (status, document or None, stdout, stderr)."""
+def reproduce(claims, data, tmp_path, capsys, monkeypatch):
+    """Run it with these claims, or others; returns (status, document or None, stdout, stderr)."""
 
-    def run(*words, **given):
-        (tmp_path / 'claims.json').write_text(json.dumps(given.get('claims', claims)))
+    def run(*words, claims=claims, weights=SAMPLE_WEIGHTS):
+        monkeypatch.setattr('centernet.reproduce.PUBLISHED', claims)
         report = tmp_path / 'out' / 'report.json'
         if report.exists():
             report.unlink()
-        status = cli.main(
-            [
-                'reproduce',
-                '--claims',
-                str(tmp_path / 'claims.json'),
-                '--weights',
-                str(given.get('weights', SAMPLE_WEIGHTS)),
-                '--data',
-                data,
-                '--output',
-                str(tmp_path / 'out'),
-                '--device',
-                'cpu',
-                '--no-progress',
-            ]
-            + list(words)
-        )
+        places = ['--weights', str(weights), '--data', data, '--output', str(tmp_path / 'out')]
+        status = cli.main(['reproduce', *places, '--device', 'cpu', '--no-progress', *words])
         out, err = capsys.readouterr()
         assert 'Traceback' not in err
         return status, json.loads(report.read_text()) if report.exists() else None, out, err
@@ -152,11 +123,11 @@ def test_all_claims_hold(reproduce, tmp_path, figures):
 
 
 @pytest.mark.parametrize(
-    'change, verdict', [(0.0009, 'holds'), (-0.0009, 'holds'), (0.0015, 'fails'), (-0.0015, 'fails')]
+    'offset, verdict', [(0.0009, 'holds'), (-0.0009, 'holds'), (0.0015, 'fails'), (-0.0015, 'fails')]
 )
-def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, change, verdict):
-    claims['networks'][0]['AP'] = {'keep_res': claims['networks'][0]['AP']['keep_res'] + change}
-    status, document, out, _ = reproduce('--target', 'none')
+def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, figures, offset, verdict):
+    claims = change(claims, figures=with_ap({'keep_res': figures['keep_res'] + offset}))
+    status, document, out, _ = reproduce('--target', 'none', claims=claims)
     assert verdicts(document)['AP, keep_res'] == verdict
     assert (status, document['reproduced']) == ((0, True) if verdict == 'holds' else (1, False))
     assert ('NOT reproduced: 1 of 3 claims fails' in out) == (verdict == 'fails')
@@ -195,15 +166,14 @@ def test_weights_of_another_network_fail(reproduce, tmp_path):
 
 
 def test_other_annotations_fail(reproduce, claims):
-    claims['annotations_sha256'] = '0' * 64
-    claims['networks'][0]['AP'] = {}
-    status, document, _, _ = reproduce('--target', 'none')
+    claims = change(claims, figures=())._replace(annotations_sha256='0' * 64)
+    status, document, _, _ = reproduce('--target', 'none', claims=claims)
     assert status == 1
     assert [row['kind'] for row in document['rows'] if row['verdict'] == 'fails'] == ['data']
 
 
 def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
-    export = running.export
+    export = measure.export
 
     def spoiled(loaded, *words, **options):
         state = {name: value.clone() for name, value in loaded.model.state_dict().items()}
@@ -213,9 +183,9 @@ def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
         loaded.model.load_state_dict(state)
         return files
 
-    monkeypatch.setattr(running, 'export', spoiled)
-    claims['networks'][0]['AP'] = {'fix_res': claims['networks'][0]['AP']['fix_res']}
-    status, document, _, _ = reproduce('--target', 'portable')
+    monkeypatch.setattr(measure, 'export', spoiled)
+    claims = change(claims, figures=claims.networks[0].figures[:1])
+    status, document, _, _ = reproduce('--target', 'portable', claims=claims)
     assert status == 1
     assert (
         verdicts(document)['AP, fix_res'] == 'holds'
@@ -228,15 +198,14 @@ def test_an_export_that_cannot_be_made_fails(reproduce, monkeypatch, claims):
     def refuse(*_, **__):
         raise ModelError('there is no such operator')
 
-    monkeypatch.setattr(running, 'export', refuse)
-    claims['networks'][0]['AP'] = {}
-    status, document, _, _ = reproduce()
+    monkeypatch.setattr(measure, 'export', refuse)
+    status, document, _, _ = reproduce(claims=change(claims, figures=()))
     assert status == 1 and document['rows'][-1]['note'] == 'there is no such operator'
 
 
 def test_a_part_of_the_images_is_not_compared(reproduce, claims):
-    claims['networks'][0]['AP'] = {'fix_res': 0.123, 'keep_res': None}
-    status, document, out, _ = reproduce('--limit', '2', '--target', 'portable')
+    claims = change(claims, figures=with_ap({'fix_res': 0.123, 'keep_res': None}))
+    status, document, out, _ = reproduce('--limit', '2', '--target', 'portable', claims=claims)
     assert status == 0 and document['reproduced'] is None
     assert verdicts(document) == {
         'SHA-256 of the annotations': 'holds',
@@ -245,18 +214,18 @@ def test_a_part_of_the_images_is_not_compared(reproduce, claims):
         'AP, fix_res': 'not comparable',
         'AP of the export for portable': 'holds',
     }
-    assert 'nothing fails, but only 3 of 4 claims could be compared (2 of 4 images)' in out
+    assert 'only 3 of 4 could be compared (2 of 4 images)' in out
 
 
 def test_a_picture_that_cannot_be_read_fails(reproduce, claims, data):
-    claims['networks'][0]['AP'] = {'fix_res': None}
+    claims = change(claims, figures=with_ap({'fix_res': None}))
     picture = os.path.join(data, 'val2017', sorted(os.listdir(os.path.join(data, 'val2017')))[2])
     with open(picture, 'rb') as file:
         content = file.read()
     try:
         with open(picture, 'wb') as file:
             file.write(content[:100])
-        status, document, _, _ = reproduce('--target', 'none')
+        status, document, _, _ = reproduce('--target', 'none', claims=claims)
     finally:
         with open(picture, 'wb') as file:
             file.write(content)
@@ -266,51 +235,24 @@ def test_a_picture_that_cannot_be_read_fails(reproduce, claims, data):
 @pytest.mark.parametrize(
     'words, message',
     [
-        (['--limit', '0'], '--limit must be at least 1'),
-        (['--batch-size', '0'], '--batch-size must be at least 1'),
-        (['--target', 'tpu'], "unknown target 'tpu'"),
-        (['--arch', 'dla_34'], 'claims nothing about dla_34'),
+        (['--limit', '0'], '--limit'),
+        (['--batch-size', '0'], '--batch-size'),
+        (['--target', 'tpu'], "'tpu'"),
+        (['--arch', 'dla_34'], 'dla_34'),
         (['--weights', 'nowhere.pth'], 'nowhere.pth'),
-        (['--claims', 'nowhere.json'], 'nowhere.json'),
-        (['--output', '/proc/out'], 'cannot be written'),
+        (['--output', '/proc/out'], '/proc/out'),
     ],
 )
-def test_mistakes_are_said_in_one_line(reproduce, words, message):
+def test_invalid_options(reproduce, words, message):
     status, document, _, err = reproduce(*words)
     assert (status, document) == (2, None)
     assert message in err.splitlines()[-1]
 
 
 def test_one_checkpoint_for_several_networks(reproduce, claims):
-    claims['networks'].append(dict(claims['networks'][0], arch='res_18'))
-    status, _, _, err = reproduce()
-    assert status == 2 and 'choose with --arch' in err
-
-
-def test_the_sample_by_its_flag(tmp_path, capsys):
-    assert (
-        cli.main(
-            [
-                'reproduce',
-                '--sample',
-                '--limit',
-                '2',
-                '--output',
-                str(tmp_path),
-                '--target',
-                'ascend',
-                '--device',
-                'cpu',
-                '--json',
-                '--no-progress',
-            ]
-        )
-        == 0
-    )
-    document = json.loads(capsys.readouterr()[0])
-    assert document == json.loads((tmp_path / 'report.json').read_text())
-    assert set(verdicts(document).values()) == {'holds', 'not comparable'}
-    assert verdicts(document)['SHA-256 of the annotations'] == 'holds'
+    networks = (claims.networks[0], claims.networks[0]._replace(arch='res_18'))
+    status, _, _, err = reproduce(claims=claims._replace(networks=networks))
+    assert status == 2 and '--arch' in err
 
 
 def ids(folder, name):
@@ -318,69 +260,47 @@ def ids(folder, name):
         return [json.loads(line)['image_id'] for line in file.read().splitlines()[1:]]
 
 
-def test_killed_and_run_again(reproduce, data, claims, tmp_path):
-    (tmp_path / 'claims.json').write_text(json.dumps(claims))
-    command = [
-        sys.executable,
-        '-m',
-        'centernet',
-        'reproduce',
-        '--claims',
-        str(tmp_path / 'claims.json'),
-        '--weights',
-        SAMPLE_WEIGHTS,
-        '--data',
-        data,
-        '--output',
-        str(tmp_path / 'out'),
-        '--device',
-        'cpu',
-        '--no-progress',
-        '--target',
-        'portable',
-        '--batch-size',
-        '1',
-        '--workers',
-        '0',
-    ]
-    run = subprocess.Popen(
-        command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    journal = tmp_path / 'out' / 'dla_tiny' / 'keep_res' / 'journal.jsonl'
-    try:
-        deadline = time.time() + 300
-        while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:
-            assert run.poll() is None and time.time() < deadline
-            time.sleep(0.002)
-    finally:
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-    assert not (tmp_path / 'out' / 'report.md').exists()
+def test_resume_after_kill(tmp_path, capsys):
+    out = tmp_path / 'out'
+    words = ['reproduce', '--sample', '--limit', str(IMAGES), '--target', 'portable', '--device', 'cpu']
+    words += ['--no-progress', '--batch-size', '1', '--workers', '0', '--output', str(out)]
+    journal = out / 'dla_tiny' / 'keep_res' / 'journal.jsonl'
+    with subprocess.Popen(
+        [sys.executable, '-m', 'centernet', *words],
+        env=dict(os.environ, PYTHONPATH=SOURCE),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        try:
+            deadline = time.time() + 300
+            while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:
+                assert run.poll() is None and time.time() < deadline
+                time.sleep(0.002)
+        finally:
+            run.kill()
+    assert not (out / 'report.md').exists()
     before = {
-        name: (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl').read_bytes()
-        for name in ('fix_res', 'keep_res')
+        name: (out / 'dla_tiny' / name / 'journal.jsonl').read_bytes() for name in ('fix_res', 'keep_res')
     }
-    status, document, out, _ = reproduce('--target', 'portable')
-    assert status == 0 and document['reproduced'] is True
-    assert 'going on with the interrupted run' in out
+    assert cli.main(words) == 0
+    assert 'resuming' in capsys.readouterr()[0]
     for name, content in before.items():
-        assert (
-            (tmp_path / 'out' / 'dla_tiny' / name / 'journal.jsonl')
-            .read_bytes()
-            .startswith(content[: content.rfind(b'\n') + 1])
-        )
+        journal = (out / 'dla_tiny' / name / 'journal.jsonl').read_bytes()
+        assert journal.startswith(content[: content.rfind(b'\n') + 1])
     for name in ('fix_res', 'keep_res', 'keep_res_flip', 'verify_portable/model'):
-        assert (
-            len(ids(tmp_path / 'out', name)) == len(set(ids(tmp_path / 'out', name))) == IMAGES
-        )  # nothing twice
-    assert (
-        'going on' not in reproduce('--target', 'none')[2]
-    )  # a finished run is not taken for an interrupted one
+        assert len(ids(out, name)) == len(set(ids(out, name))) == IMAGES  # none twice
+    document = json.loads((out / 'report.json').read_text())
+    assert set(verdicts(document).values()) == {'holds', 'not comparable'}
+    words[words.index('portable')] = 'none'
+    assert cli.main([*words, '--json']) == 0
+    text, err = capsys.readouterr()
+    assert 'resuming' not in err  # a finished run is not taken for an interrupted one
+    assert json.loads(text) == json.loads((out / 'report.json').read_text())
 
 
-def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_path, claims):
-    claims['networks'][0]['AP'] = {}
-    detect, left = running.OnnxRunner.__call__, [3]
+def test_interrupted_while_an_export_is_verified(monkeypatch, tmp_path, claims, data):
+    claims = change(claims, figures=())
+    detect, left = measure.OnnxRunner.__call__, [3]
 
     def tire(self, images):
         left[0] -= 1
@@ -388,86 +308,69 @@ def test_interrupted_while_an_export_is_verified(reproduce, monkeypatch, tmp_pat
             raise KeyboardInterrupt
         return detect(self, images)
 
-    monkeypatch.setattr(running.OnnxRunner, '__call__', tire)
-    status, document, _, err = reproduce('--target', 'portable', '--workers', '0')
-    assert (status, document) == (130, None)
-    assert 'the same command goes on' in err
+    said = []
+
+    def run(weights=SAMPLE_WEIGHTS, targets=('portable',)):
+        del said[:]
+        settings = Settings(torch.device('cpu'), 'cpu', targets=targets, workers=0, progress=False)
+        weights, folder = {'dla_tiny': str(weights)}, str(tmp_path / 'out')
+        return reproduce_claims(claims, CocoData.load(data), weights, folder, settings, said.append)
+
+    monkeypatch.setattr(measure.OnnxRunner, '__call__', tire)
+    with pytest.raises(Interrupted) as caught:
+        run()
+    assert 'the same command resumes' in str(caught.value)
+    assert isinstance(caught.value.__cause__, KeyboardInterrupt)
     assert len(ids(tmp_path / 'out', 'verify_portable/model')) == 2
-    status, _, out, _ = reproduce('--target', 'portable')
-    assert status == 0 and 'going on with' in out
+    assert run() and 'resuming' in said[0]
     assert left[0] == -(IMAGES - 2)  # the other two alone
-    left[0] = 3
-    reproduce('--target', 'portable', '--workers', '0')
-    status, _, out, _ = reproduce('--target', 'none', weights=save_other(tmp_path))
-    assert 'going on' not in out  # of other weights
-
-
-def save_other(tmp_path):
+    left[0] = 1
+    with pytest.raises(Interrupted):
+        run()
+    assert not any('resuming' in text for text in said)  # it had finished
     checkpoint = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
     torch.save(dict(checkpoint, epoch=2), str(tmp_path / 'other.pth'))
-    return tmp_path / 'other.pth'
+    run(tmp_path / 'other.pth', targets=())
+    assert not any('resuming' in text for text in said)  # it had other weights
 
 
-def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, 'w') as archive:
+def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys, monkeypatch):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, 'w') as file:
         for folder in ('annotations', 'val2017'):
             for name in os.listdir(os.path.join(data, folder)):
-                archive.write(os.path.join(data, folder, name), folder + '/' + name)
-    with open(SAMPLE_WEIGHTS, 'rb') as weights:
-        files = {'dla_tiny.pth': weights.read(), 'data.zip': file.getvalue()}
+                file.write(os.path.join(data, folder, name), folder + '/' + name)
+    with open(SAMPLE_WEIGHTS, 'rb') as file:
+        content = {'dla_tiny.pth': file.read(), 'images.zip': archive.getvalue()}
+    content['annotations.zip'] = content['images.zip']
     annotations = os.path.join(data, 'annotations', 'instances_val2017.json')
-    unpack = [
-        {'folder': 'val2017', 'suffix': '.png', 'files': IMAGES, 'bytes_at_most': 10 << 20},
-        {
-            'file': 'annotations/instances_val2017.json',
-            'bytes': os.path.getsize(annotations),
-            'sha256': sha256(annotations),
-        },
-    ]
-    claims['networks'][0]['AP'] = {'fix_res': claims['networks'][0]['AP']['fix_res']}
-    (tmp_path / 'claims.json').write_text(json.dumps(claims))
-    words = [
-        'reproduce',
-        '--claims',
-        str(tmp_path / 'claims.json'),
-        '--manifest',
-        str(tmp_path / 'manifest.json'),
-        '--models',
-        str(tmp_path / 'models'),
-        '--data',
-        str(tmp_path / 'data'),
-        '--output',
-        str(tmp_path / 'out'),
-        '--device',
-        'cpu',
-        '--no-progress',
-        '--target',
-        'none',
-        '--attempts',
-        '1',
-    ]
+    unpacked = {
+        'images.zip': ZippedFolder('val2017', '.png', IMAGES, 10 << 20),
+        'annotations.zip': ZippedFile(
+            'annotations/instances_val2017.json', os.path.getsize(annotations), sha256(annotations)
+        ),
+    }
+    words = ['reproduce', '--models', str(tmp_path / 'models'), '--data', str(tmp_path / 'data')]
+    words += ['--output', str(tmp_path / 'out'), '--target', 'none', '--device', 'cpu', '--no-progress']
+    words += ['--attempts', '1']
     with file_server.running() as server:
-        entries = [
-            dict(
-                {
-                    'name': name,
-                    'group': group,
-                    'bytes': len(files[name]),
-                    'sha256': hashlib.sha256(files[name]).hexdigest(),
-                    'mirrors': [server.address + '/' + name],
-                },
-                **more,
+        files = tuple(
+            RemoteFile(
+                name,
+                'coco' if name in unpacked else 'weights',
+                len(body),
+                hashlib.sha256(body).hexdigest(),
+                (server.address + '/' + name,),
+                unpacked.get(name),
             )
-            for name, group, more in (
-                ('dla_tiny.pth', 'weights', {}),
-                ('data.zip', 'coco', {'unpack': unpack}),
-            )
-        ]
-        (tmp_path / 'manifest.json').write_text(json.dumps({'files': entries}))
+            for name, body in content.items()
+        )
+        monkeypatch.setattr('centernet.fetch.FILES', files)
+        claims = change(claims, figures=claims.networks[0].figures[:1])
+        monkeypatch.setattr('centernet.reproduce.PUBLISHED', claims)
         assert cli.main(words) == 2
-        assert '(404)' in capsys.readouterr()[1].splitlines()[-1]
-        server.files.update(('/' + name, content) for name, content in files.items())
+        assert 'HTTP 404' in capsys.readouterr()[1].splitlines()[-1]
+        server.files.update(('/' + name, body) for name, body in content.items())
         assert cli.main(words) == 0
         assert 'reproduced: all 3 claims hold' in capsys.readouterr()[0]
         server.requests.clear()

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that serves files in ranges, and fails as it is told to."""
+"""A real HTTP server on this machine that supports ranges, and fails on demand."""
 
 import contextlib
 import gzip
@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class FileServer(socketserver.ThreadingMixIn, HTTPServer):
-    """``files``: path -> content. ``faults``: path -> functions(handler, content), one for each next request;
-    then all goes well. ``requests``: (path, Range header or None, the request line's target). ``pause``:
+    """``files``: path -> content. ``faults``: path -> functions(handler, content), one for each of the next
+    requests. ``requests``: (path, Range header or None, the request line's target). ``pause``:
     seconds after each 16 KiB.
     """
 
@@ -58,8 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(handler, content, ranges=True, send=None, **headers):
-    """Answer in the proper way, with ``send`` in place of the body, and headers (Content_Length=...) in place
-    of the usual ones."""
+    """Answer a request, with ``send`` instead of the body, and headers (Content_Length=...) instead of
+    the usual ones."""
     match = re.match(r'bytes=(\d+)-$', handler.headers.get('Range', '')) if ranges else None
     start = int(match.group(1)) if match else 0
     if match and start >= len(content):
@@ -115,18 +115,6 @@ def stall_before_the_answer(handler, content):
     handler.server.closing.wait(60)
 
 
-def drip(handler, content):
-    """A byte now and then, so that the socket's own time limit never passes."""
-
-    def send(handler, body):
-        for index in range(200):
-            handler.wfile.write(body[index : index + 1])
-            if handler.server.closing.wait(0.05):
-                return
-
-    serve(handler, content, send=send)
-
-
 def without_ranges(handler, content):
     serve(handler, content, ranges=False)
 
@@ -138,17 +126,13 @@ def with_headers(**headers):
     return says
 
 
-def gzipped(handler, content):
-    packed = gzip.compress(content)
-    serve(handler, packed, ranges=False, Content_Encoding='gzip', Content_Length=len(packed))
-
-
 def gzipped_if_allowed(handler, content):
-    (
-        gzipped(handler, content)
-        if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip')
-        else serve(handler, content)
-    )
+    """Some servers compress for clients that do not exclude it."""
+    if 'gzip' in handler.headers.get('Accept-Encoding', 'gzip'):
+        packed = gzip.compress(content)
+        serve(handler, packed, ranges=False, Content_Encoding='gzip', Content_Length=len(packed))
+    else:
+        serve(handler, content)
 
 
 def chunked(handler, content):

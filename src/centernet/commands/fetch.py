@@ -1,146 +1,141 @@
 """``centernet fetch``: the published checkpoints and COCO val2017."""
 
-import json
-import sys
+import os
+import shlex
+from argparse import ArgumentParser, Namespace
+from typing import IO, Dict, List, Sequence
 
-from . import options
+from . import options, setup
 
 NAME = 'fetch'
 HELP = 'download the published checkpoints and COCO val2017'
-DESCRIPTION = """Download the published checkpoints (dla_34 and resdcn_18) and COCO val2017, 1.2 GB, check and unpack them.
+DESCRIPTION = """Download, verify and unpack the published checkpoints (dla_34, resdcn_18) and COCO val2017
+(1.2 GB).
 
   weights    ctdet_coco_dla_2x.pth and ctdet_coco_resdcn18.pth, into --models
   coco       annotations/instances_val2017.json and val2017/, into --data
-  all        both (the default); single files go by the names that --verify-only prints
+  all        both (the default)
 
-What is there and right is left alone. A download that was interrupted goes on where it was; a file has its name only when its
-size and SHA-256 are those of the manifest. HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE are honoured. Files that you
-have already are taken once they are in their place: checkpoints in --models, the two zips or what is in them in --data.
+Single files can be named as well, e.g. val2017.zip. Valid files are kept, and an interrupted download is
+resumed. A file gets its name only when its size and SHA-256 are right. Files that you already have are used:
+put checkpoints into --models, and the two zip archives or their contents into --data. HTTP_PROXY,
+HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE are honoured.
 
-Exit status: 0 all is there; 1 something is not; 2 something given is wrong, or cannot be written; 130 or 143 ended by Ctrl-C
-or SIGTERM: the same command goes on."""
+exit status: 0 success; 1 some files are missing or invalid; 2 invalid options, or a file cannot be written;
+130 or 143 interrupted by Ctrl-C or SIGTERM: the same command resumes."""
 
 
-def add_options(parser):
-    """Add this command's flags to an argparse parser."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add this command's options."""
     parser.add_argument(
         'what', nargs='*', metavar='WHAT', help='weights, coco, all, or names of files (default: all)'
     )
-    add_place_flags(parser.add_argument_group('places'))
+    add_places(parser)
+    add_download(parser)
     parser.add_argument(
-        '--verify-only',
-        action='store_true',
-        help='fetch nothing: read every file that is there, and say what is wrong',
+        '--verify-only', action='store_true', help='verify the files that exist, without downloading any'
     )
-    parser.add_argument(
-        '--replace',
-        action='store_true',
-        help='also replace files that are in the way, or that cannot be checked',
-    )
-    add_download_flags(parser.add_argument_group('download'))
-    output = parser.add_argument_group('output')
-    output.add_argument(
-        '--json', action='store_true', help='print what became of each file as JSON, instead of text'
-    )
-    output.add_argument('--no-progress', action='store_true', help='no progress bars')
+    options.add_report(parser.add_argument_group('output'))
 
 
-def add_place_flags(group):
-    """--models --data"""
+def add_places(parser: ArgumentParser) -> None:
+    """Add --models and --data."""
+    group = parser.add_argument_group('places')
     group.add_argument(
         '--models',
         metavar='FOLDER',
         default=options.MODELS_FOLDER,
-        help=f'where the checkpoints are (default: {options.MODELS_FOLDER})',
+        help=f'folder of the checkpoints (default: {options.MODELS_FOLDER})',
     )
     group.add_argument(
         '--data',
         metavar='FOLDER',
-        default=options.DATA_FOLDER,
-        help=f"where the data set is, in COCO's layout (default: {options.DATA_FOLDER})",
+        default=os.environ.get('DATA') or options.DATA_FOLDER,
+        help=f"folder of the data set, in COCO's layout (default: DATA, else {options.DATA_FOLDER})",
     )
 
 
-def add_download_flags(group):
-    """--mirror --manifest --timeout --attempts"""
+def add_download(parser: ArgumentParser) -> None:
+    """Add --mirror, --timeout and --attempts."""
+    group = parser.add_argument_group('download')
     group.add_argument(
         '--mirror',
         action='append',
         default=[],
-        metavar='ADDRESS',
-        help=(
-            'look for the files under this address first, '
-            'for ADDRESS/val2017.zip and so on; may be given several times'
-        ),
-    )
-    group.add_argument(
-        '--manifest',
-        metavar='FILE',
-        help='another list of files, of the form of src/centernet/fetch/manifest.json',
+        metavar='URL',
+        help='try URL/val2017.zip and so on first; may be repeated',
     )
     group.add_argument(
         '--timeout',
         type=float,
         default=60,
         metavar='SECONDS',
-        help='give a connection up when nothing comes for so long (default: 60)',
+        help='how long to wait for a connection, and for data (default: 60)',
     )
     group.add_argument(
         '--attempts',
-        type=int,
+        type=options.positive,
         default=5,
         metavar='N',
-        help='attempts in a row that bring nothing until the next mirror is tried (default: 5)',
+        help='failed attempts in a row before the next mirror is tried (default: 5)',
     )
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Fetch; returns the exit status."""
-    from ..fetch import choose, fetch, look
-    from ..fetch.fetching import GOOD
+    from ..fetch import FILES, check, choose
+    from ..files import display_path
 
-    say = sys.stderr if arguments.json else sys.stdout
-    items, policy = downloads(arguments)
-    roots = {'weights': arguments.models, 'coco': arguments.data}
-
-    def tell(outcome):
-        lines = [f'{outcome.state:<8} {path}' for path in outcome.paths]
-        if outcome.source:
-            lines[-1] += f'  from {outcome.source}'
-        print(
-            '\n'.join(
-                lines + ['         ' + outcome.why] * (outcome.why != '' and outcome.state != 'missing')
-            ),
-            file=say,
-            flush=True,
-        )
-
-    items = choose(items, arguments.what)
+    say = setup.text_stream(arguments)
     if arguments.verify_only:
-        outcomes = [look(item, roots[item.group]) for item in items]
-        for outcome in outcomes:
-            tell(outcome)
+        statuses = [check(file, folders(arguments)[file.group]) for file in choose(FILES, arguments.what)]
+        for status in statuses:
+            print(format_status(status), file=say)
     else:
-        outcomes = fetch(items, roots, arguments.replace, policy, not arguments.no_progress, tell)
+        statuses = fetch_files(arguments, arguments.what, say)
+        if all(statuses) and len(statuses) == len(FILES):
+            weights, data = (shlex.quote(display_path(path)) for path in (statuses[0].path, arguments.data))
+            print(f'\nnext: centernet eval-pth --weights {weights} --data {data}', file=say)
     if arguments.json:
-        json.dump([outcome._asdict() for outcome in outcomes], sys.stdout, indent=2)
-        print()
-    good = ('right',) if arguments.verify_only else GOOD
-    return 0 if all(outcome.state in good for outcome in outcomes) else 1
+        setup.print_json([status._asdict() for status in statuses])
+    return 0 if all(statuses) else 1
 
 
-def downloads(arguments):
-    """The manifest's items and the Policy that the flags (mirror, manifest, timeout, attempts) give.
+def fetch_files(arguments: Namespace, words: Sequence[str], say: IO[str]) -> List:
+    """Fetch the files that ``words`` choose, print what became of each to ``say``, and return their Status.
+
+    Args:
+        arguments: parsed options (models, data, mirror, timeout, attempts, no_progress).
 
     Raises:
-        OptionError, FetchError: a flag means nothing, or the manifest is wrong.
+        OptionError: invalid options or words.
+        OutputError: a file cannot be written.
     """
     from ..errors import OptionError
-    from ..fetch import MANIFEST, Policy, read_manifest, with_mirrors
+    from ..fetch import FILES, choose, fetch, with_mirrors
 
     if not 0 < arguments.timeout < 1e6:
-        raise OptionError(f'--timeout must be more than 0 seconds, not {arguments.timeout:g}')
-    if arguments.attempts < 1:
-        raise OptionError(f'--attempts must be at least 1, not {arguments.attempts}')
-    items = with_mirrors(read_manifest(arguments.manifest or MANIFEST), arguments.mirror)
-    return items, Policy(timeout=arguments.timeout, attempts=arguments.attempts)
+        raise OptionError(f'--timeout must be positive, not {arguments.timeout:g}')
+    return fetch(
+        with_mirrors(choose(FILES, words), arguments.mirror),
+        folders(arguments),
+        arguments.timeout,
+        arguments.attempts,
+        not arguments.no_progress,
+        lambda status: print(format_status(status), file=say, flush=True),
+    )
+
+
+def folders(arguments: Namespace) -> Dict[str, str]:
+    """Return the folder of each group of files."""
+    return {'weights': arguments.models, 'coco': arguments.data}
+
+
+def format_status(status) -> str:
+    """Return a Status as one line of text."""
+    from ..files import display_path
+
+    line = f'{status.state:<8} {display_path(status.path)}'
+    if not status.detail:
+        return line
+    return line + (f' from {status.detail}' if status.state == 'fetched' else f': {status.detail}')

@@ -1,155 +1,91 @@
-"""``centernet reproduce``: are the published figures what this environment measures?"""
+"""``centernet reproduce``: the published results, measured in this environment."""
 
-import json
 import os
-import sys
+from argparse import ArgumentParser, Namespace
 
 from ..device import apply_threads, prepare_threads, resolve_device
-from . import fetch, options
-from ..evaluation.options import default_loading
+from . import fetch, options, setup
 
 NAME = 'reproduce'
-HELP = 'measure the published figures again, and verify every export'
-DESCRIPTION = """Measure the published AP of dla_34 and resdcn_18 on COCO val2017 again: fix_res, keep_res, and keep_res with the flip test.
-Export both networks for every target, and verify each file with its AP on the same images. Checkpoints and data that are not
-there are fetched first (see centernet fetch). Writes report.md and report.json into the output folder: a row per claim, with
-what was published, what was measured, the difference, the tolerance and the verdict; and the environment.
+HELP = 'reproduce the published results'
+DESCRIPTION = """Reproduce the published AP of dla_34 and resdcn_18 on COCO val2017 (fix_res, keep_res, and
+keep_res with the flip test), and verify the exports of both networks. Missing checkpoints and data are
+downloaded first, see centernet fetch. Writes report.md and report.json: for each claim the published value,
+the measured one, the difference, the tolerance and the verdict; and the environment.
 
-With --sample the built-in sample is measured in the same way, against its own recorded figures. With --limit the exports are
-still verified, but an AP of fewer images cannot be compared with one of all, and the report says so.
+With --sample, the built-in sample is measured against its own recorded AP; this needs no download. With
+--limit, the exports are verified on fewer images, and AP is not compared. The same command resumes an
+interrupted run.
 
-The same command goes on with a run that was interrupted.
-
-Exit status: 0 no claim fails; 1 a claim fails (another checkpoint, other data, a figure or an export beyond its tolerance);
-2 something given is wrong, or cannot be fetched; 130 or 143 ended by Ctrl-C or SIGTERM."""
-
-DEFAULT_OUTPUT = './reproduce_result'
+exit status: 0 no claim fails; 1 a claim fails; 2 invalid input or options, or a failed download; 130 or 143
+interrupted by Ctrl-C or SIGTERM."""
 
 
-def add_options(parser):
-    """Add this command's flags to an argparse parser."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add this command's options."""
     group = parser.add_argument_group('claims')
-    group.add_argument('--sample', action='store_true', help='the built-in sample and its recorded figures')
-    group.add_argument(
-        '--claims',
-        metavar='FILE',
-        help='another table of figures, of the form of src/centernet/reproduce/coco.json',
-    )
-    group.add_argument('--arch', metavar='NAME', help='only the claims about this network, e.g. resdcn_18')
+    group.add_argument('--sample', action='store_true', help='use the built-in sample and its recorded AP')
+    group.add_argument('--arch', metavar='NAME', help='only this network, such as resdcn_18 (default: all)')
     group.add_argument(
         '--weights',
         metavar='FILE',
-        help=(
-            'this checkpoint in place of the one that the claims name; with --arch where they '
-            'are about several networks'
-        ),
+        help='another checkpoint instead of the published one; if there are several networks, with --arch',
     )
-    group.add_argument(
-        '--target',
-        nargs='+',
-        default=['all'],
-        metavar='NAME',
-        help='exports to verify: ascend, tensorrt, onnx, portable, all or none (default: all)',
-    )
-    places = parser.add_argument_group('places')
-    fetch.add_place_flags(places)
-    places.add_argument(
-        '--output',
-        metavar='FOLDER',
-        default=DEFAULT_OUTPUT,
-        help=f'folder for what is written (default: {DEFAULT_OUTPUT})',
-    )
-    speed = parser.add_argument_group('run')
-    speed.add_argument('--limit', type=int, metavar='N', help='only the first N images')
-    options.add_device(speed)
+    options.add_targets(group, ('none',))
+    options.add_limit(group)
+    fetch.add_places(parser)
+    fetch.add_download(parser)
+    group = parser.add_argument_group('device')
+    options.add_device(group)
+    options.add_threads(group)
     options.add_loading(parser)
-    fetch.add_download_flags(parser.add_argument_group('download'))
-    output = parser.add_argument_group('output')
-    output.add_argument('--json', action='store_true', help='print what report.json holds, instead of text')
-    output.add_argument('--no-progress', action='store_true', help='no progress bars')
+    options.add_report(options.add_output(parser, NAME))
 
 
-def run(arguments):
+def run(arguments: Namespace) -> int:
     """Reproduce; returns the exit status."""
     threads = prepare_threads(arguments.threads)
+    from .. import reproduce
     from ..errors import OptionError
-    from ..evaluation import Interrupted
-    from ..export.targets import TARGETS
     from ..files import ensure_folder
-    from ..reproduce import (
-        PUBLISHED_CLAIMS,
-        SAMPLE_CLAIMS,
-        Settings,
-        choose,
-        document,
-        format_reproduction,
-        read_claims,
-        reproduce,
-        write_report,
-    )
 
     apply_threads(threads)
-    device = resolve_device(arguments.device)
-    claims = choose(
-        read_claims(arguments.claims or (SAMPLE_CLAIMS if arguments.sample else PUBLISHED_CLAIMS)),
-        arguments.arch,
-    )
+    claims = reproduce.choose(reproduce.SAMPLE if arguments.sample else reproduce.PUBLISHED, arguments.arch)
     if arguments.weights and len(claims.networks) > 1:
+        names = ' and '.join(network.arch for network in claims.networks)
         raise OptionError(
-            '--weights is one checkpoint, and the claims are about {}: choose with --arch'.format(
-                ' and '.join(network.arch for network in claims.networks)
-            )
+            f'--weights is one checkpoint, but there are claims about {names}: choose with --arch'
         )
-    targets = (
-        list(TARGETS)
-        if 'all' in arguments.target
-        else []
-        if arguments.target == ['none']
-        else arguments.target
+    settings = reproduce.Settings(
+        device=resolve_device(arguments.device),
+        threads=threads,
+        limit=arguments.limit,
+        targets=options.chosen_targets(arguments.target),
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        progress=not arguments.no_progress,
     )
+    settings = settings._replace(onnx_device='cpu' if settings.device.type == 'cpu' else 'auto')
     ensure_folder(arguments.output)
-    say = sys.stderr if arguments.json else sys.stdout
+    say = setup.text_stream(arguments)
     weights, data = _inputs(arguments, claims, say)
-    settings = Settings(
-        device,
-        default_loading,
-        'cpu' if device.type == 'cpu' else 'auto',
-        threads,
-        arguments.threads is None,
-        arguments.limit,
-        tuple(targets),
-        arguments.batch_size,
-        arguments.workers,
-        not arguments.no_progress,
+    found = reproduce.reproduce(
+        claims, data, weights, arguments.output, settings, lambda text: print(text, file=say, flush=True)
     )
-    try:
-        found = reproduce(
-            claims, data, weights, arguments.output, settings, lambda text: print(text, file=say, flush=True)
-        )
-    except Interrupted as error:
-        print(
-            f'centernet: what is finished is kept in {arguments.output}; the same command goes on',
-            file=sys.stderr,
-        )
-        raise error.__cause__ from None
-    files = write_report(arguments.output, found)
+    files = reproduce.write_report(arguments.output, found)
     if arguments.json:
-        json.dump(document(found), sys.stdout, indent=2)
-        print()
+        setup.print_json(reproduce.document(found))
     else:
-        print(
-            '\n{}\n\nwritten:\n{}'.format(
-                format_reproduction(found), '\n'.join('  ' + path for path in files)
-            )
-        )
+        print(f'\n{reproduce.format_reproduction(found)}\n')
+        setup.print_files(files)
     return 0 if found else 1
 
 
 def _inputs(arguments, claims, say):
-    """(architecture -> checkpoint, CocoData); what is missing is fetched.
+    """Return (architecture -> path of the checkpoint, CocoData). What is missing is downloaded.
 
     Raises:
-        FetchError: it cannot be.
+        FetchError: it is unavailable.
     """
     from ..coco import CocoData
     from ..errors import DataError
@@ -163,40 +99,20 @@ def _inputs(arguments, claims, say):
         for network in claims.networks
     }
     if not arguments.weights:
-        _fetch(
-            arguments,
-            [network.weights for network in claims.networks if not os.path.exists(weights[network.arch])],
-            say,
-        )
+        missing = [network for network in claims.networks if not os.path.exists(weights[network.arch])]
+        _fetch(arguments, [network.weights for network in missing], say)
     try:
         data = CocoData.load(arguments.data)
     except DataError as error:
-        print(f'{error}: fetching the data', file=say)
+        print(f'{error}; fetching the data', file=say)
         _fetch(arguments, ['coco'], say)
         data = CocoData.load(arguments.data)
     return weights, data
 
 
 def _fetch(arguments, words, say):
-    if not words:
-        return
     from ..errors import FetchError
-    from ..fetch import choose
-    from ..fetch import fetch as fetch_items
-    from ..fetch.fetching import GOOD
 
-    items, policy = fetch.downloads(arguments)
-    roots = {'weights': arguments.models, 'coco': arguments.data}
-    outcomes = fetch_items(
-        choose(items, words),
-        roots,
-        False,
-        policy,
-        not arguments.no_progress,
-        lambda outcome: print(
-            '{:<8} {}'.format(outcome.state, ', '.join(outcome.paths)), file=say, flush=True
-        ),
-    )
-    for outcome in outcomes:
-        if outcome.state not in GOOD:
-            raise FetchError(outcome.why)
+    for status in fetch.fetch_files(arguments, words, say) if words else ():
+        if not status:
+            raise FetchError(f'{status.path}: {status.detail}')

@@ -1,18 +1,6 @@
-"""The published checkpoints and COCO val2017: downloaded, checked, unpacked."""
+"""Download, verify and unpack the published checkpoints and COCO val2017."""
 
-from .download import Policy
-from .fetching import Outcome, fetch, look
-from .manifest import GROUPS, MANIFEST, Item, choose, read_manifest, with_mirrors
+from .catalog import FILES, GROUPS, RemoteFile, choose, with_mirrors
+from .install import Status, check, fetch
 
-__all__ = [
-    'GROUPS',
-    'MANIFEST',
-    'Item',
-    'Outcome',
-    'Policy',
-    'choose',
-    'fetch',
-    'look',
-    'read_manifest',
-    'with_mirrors',
-]
+__all__ = ['FILES', 'GROUPS', 'RemoteFile', 'Status', 'check', 'choose', 'fetch', 'with_mirrors']

@@ -1,217 +1,229 @@
-"""One file from the first of its mirrors that has it, whole and checked, or not at all."""
+"""Download one file over HTTP: retry, resume, verify, then rename."""
 
 import contextlib
-import fcntl
+import itertools
 import logging
 import os
-import random
+import re
 import sys
 import time
-from typing import NamedTuple, Optional
-from urllib.parse import urlsplit
+from typing import Iterator, Union
 
 import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.util.retry import Retry
 
+from .. import __version__
 from ..errors import FetchError, OutputError
 from ..files import sha256
-from .answers import Failed, Refused, ask
-from .manifest import Item
+from .catalog import RemoteFile, ZippedFile
 
 _log = logging.getLogger(__name__)
+_BLOCK = 1 << 16
+_TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+#: seconds before the second retry (the first is immediate), doubled for each further one
+BACKOFF = 1.0
+#: seconds; a server that asks for a longer wait counts as unavailable
+LONGEST_RETRY_AFTER = 120
+#: bytes after which a connection that drops counts as the first failure again
+PROGRESS = 1 << 20
 
 
-class Policy(NamedTuple):
-    """How long a mirror is tried.
-
-    ``timeout``: seconds without an answer, or without a block of data. ``attempts``: in a row that bring
-    nothing to speak of, until the next mirror's turn comes. ``first_wait``: seconds before the second
-    attempt; each further wait is twice as long, up to ``longest_wait``. ``longest_retry_after``: a server
-    that asks for a longer wait than this is given up.
-    """
-
-    timeout: float = 60.0
-    attempts: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
-    longest_retry_after: float = 120.0
+class _Interruption(Exception):
+    """The transfer ended early, and the missing part can be requested."""
 
 
-DEFAULT_POLICY = Policy()
+class _Retry(Retry):
+    def sleep(self, response=None):
+        last = self.history[-1]
+        _log.info('%s; retrying', f'HTTP {last.status}' if last.status else _cause(last.error))
+        super().sleep(response)
+
+    def get_retry_after(self, response):
+        seconds = super().get_retry_after(response)
+        if seconds is not None and seconds > LONGEST_RETRY_AFTER:
+            raise FetchError(f'HTTP {response.status}: the server asks to retry after {seconds:.0f} s')
+        return seconds
 
 
-def download(
-    item: Item, path: str, policy: Policy = DEFAULT_POLICY, progress: bool = True, own: Optional[str] = None
-) -> str:
-    """Download a file; until it is whole and right it is called ``<path>.part``, and a later call goes on
-    with that.
+def download(file: RemoteFile, path: str, timeout: float, attempts: int, progress: bool = True) -> str:
+    """Download a file to ``path``. It is called ``<path>.part`` until its size and SHA-256 are right, and a
+    later call resumes that.
 
     Args:
-        item: says where it is, and its size and SHA-256.
-        path: what it will be called. An existing file is replaced in one step.
-        policy: how long to try.
+        file: its URLs, size and SHA-256.
+        path: the destination; an existing file is replaced.
+        timeout: seconds to wait for a connection, and for each block of data.
+        attempts: how often a URL is tried before the next one.
         progress: show a bar on stderr.
-        own: where a copy that the user has belongs, for the message; None: at ``path``.
 
     Returns:
-        The address that the last of it came from, or the path of the partial file if that was whole.
+        The URL that the file came from.
 
     Raises:
-        FetchError: none of the mirrors gives it; the message has each one's reason.
-        OutputError: it cannot be written, or another process is fetching it.
+        FetchError: no URL works; the message has the reason for each.
+        OutputError: the file cannot be written.
     """
     reasons = []
-    with _Part(path) as part:
-        if part.size() >= item.bytes and part.has(item):
-            part.take_name(path)
-            return part.path
-        for address in item.mirrors:
+    for url in file.urls:
+        try:
             with requests.Session() as session:
-                try:
-                    _from_mirror(session, address, item, part, policy, progress)
-                except Refused as error:
-                    reasons.append(f'{shown(address)}: {error}')
-                    _log.info('%s is not to be had from %s: %s', item.name, shown(address), error)
-                    continue
-            part.take_name(path)
-            return shown(address)
-    raise FetchError(
-        'cannot fetch {}. {}. A copy that you have can be put to {}: it is checked, and taken'.format(
-            item.name, '. '.join(reasons), own or path
-        )
-    )
-
-
-def shown(address: str) -> str:
-    """An address without the name and the password that it may hold."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()
-
-
-def _from_mirror(session, address, item, part, policy, progress):
-    """Fill the partial file until it is the right one."""
-    attempts, ranges = 0, True
-    from_here = part.size() == 0  # what is in it came from nowhere else
-    # Less than this is no progress: a server that sends a little and hangs up would be asked for ever.
-    enough = min(1 << 20, max(1, item.bytes // 100))
-    while True:
-        if part.size() >= item.bytes:
-            if part.has(item):
-                return
-            part.clear()
-            if from_here:
-                raise Refused('its file has the right size but not the right content (SHA-256)')
-            _log.info('what was there of %s does not belong to it: once more from the beginning', item.name)
-            from_here = True
-        before = part.size()
-        try:
-            _attempt(ask(session, address, before, item.bytes, policy.timeout, ranges), item, part, progress)
+                retry = _Retry(
+                    attempts - 1,
+                    backoff_factor=BACKOFF,
+                    status_forcelist=_TEMPORARY_STATUSES,
+                    raise_on_status=False,
+                )
+                for scheme in ('http://', 'https://'):
+                    session.mount(scheme, HTTPAdapter(max_retries=retry))
+                _download(session, url, file, path + '.part', timeout, attempts, progress)
+        except (FetchError, requests.RequestException) as error:
+            reasons.append(f'{public(url)}: {_reason(error, timeout)}')
+            _log.info('%s is unavailable from %s', file.name, reasons[-1])
             continue
-        except Failed as error:
-            failure = error
-        ranges = ranges and not failure.no_ranges
-        attempts = 0 if part.size() - before >= enough else attempts + 1
-        if attempts >= policy.attempts:
-            raise Refused(f'{failure} ({attempts} attempts)') from failure
-        wait = min(policy.longest_wait, policy.first_wait * 2 ** max(0, attempts - 1)) * random.uniform(
-            0.75, 1.25
-        )
-        if failure.wait is not None:
-            if failure.wait > policy.longest_retry_after:
-                raise Refused(
-                    f'{failure}, and wants to be left alone for {failure.wait:.0f} seconds'
-                ) from failure
-            wait = max(wait, failure.wait)
-        _log.info('%s: %s; trying again in %.1f s', item.name, failure, wait)
-        time.sleep(wait)
-
-
-def _attempt(answer, item, part, progress):
-    """Append what an answer brings."""
-    skip = part.size() - answer.start
-    with tqdm(
-        total=item.bytes,
-        initial=part.size(),
-        unit='B',
-        unit_scale=True,
-        desc=item.name,
-        disable=not progress,
-        file=sys.stderr,
-        dynamic_ncols=True,
-    ) as bar, contextlib.closing(answer.blocks):
-        for block in answer.blocks:
-            if skip:  # the server sends the file from its beginning
-                block, skip = block[skip:], max(0, skip - len(block))
-            block = block[: item.bytes - part.size()]
-            part.add(block)
-            bar.update(len(block))
-            if part.size() >= item.bytes:
-                return
-    raise Failed(f'the connection ended after {part.size()} of {item.bytes} bytes')
-
-
-class _Part:
-    """A context manager around the partial file, which one process at a time may write to. It stays, unless
-    it is empty."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path + '.part'
-        while True:
-            with _writing(self.path):
-                self._file = open(self.path, 'ab', buffering=0)
-            try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._file.close()
-                raise OutputError(f'another process is fetching {self.path}') from None
-            except OSError:
-                pass  # a file system without locks
-            if self._is_under_its_name():
-                return
-            self._file.close()  # another process finished it in the meantime
-
-    def __enter__(self) -> '_Part':
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._is_under_its_name() and self.size() == 0:
-            os.unlink(self.path)
-        self._file.close()
-
-    def size(self) -> int:
-        return os.fstat(self._file.fileno()).st_size
-
-    def has(self, item: Item) -> bool:
-        """Whether it is the right file."""
-        try:
-            return self.size() == item.bytes and sha256(self.path) == item.sha256
-        except OSError as error:
-            raise OutputError(f'cannot read {self.path} again: {error.strerror}') from error
-
-    def add(self, block: bytes) -> None:
-        with _writing(self.path):
-            while block:
-                block = block[self._file.write(block) :]
-
-    def clear(self) -> None:
-        with _writing(self.path):
-            self._file.truncate(0)
-
-    def take_name(self, path: str) -> None:
-        with _writing(path):
-            os.fsync(self._file.fileno())
-            os.replace(self.path, path)
-
-    def _is_under_its_name(self):
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
-        except OSError:
-            return False
+        with writing(path):
+            os.replace(path + '.part', path)
+        return public(url)
+    raise FetchError(f'cannot download {file.name} from ' + '; '.join(reasons))
 
 
 @contextlib.contextmanager
-def _writing(path):
+def writing(path: str) -> Iterator[None]:
+    """Turn OSError into OutputError for ``path``."""
     try:
         yield
     except OSError as error:
         raise OutputError(f'cannot write {path}: {error.strerror or error}') from error
+
+
+def public(url: str) -> str:
+    """Return a URL without its user name and password."""
+    return re.sub('//[^/]*@', '//', url)
+
+
+def matches(expected: Union[RemoteFile, ZippedFile], path: str) -> bool:
+    """Return whether a file exists and has the expected size and SHA-256."""
+    try:
+        return os.path.getsize(path) == expected.size and sha256(path) == expected.sha256
+    except OSError:
+        return False
+
+
+def size_of(path: str) -> int:
+    """Return a file's size in bytes, 0 if there is no such file."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _download(session, url, file, part, timeout, attempts, progress):
+    """Request the file, and the rest of it after each interruption, until the partial file is valid."""
+    failures, resumed = 0, size_of(part) > 0
+    while True:
+        before = size_of(part)
+        if before >= file.size:
+            if matches(file, part):
+                return
+            with writing(part):
+                os.unlink(part)
+            if not resumed:
+                raise FetchError('the file differs from the published one (size or SHA-256)')
+            _log.info('%s: the partial file is invalid; starting again', file.name)
+            before, resumed = 0, False
+        try:
+            _request(session, url, file, part, before, timeout, progress)
+        except _Interruption as error:
+            failures = 1 if size_of(part) - before >= PROGRESS else failures + 1
+            if failures >= attempts:
+                raise FetchError(f'{error} ({attempts} attempts)') from error
+            wait = min(30.0, BACKOFF * 2 ** (failures - 1))
+            _log.info('%s: %s; retrying in %.1f s', file.name, error, wait)
+            time.sleep(wait)
+
+
+def _request(session, url, file, part, have, timeout, progress):
+    """Append to the partial file what a server sends from the byte ``have`` on."""
+    headers = {'Accept-Encoding': 'identity', 'User-Agent': f'centernet/{__version__}'}
+    if have:
+        headers['Range'] = f'bytes={have}-'
+    with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        start = _check_response(response, file, have, part)
+        blocks = _blocks(response, timeout)
+        first = next(blocks, b'')
+        if not start and first.lstrip()[:9].lower().startswith((b'<!doctype', b'<html')):
+            raise FetchError(_WEB_PAGE)
+        with writing(part), open(part, 'ab' if start else 'wb') as output, tqdm(
+            total=file.size,
+            initial=start,
+            unit='B',
+            unit_scale=True,
+            desc=file.name,
+            disable=not progress,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        ) as bar:
+            for block in itertools.chain([first], blocks):
+                output.write(block)
+                bar.update(len(block))
+                if output.tell() > file.size:  # without a Content-Length it might never end
+                    return
+    if size_of(part) < file.size:
+        raise _Interruption(f'the connection ended after {size_of(part)} of {file.size} bytes')
+
+
+_WEB_PAGE = (
+    'a web page instead of the file (Google Drive sends one when the download quota of a file is used up,'
+    ' a proxy when it requires a login)'
+)
+
+
+def _check_response(response, file, have, part):
+    """Return the position in the file at which the response begins."""
+    status = response.status_code
+    content_range = response.headers.get('Content-Range', '')
+    if have and (status == 416 or (status == 206 and not content_range.startswith(f'bytes {have}-'))):
+        with writing(part):
+            os.unlink(part)
+        raise _Interruption(f'the server does not send the rest of the file (HTTP {status})')
+    if status not in (200, 206):
+        raise FetchError(f'HTTP {status} {response.reason or ""}'.rstrip())
+    if response.headers.get('Content-Type', '').lower().startswith(('text/html', 'application/xhtml')):
+        raise FetchError(_WEB_PAGE)
+    size = content_range.rpartition('/')[2] if status == 206 else response.headers.get('Content-Length', '')
+    if size.isdigit() and size != str(file.size):
+        raise FetchError(f'the file has {size} bytes, expected {file.size}')
+    return have if status == 206 else 0
+
+
+def _blocks(response, timeout):
+    """The body; a connection that breaks or stalls is an _Interruption."""
+    try:
+        for block in response.iter_content(_BLOCK):
+            yield block
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise _Interruption(_reason(error, timeout)) from error
+
+
+def _reason(error, timeout):
+    """An error in a few words."""
+    if isinstance(error, FetchError):
+        return str(error)
+    if 'CERTIFICATE_VERIFY_FAILED' in str(error):
+        return 'the certificate is not trusted; set REQUESTS_CA_BUNDLE to the file of the authority'
+    if isinstance(error, requests.exceptions.Timeout) or 'timed out' in str(error):
+        return f'no data for {timeout:g} s'
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f'the proxy failed: {_cause(error)}'
+    return _cause(error)
+
+
+def _cause(error):
+    """The innermost message; those around it repeat it, with the names of classes."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, 'reason', None)
+        if not isinstance(inner, BaseException):
+            return str(error) or type(error).__name__
+        error = inner

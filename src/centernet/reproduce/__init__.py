@@ -1,12 +1,12 @@
-"""The published figures, measured again: every claim with what was found, and whether it holds."""
+"""Reproduce the published results: every claim with what was measured, and whether it holds."""
 
-from .claims import PUBLISHED_CLAIMS, SAMPLE_CLAIMS, Claims, choose, read_claims
-from .report import document, format_reproduction, write_report
-from .running import Reproduction, Row, Settings, reproduce
+from .claims import PUBLISHED, SAMPLE, Claims, choose
+from .measure import Reproduction, Row, Settings, reproduce
+from .summary import document, format_reproduction, write_report
 
 __all__ = [
-    'PUBLISHED_CLAIMS',
-    'SAMPLE_CLAIMS',
+    'PUBLISHED',
+    'SAMPLE',
     'Claims',
     'Reproduction',
     'Row',
@@ -14,7 +14,6 @@ __all__ = [
     'choose',
     'document',
     'format_reproduction',
-    'read_claims',
     'reproduce',
     'write_report',
 ]

@@ -1,96 +1,99 @@
-"""What is claimed: ``coco.json`` (the published figures) and ``sample.json`` (the built-in sample's) beside
-this file, or another of the same form.
+"""What is claimed: the published AP of two networks on COCO val2017, and the recorded AP of the sample."""
 
-- ``data``, ``source``: for people; what the figures are of, and who says so;
-- ``tolerance``: ``published`` or ``recorded``, see :mod:`.tolerances`;
-- ``images``, ``annotations_sha256``: the data set that the figures are of;
-- ``networks``: each with ``arch``, ``weights`` (a file's name), its ``sha256``, ``input_size`` [height,
-  width] for fix_res and the exports, and ``AP`` in [0, 1] by protocol, null where none is published.
-"""
-
-import json
-import os
-import re
-from collections import OrderedDict
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import OptionError
-from .tolerances import TABLE, Tolerance
+from ..fetch import catalog
+from ..verification.tolerances import PUBLISHED_AP, RECORDED_AP, Tolerance
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-PUBLISHED_CLAIMS = os.path.join(_HERE, 'coco.json')
-SAMPLE_CLAIMS = os.path.join(_HERE, 'sample.json')
 
-Protocol = NamedTuple('Protocol', [('keep_res', bool), ('flip_test', bool)])
-PROTOCOLS = OrderedDict(
-    [
-        ('fix_res', Protocol(False, False)),
-        ('fix_res, flip', Protocol(False, True)),
-        ('keep_res', Protocol(True, False)),
-        ('keep_res, flip', Protocol(True, True)),
-    ]
+class Protocol(NamedTuple):
+    """How a figure was measured, at a single scale."""
+
+    name: str
+    keep_res: bool
+    flip_test: bool
+
+
+FIX_RES = Protocol('fix_res', False, False)
+KEEP_RES = Protocol('keep_res', True, False)
+KEEP_RES_FLIP = Protocol('keep_res, flip', True, True)
+
+
+class Figure(NamedTuple):
+    """A claimed AP in [0, 1]; None if none is published, and it is only measured."""
+
+    protocol: Protocol
+    ap: Optional[float]
+
+
+class NetworkClaims(NamedTuple):
+    """The figures of a checkpoint. ``weights`` is the name of its file; ``input_size`` the (height, width) of
+    fix_res and of the exports."""
+
+    arch: str
+    weights: str
+    sha256: str
+    input_size: Tuple[int, int]
+    figures: Tuple[Figure, ...]
+
+
+class Claims(NamedTuple):
+    """Figures on one data set. ``data`` and ``source`` are texts for the report; ``images`` is the number of
+    images in the data set; ``tolerance`` is for AP."""
+
+    data: str
+    source: str
+    tolerance: Tolerance
+    images: int
+    annotations_sha256: str
+    networks: Tuple[NetworkClaims, ...]
+
+
+PUBLISHED = Claims(
+    'COCO val2017',
+    "CenterNet's model zoo; dla_34 at fix_res as reported by users of its export",
+    PUBLISHED_AP,
+    catalog.VAL_IMAGES.count,
+    catalog.VAL_ANNOTATIONS.sha256,
+    (
+        NetworkClaims(
+            'dla_34',
+            catalog.DLA_34.name,
+            catalog.DLA_34.sha256,
+            (512, 512),
+            (Figure(FIX_RES, 0.366), Figure(KEEP_RES, 0.374), Figure(KEEP_RES_FLIP, 0.392)),
+        ),
+        NetworkClaims(
+            'resdcn_18',
+            catalog.RESDCN_18.name,
+            catalog.RESDCN_18.sha256,
+            (512, 512),
+            (Figure(FIX_RES, None), Figure(KEEP_RES, 0.281), Figure(KEEP_RES_FLIP, 0.300)),
+        ),
+    ),
 )
 
-#: figures: (protocol's name, AP or None), in the file's order
-NetworkClaims = NamedTuple(
-    'NetworkClaims',
-    [
-        ('arch', str),
-        ('weights', str),
-        ('sha256', str),
-        ('input_size', Tuple[int, int]),
-        ('figures', Tuple[Tuple[str, Optional[float]], ...]),
-    ],
+SAMPLE = Claims(
+    'the built-in sample',
+    'this project, by eval-pth on an AMD EPYC, the same on both stacks',
+    RECORDED_AP,
+    200,
+    'b332e341f7caa69f57951be9bccfb50ce5d0abe6365188caf74af331f4412a86',
+    (
+        NetworkClaims(
+            'dla_tiny',
+            'dla_tiny.pth',
+            '9960e038172886f78e14d3687339d2414e2ad8f9447e77c52edb827b72146eab',
+            (128, 128),
+            (Figure(FIX_RES, 0.713398), Figure(KEEP_RES, 0.701327), Figure(KEEP_RES_FLIP, 0.725448)),
+        ),
+    ),
 )
-Claims = NamedTuple(
-    'Claims',
-    [
-        ('path', str),
-        ('data', str),
-        ('source', str),
-        ('tolerance_name', str),
-        ('tolerance', Tolerance),
-        ('images', int),
-        ('annotations_sha256', str),
-        ('networks', Tuple[NetworkClaims, ...]),
-    ],
-)
-
-
-def read_claims(path: str) -> Claims:
-    """Read and check a table of claims.
-
-    Raises:
-        OptionError: it cannot be read, or is not of the form above.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file, object_pairs_hook=OrderedDict)
-    except (OSError, ValueError) as error:
-        raise OptionError(
-            'cannot read the claims {}: {}'.format(path, getattr(error, 'strerror', None) or error)
-        ) from error
-    try:
-        networks = tuple(_network(entry) for entry in _get(content, 'networks', list))
-        name = _get(content, 'tolerance', str)
-        if name not in dict(TABLE) or not networks:
-            raise ValueError('"tolerance" is published or recorded' if networks else 'there are no networks')
-        return Claims(
-            path,
-            _get(content, 'data', str),
-            _get(content, 'source', str),
-            name,
-            dict(TABLE)[name],
-            _get(content, 'images', int),
-            _hash(content, 'annotations_sha256'),
-            networks,
-        )
-    except ValueError as error:
-        raise OptionError(f'the claims {path}: {error}') from None
 
 
 def choose(claims: Claims, arch: Optional[str]) -> Claims:
-    """The claims about one architecture alone, or all of them.
+    """Return the claims about one architecture, or all if ``arch`` is None.
 
     Raises:
         OptionError: there are none about it.
@@ -99,41 +102,6 @@ def choose(claims: Claims, arch: Optional[str]) -> Claims:
         return claims
     networks = tuple(network for network in claims.networks if network.arch == arch)
     if not networks:
-        raise OptionError(
-            '{} claims nothing about {}, only about {}'.format(
-                claims.path, arch, ', '.join(network.arch for network in claims.networks)
-            )
-        )
+        known = ', '.join(network.arch for network in claims.networks)
+        raise OptionError(f'there are no claims about {arch} on {claims.data}, only about {known}')
     return claims._replace(networks=networks)
-
-
-def _network(entry: Any) -> NetworkClaims:
-    sides = _get(entry, 'input_size', list)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError('"input_size" is [height, width]')
-    figures: List[Tuple[str, Optional[float]]] = []
-    for name, value in _get(entry, 'AP', dict).items():
-        if name not in PROTOCOLS:
-            raise ValueError("unknown protocol '{}'; known: {}".format(name, '; '.join(PROTOCOLS)))
-        if value is not None and not (isinstance(value, float) and 0 <= value <= 1):
-            raise ValueError(f'AP is a number in [0, 1] or null, not {value!r}')
-        figures.append((name, value))
-    weights = _get(entry, 'weights', str)
-    if os.path.basename(weights) != weights:
-        raise ValueError(f'"weights" is the name of a file, not {weights!r}')
-    return NetworkClaims(
-        _get(entry, 'arch', str), weights, _hash(entry, 'sha256'), tuple(sides), tuple(figures)
-    )
-
-
-def _get(entry, key, kind):
-    if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-        raise ValueError(f'there is no "{key}" of the right kind')
-    return entry[key]
-
-
-def _hash(entry, key):
-    value = _get(entry, key, str)
-    if not re.match(r'[0-9a-f]{64}\Z', value):
-        raise ValueError(f'"{key}" is a SHA-256 in hexadecimal')
-    return value

@@ -1,27 +1,26 @@
-"""A reproduction as text for people, as Markdown, and as a plain dict for machines."""
+"""A reproduction as text, as Markdown and as JSON."""
 
 import json
 import os
 from typing import Any, Dict, List
 
-from ..files import atomic_write, ensure_folder
-from . import tolerances
-from .running import NO_CLAIM, Reproduction, Row
+from ..files import atomic_write
+from ..verification import tolerances
+from .measure import NO_CLAIM, Reproduction, Row
 
-REPORT_NAME, MARKDOWN_NAME = 'report.json', 'report.md'
 _COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance', 'verdict')
 
 
 def document(found: Reproduction) -> Dict[str, Any]:
-    """Everything that was found, as what JSON has. ``reproduced`` is None where nothing fails but not
-    everything could be compared."""
+    """Return the reproduction as a dict for JSON. ``reproduced`` is None if no claim fails but some could not
+    be compared."""
     return {
         'reproduced': False if not found else None if found.not_comparable else True,
         'verdict': verdict(found),
-        'claims': {'file': found.claims.path, 'data': found.claims.data, 'source': found.claims.source},
+        'claims': {'data': found.claims.data, 'source': found.claims.source},
         'images': found.images,
         'rows': [dict(row._asdict(), difference=row.difference) for row in found.rows],
-        'tolerances': {name: tolerance._asdict() for name, tolerance in tolerances.TABLE},
+        'tolerances': {name: tolerance._asdict() for name, tolerance in _tolerances(found)},
         'environment': found.environment,
         'settings': {
             'limit': found.settings.limit,
@@ -36,24 +35,19 @@ def document(found: Reproduction) -> Dict[str, Any]:
 
 
 def verdict(found: Reproduction) -> str:
-    """One sentence."""
-    rows, failing, left = (
-        sum(row.verdict != NO_CLAIM for row in found.rows),
-        len(found.failing),
-        found.not_comparable,
-    )
+    """Return the result in one sentence."""
+    claims = sum(row.verdict != NO_CLAIM for row in found.rows)
+    failing, left = len(found.failing), found.not_comparable
     if failing:
-        return 'NOT reproduced: {} of {} claims {}'.format(failing, rows, 'fails' if failing == 1 else 'fail')
+        return f'NOT reproduced: {failing} of {claims} claims {"fails" if failing == 1 else "fail"}'
     if left:
-        notes = sorted({row.note for row in left})
-        return 'nothing fails, but only {} of {} claims could be compared ({})'.format(
-            rows - len(left), rows, '; '.join(notes)
-        )
-    return f'reproduced: all {rows} claims hold'
+        notes = '; '.join(sorted({row.note for row in left}))
+        return f'no claim fails, but only {claims - len(left)} of {claims} could be compared ({notes})'
+    return f'reproduced: all {claims} claims hold'
 
 
 def format_reproduction(found: Reproduction) -> str:
-    """The rows and the verdict as text, without a trailing newline."""
+    """Return the rows and the verdict as text, without a trailing newline."""
     cells = [_COLUMNS] + [_cells(row) for row in found.rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
     lines = []
@@ -64,9 +58,12 @@ def format_reproduction(found: Reproduction) -> str:
 
 
 def write_report(folder: str, found: Reproduction) -> List[str]:
-    """Write report.json and report.md into ``folder``; returns their paths."""
-    folder = ensure_folder(folder)
-    paths = [os.path.join(folder, name) for name in (MARKDOWN_NAME, REPORT_NAME)]
+    """Write report.md and report.json into ``folder``; return their paths.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    paths = [os.path.join(folder, name) for name in ('report.md', 'report.json')]
     with atomic_write(paths[0]) as file:
         file.write(_markdown(found))
     with atomic_write(paths[1]) as file:
@@ -78,13 +75,13 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
 def _markdown(found):
     columns = _COLUMNS + ('note',)
     lines = [
-        f'# {found.claims.data}: claimed and measured',
+        f'# {found.claims.data}: claims and measurements',
         '',
         f'**{verdict(found)}**',
         '',
         (
-            f'Source of the expected AP (in [0, 1]): {found.claims.source}. Of an export is expected what the'
-            ' PyTorch network has on the same images; it is measured in onnxruntime.'
+            f'Source of the expected AP (in [0, 1]): {found.claims.source}. An export is expected to have the'
+            ' AP of the PyTorch network on the same images; it is measured with onnxruntime.'
         ),
         '',
         _line(columns),
@@ -97,20 +94,26 @@ def _markdown(found):
         '',
         '## Tolerances',
         '',
-        _line(('of', 'limit', 'unit', 'why')),
+        _line(('of', 'limit', 'unit', 'reason')),
         _line(['---'] * 4),
     ]
     lines += [
         _line((name, f'{tolerance.limit:g}', tolerance.unit, tolerance.why))
-        for name, tolerance in tolerances.TABLE
+        for name, tolerance in _tolerances(found)
     ]
-    lines += ['', '## Environment', '', _line(('what', 'value')), _line(['---'] * 2)]
+    lines += ['', '## Environment', '', _line(('item', 'value')), _line(['---'] * 2)]
     for name, value in found.environment.items():
         for key, item in value.items() if isinstance(value, dict) else [('', value)]:
             lines.append(_line(((name + ' ' + key).strip().replace('_', ' '), str(item))))
     lines += ['', '## Time', '', _line(('step', 'seconds')), _line(['---'] * 2)]
     lines += [_line((name, f'{seconds:.1f}')) for name, seconds in found.seconds.items()]
     return '\n'.join(lines) + '\n'
+
+
+def _tolerances(found):
+    """The table's entries for the rows' AP, and for the exports."""
+    used = (found.claims.tolerance, tolerances.METRICS)
+    return [(name, tolerance) for name, tolerance in tolerances.TABLE if tolerance in used]
 
 
 def _line(cells):

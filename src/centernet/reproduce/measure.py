@@ -1,12 +1,11 @@
-"""Every claim put to the test: evaluations by the published protocols, and each export against its
-checkpoint."""
+"""Measure every claim: AP by the published protocols, and each export against its checkpoint."""
 
 import contextlib
 import json
 import os
 import platform
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import onnx
 import onnxruntime
@@ -17,38 +16,34 @@ from ..coco import CocoData
 from ..dcn import compiled
 from ..detection import InputSpec
 from ..device import describe_device
-from ..errors import ArchitectureError, CheckpointError, ModelError, OptionError
+from ..errors import ArchitectureError, CheckpointError, Interrupted, ModelError, OptionError
 from ..evaluation import EvalOptions, TorchRunner, evaluate
-from ..evaluation.options import check, select
+from ..evaluation.options import check, default_loading, select
 from ..export.exporter import export
 from ..export.targets import TARGETS
-from ..files import atomic_write, ensure_folder, sha256
+from ..files import atomic_write, display_path, ensure_folder, sha256
 from ..models import divisor
 from ..provenance import versions
 from ..runners.onnx_runner import OnnxRunner
 from ..verification import document as verification_document
-from ..verification import verify
+from ..verification import tolerances, verify
 from ..verification.summary import write_report as write_verification
-from . import tolerances
-from .claims import PROTOCOLS, Claims, NetworkClaims
+from .claims import Claims, Figure, NetworkClaims
 
 HOLDS, FAILS, NOT_COMPARABLE, NO_CLAIM = 'holds', 'fails', 'not comparable', 'no claim'
-STATE_NAME = 'state.json'
+_STATE_NAME = 'state.json'
 
 
 class Settings(NamedTuple):
-    """How it is run.
+    """How to measure.
 
-    ``device``: of torch; ``onnx_device``: the name that onnxruntime gets. ``loading``: maps a device's type
-    and an InputSpec to (batch size, workers), which ``batch_size`` and ``workers`` override. ``threads`` and
-    ``adapt_threads``: as of TorchRunner. ``limit``: only the first images. ``targets``: which exports.
+    ``device``: of torch; ``onnx_device``: of onnxruntime. ``limit``: only the first images. ``targets``: the
+    exports to verify. ``batch_size``, ``workers``: None chooses them for the device and the input size.
     """
 
     device: torch.device
-    loading: Callable[[str, InputSpec], Tuple[int, int]]
     onnx_device: str = 'auto'
     threads: Optional[int] = None
-    adapt_threads: bool = False
     limit: Optional[int] = None
     targets: Tuple[str, ...] = tuple(TARGETS)
     batch_size: Optional[int] = None
@@ -57,11 +52,11 @@ class Settings(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A claim and what was found.
+    """A claim and what was measured.
 
-    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: a figure, or a SHA-256; None where
-    none is published. ``tolerance``: None where the two have to be equal. ``verdict``: ``holds``, ``fails``,
-    ``not comparable`` (AP of fewer images than the claim is about) or ``no claim`` (none is published).
+    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: an AP or a SHA-256; None if none is
+    published. ``tolerance``: None if the two must be equal. ``verdict``: ``holds``, ``fails``, ``not
+    comparable`` (AP of fewer images than the claim is about) or ``no claim`` (none is published).
     """
 
     kind: str
@@ -75,16 +70,13 @@ class Row(NamedTuple):
 
     @property
     def difference(self) -> Optional[float]:
-        """Measured less expected, of figures."""
-        return (
-            self.measured - self.expected
-            if isinstance(self.measured, float) and isinstance(self.expected, float)
-            else None
-        )
+        """Return the measured AP minus the expected one; None for other rows."""
+        numbers = isinstance(self.measured, float) and isinstance(self.expected, float)
+        return self.measured - self.expected if numbers else None
 
 
 class Reproduction(NamedTuple):
-    """All rows; true where none fails. ``images``: how many were evaluated."""
+    """All rows. True if no claim fails. ``images``: how many were evaluated. ``seconds``: by step."""
 
     claims: Claims
     rows: Tuple[Row, ...]
@@ -98,10 +90,12 @@ class Reproduction(NamedTuple):
 
     @property
     def failing(self) -> List[Row]:
+        """Return the rows whose claim fails."""
         return [row for row in self.rows if row.verdict == FAILS]
 
     @property
     def not_comparable(self) -> List[Row]:
+        """Return the rows that could not be compared."""
         return [row for row in self.rows if row.verdict == NOT_COMPARABLE]
 
 
@@ -113,33 +107,28 @@ def reproduce(
     settings: Settings,
     say: Callable[[str], None] = lambda text: None,
 ) -> Reproduction:
-    """Put claims to the test.
+    """Measure claims.
 
     Args:
-        claims: what is claimed.
-        data: the data set that it is claimed of.
+        claims: what to measure, and what to expect.
+        data: the data set.
         weights: architecture -> path of the checkpoint.
-        folder: the output folder. An interrupted run that it holds is continued, if it was of the same
-            versions, weights, data and device; a finished one is not used again.
-        settings: how to run it.
-        say: is told what is being done.
-
-    Returns:
-        Reproduction.
+        folder: the output folder. An interrupted run in it is resumed if it had the same versions, weights,
+            data and device; a finished run is not used again.
+        settings: how to measure.
+        say: called with each step's name when it begins.
 
     Raises:
-        OptionError: settings that mean nothing.
+        OptionError: invalid settings.
         CheckpointError: a checkpoint cannot be read. (One of another network is a claim that fails.)
-        DataError, OutputError, ...: images or files cannot be read or written.
-        Interrupted: the run was stopped.
+        DataError, OutputError: images or files cannot be read or written.
+        Interrupted: the run was stopped; calling this again resumes it.
     """
     unknown = [name for name in settings.targets if name not in TARGETS]
     if unknown:
         raise OptionError("unknown target '{}'; known: {}".format(unknown[0], ', '.join(TARGETS)))
-    options = EvalOptions(
-        limit=settings.limit, batch_size=settings.batch_size or 1, workers=settings.workers or 0
-    )
-    check(options._replace(batch_size=1 if settings.batch_size is None else settings.batch_size))
+    options = _options(settings, settings.device.type, InputSpec())
+    check(options)
     images = len(select(data, options))
     folder = ensure_folder(folder)
     annotations = sha256(data.annotations)
@@ -153,45 +142,50 @@ def reproduce(
         **describe_device(settings.device),
     )
     state = {'environment': environment, 'weights': digests, 'annotations': annotations}
-    test = _Test(claims, data, settings, folder, images, _may_continue(folder, state), say)
-    if test.resume:
-        say(f'going on with the interrupted run in {folder}')
+    measurement = _Measurement(claims, data, settings, folder, images, _is_resumable(folder, state), say)
+    if measurement.resume:
+        say(f'resuming the interrupted run in {display_path(folder)}')
     _write_state(folder, state, finished=False)
     rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, annotations)]
-    for network in claims.networks:
-        rows += test.network(network, weights[network.arch], digests[network.arch])
+    try:
+        for network in claims.networks:
+            rows += measurement.network(network, weights[network.arch], digests[network.arch])
+    except (Interrupted, KeyboardInterrupt, SystemExit) as error:
+        cause = error.__cause__ if isinstance(error, Interrupted) else error
+        raise Interrupted(
+            f'interrupted; results so far are kept in {display_path(folder)}: the same command resumes'
+        ) from cause
     _write_state(folder, state, finished=True)
-    return Reproduction(
-        claims, tuple(rows), images, settings, dict(environment, weights_sha256=digests), test.seconds
-    )
+    environment['weights_sha256'] = digests
+    return Reproduction(claims, tuple(rows), images, settings, environment, measurement.seconds)
 
 
-class _Test:
-    def __init__(self, claims, data, settings, folder, images, resume, say):
-        self.claims, self.data, self.settings, self.folder, self.images = (
-            claims,
-            data,
-            settings,
-            folder,
-            images,
-        )
-        self.resume, self.say, self.seconds = resume, say, {}
+class _Measurement:
+    def __init__(
+        self,
+        claims: Claims,
+        data: CocoData,
+        settings: Settings,
+        folder: str,
+        images: int,
+        resume: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.claims, self.data, self.settings, self.folder = claims, data, settings, folder
+        self.images, self.resume, self.say = images, resume, say
+        self.seconds: Dict[str, float] = {}
 
     def network(self, network: NetworkClaims, path: str, digest: str) -> List[Row]:
-        """The rows of one network."""
+        """Return the rows of one network."""
         rows = [_same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)]
         try:
             loaded = load_model(path, network.arch)
             runner = TorchRunner.of_checkpoint(
-                loaded,
-                self.settings.device,
-                path,
-                threads=self.settings.threads,
-                adapt_threads=self.settings.adapt_threads,
+                loaded, self.settings.device, path, threads=self.settings.threads
             )
-            for name, expected in network.figures:
-                with self._step(f'{network.arch}, {name}'):
-                    rows.append(self._figure(network, runner, name, expected))
+            for figure in network.figures:
+                with self._step(f'{network.arch}, {figure.protocol.name}'):
+                    rows.append(self._figure(network, runner, figure))
             if self.settings.targets:
                 with self._step(f'{network.arch}, export'):
                     files = self._export(network, loaded)
@@ -205,41 +199,37 @@ class _Test:
         return rows
 
     @contextlib.contextmanager
-    def _step(self, name):
+    def _step(self, name: str) -> Iterator[None]:
         self.say(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 1)
 
-    def _figure(self, network, runner, name, expected):
-        protocol = PROTOCOLS[name]
-        spec = InputSpec(
-            network.input_size[0], network.input_size[1], protocol.keep_res, divisor(network.arch) - 1
-        )
+    def _figure(self, network: NetworkClaims, runner: TorchRunner, figure: Figure) -> Row:
+        protocol = figure.protocol
+        spec = InputSpec(*network.input_size, keep_res=protocol.keep_res, pad=divisor(network.arch) - 1)
         found = evaluate(
             runner,
             self.data,
-            self._options(runner.device.type, spec)._replace(flip_test=protocol.flip_test),
-            self._folder(network, name),
+            _options(self.settings, runner.device.type, spec)._replace(flip_test=protocol.flip_test),
+            self._folder(network, protocol.name),
             self.resume,
             self.settings.progress,
         )
-        measured = found.metrics.stats['AP']
-        row = Row('AP', network.arch, 'AP, ' + name, expected, measured, self.claims.tolerance.limit, FAILS)
+        measured, limit = found.metrics.stats['AP'], self.claims.tolerance.limit
+        row = Row('AP', network.arch, f'AP, {protocol.name}', figure.ap, measured, limit, FAILS)
         if found.failed:
-            return row._replace(
-                note='{} image{} could not be read'.format(
-                    len(found.failed), '' if len(found.failed) == 1 else 's'
-                )
-            )
-        if expected is None:
+            count = len(found.failed)
+            return row._replace(note=f'{count} image{"" if count == 1 else "s"} could not be read')
+        if figure.ap is None:
             return row._replace(verdict=NO_CLAIM, tolerance=None)
         if self.images != self.claims.images:
             return row._replace(verdict=NOT_COMPARABLE, note=f'{self.images} of {self.claims.images} images')
-        return row._replace(verdict=HOLDS if _is_near(row) else FAILS)
+        # the last binary digit of a decimal number must not decide
+        return row._replace(verdict=HOLDS if abs(row.difference) <= limit + 1e-9 else FAILS)
 
-    def _export(self, network, loaded):
-        """[(target, path)]"""
+    def _export(self, network: NetworkClaims, loaded: Any) -> List[Tuple[str, str]]:
+        """Return the target and the path of each ONNX file."""
         names = [name for name in TARGETS if name in self.settings.targets]
         files = export(
             loaded,
@@ -250,33 +240,25 @@ class _Test:
         )
         return list(zip(names, [path for path in files if path.endswith('.onnx')]))
 
-    def _verify(self, network, runner, target, file):
-        row = Row(
-            'export',
-            network.arch,
-            f'AP of the export for {target}',
-            None,
-            None,
-            tolerances.EXPORT.limit,
-            FAILS,
-        )
+    def _verify(self, network: NetworkClaims, runner: TorchRunner, target: str, file: str) -> Row:
+        claim = f'AP of the export for {target}'
+        row = Row('export', network.arch, claim, None, None, tolerances.METRICS.limit, FAILS)
         try:
             model = OnnxRunner(file, self.settings.onnx_device, self.settings.threads)
         except ModelError as error:
             return row._replace(note=str(error))
         spec = InputSpec(*network.input_size)
         folder = self._folder(network, 'verify ' + target)
-        options = self._options(model.device_type, spec)._replace(batch_size=model.batch_size or 1)
-        # The checkpoint's own detections are those of fix_res, which need not be computed again.
+        options = _options(self.settings, model.device_type, spec)
         found = verify(
             runner,
             model,
             self.data,
             folder,
-            options=options,
+            options=options._replace(batch_size=model.batch_size or 1),
             target=target,
             progress=self.settings.progress,
-            reference_folder=self._folder(network, 'fix_res'),
+            reference_folder=self._folder(network, 'fix_res'),  # the checkpoint's detections
             resume=self.resume,
         )
         write_verification(folder, verification_document(found))
@@ -292,18 +274,18 @@ class _Test:
             note='' if found else stages,
         )
 
-    def _options(self, device_type, spec):
-        given = self.settings
-        batch_size, workers = given.loading(device_type, spec)
-        return EvalOptions(
-            input=spec,
-            limit=given.limit,
-            batch_size=batch_size if given.batch_size is None else given.batch_size,
-            workers=workers if given.workers is None else given.workers,
-        )
-
-    def _folder(self, network, name):
+    def _folder(self, network: NetworkClaims, name: str) -> str:
         return os.path.join(self.folder, network.arch, name.replace(', ', '_').replace(' ', '_'))
+
+
+def _options(settings, device_type, spec):
+    batch_size, workers = default_loading(device_type, spec)
+    return EvalOptions(
+        input=spec,
+        limit=settings.limit,
+        batch_size=batch_size if settings.batch_size is None else settings.batch_size,
+        workers=workers if settings.workers is None else settings.workers,
+    )
 
 
 def _digest(path):
@@ -317,21 +299,16 @@ def _same(kind, network, claim, expected, measured):
     return Row(kind, network, claim, expected, measured, None, HOLDS if expected == measured else FAILS)
 
 
-def _is_near(row):
-    # the last digit of a decimal number must not decide
-    return row.difference is not None and abs(row.difference) <= row.tolerance + 1e-9
-
-
-def _may_continue(folder, state):
-    """Whether the folder holds an interrupted run of the same."""
+def _is_resumable(folder, state):
+    """Return whether the folder holds an interrupted run with the same state."""
     try:
-        with open(os.path.join(folder, STATE_NAME), encoding='utf-8') as file:
+        with open(os.path.join(folder, _STATE_NAME), encoding='utf-8') as file:
             return json.load(file) == dict(json.loads(json.dumps(state)), finished=False)
     except (OSError, ValueError):
         return False
 
 
 def _write_state(folder, state, finished):
-    with atomic_write(os.path.join(folder, STATE_NAME)) as file:
+    with atomic_write(os.path.join(folder, _STATE_NAME)) as file:
         json.dump(dict(state, finished=finished), file, indent=2)
         file.write('\n')
