@@ -1,5 +1,6 @@
 """load_model: heads from shapes, unused entries, and what it says of a state dict that does not fit."""
 
+import functools
 from collections import OrderedDict
 
 import pytest
@@ -19,8 +20,13 @@ def save(path, state_dict, **more):
 
 
 def weights(arch='res_18', heads=HEADS, head_conv=None):
+    return OrderedDict(drawn(arch, tuple(heads.items()), head_conv))
+
+
+@functools.lru_cache(maxsize=None)
+def drawn(arch, heads, head_conv):
     torch.manual_seed(0)
-    return create_model(arch, heads, head_conv).state_dict()
+    return create_model(arch, OrderedDict(heads), head_conv).state_dict()
 
 
 def refusal(*args, **kwargs):
