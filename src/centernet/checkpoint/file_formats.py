@@ -91,6 +91,8 @@ class LegacyFile(SavedFile):
         unpickler = Unpickler(pickles)
         self.saved = unpickler.load()
         keys = Unpickler(pickles).load()
+        if any(type(key) is not str for key in keys):
+            raise ValueError('its list of storages is not a list of keys')
         place = pickles.tell()
         for key in keys:
             storage = unpickler.storages.pop(key)
