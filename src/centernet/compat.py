@@ -18,9 +18,6 @@ TORCH_VERSION = tuple(int(part) for part in torch.__version__.split('.')[:2])
 #: ``embedding_bag`` weighs its rows (torch >= 1.2), forward and backward
 HAS_WEIGHTED_EMBEDDING_BAG = 'per_sample_weights' in inspect.signature(F.embedding_bag).parameters
 
-#: ``torch.load`` can refuse to run code (torch >= 1.13)
-HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters
-
 
 def weighted_row_sums(table, rows, weights):
     """Weighted sums of a table's rows, differentiable in the table and in the weights.

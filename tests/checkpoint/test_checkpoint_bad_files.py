@@ -2,7 +2,6 @@
 or takes memory."""
 
 import argparse
-import io
 import os
 import pickle
 import random
@@ -15,7 +14,7 @@ from pathlib import Path, PosixPath
 import numpy as np
 import pytest
 import torch
-from support.checkpoint_files import MAGIC, Runs, claim, save, text, write_legacy, write_zip
+from support.checkpoint_files import Runs, claim, save, text, write_legacy, write_zip
 
 from centernet.checkpoint import read_checkpoint
 from centernet.checkpoint.unpickler import Inert, Pickles, Unpickler
@@ -96,17 +95,6 @@ def test_a_tar_archive(tmp_path):
     assert 'is a tar archive' in refusal(tmp_path / 'old.pth')
 
 
-def test_a_tar_archive_that_starts_like_the_legacy_format(tmp_path):
-    """torch.load before 2.6 took such a file as its oldest format, whose pickles it did not restrict."""
-    header = tarfile.TarInfo(pickle.dumps(MAGIC, 2).decode('latin1') + 'pickle')
-    with tarfile.open(
-        str(tmp_path / 'both.pth'), 'w', format=tarfile.USTAR_FORMAT, encoding='latin1'
-    ) as archive:
-        archive.addfile(header, io.BytesIO())
-    assert (tmp_path / 'both.pth').read_bytes().startswith(pickle.dumps(MAGIC, 2))
-    assert 'is a tar archive' in refusal(tmp_path / 'both.pth')
-
-
 def test_zip_archives_that_are_no_checkpoint(tmp_path):
     path = tmp_path / 'a.pth'
     with zipfile.ZipFile(str(path), 'w') as archive:
@@ -114,6 +102,14 @@ def test_zip_archives_that_are_no_checkpoint(tmp_path):
     assert 'without data.pkl' in refusal(path)
     write_zip(path, claim(ONE), {'0': bytes(16)}, compression=zipfile.ZIP_DEFLATED)
     assert 'compressed' in refusal(path)
+
+
+def test_a_torchscript_program(tmp_path):
+    """torch.load runs one, whatever its pickle_module admits."""
+    write_zip(tmp_path / 'a.pth', b'\x80\x02c__torch__\nNet\n)\x81.', {}, constants__pkl=b'\x80\x02).')
+    with zipfile.ZipFile(str(tmp_path / 'a.pth'), 'a', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/code/__torch__.py', b'#' * 100)
+    assert 'asks for __torch__.Net, which' in refusal(tmp_path / 'a.pth')
 
 
 # cut off or damaged
@@ -386,7 +382,7 @@ def test_a_whole_network_is_refused_with_advice(tmp_path, form):
         ({'w': torch.ones(1), 'v': [1.0]}, "entry 'v'"),
         ({'w': torch.ones(1), 'v': argparse.Namespace()}, 'type argparse.Namespace'),
         ({'state_dict': {3: torch.ones(1)}}, 'name of type int'),
-        ({'module.w': torch.ones(1), 'w': torch.ones(1)}, 'w twice'),
+        ({'module.w': torch.ones(1), 'w': torch.ones(1)}, "'w' twice"),
     ],
 )
 def test_what_is_no_state_dict(tmp_path, form, saved, says):

@@ -61,7 +61,7 @@ def test_an_empty_file_that_claims_16_gigabytes(tmp_path):
     write_legacy(tmp_path / 'a.pth', data, {}, keys=[])
     refused(tmp_path / 'a.pth', 'no data for storage 0')
     write_zip(tmp_path / 'a.pth', data.replace(b'NtQ', b'tQ'), {})
-    refused(tmp_path / 'a.pth', 'no data for storage 0')
+    refused(tmp_path / 'a.pth', 'data/0')
 
 
 @pytest.mark.parametrize('form', ['zip', 'legacy'])

@@ -118,27 +118,34 @@ class ZipFile(SavedFile):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self._zip = zipfile.ZipFile(file)
-        entries = {entry.filename: entry for entry in self._zip.infolist()}
-        pickles = [name for name in entries if name.count('/') == 1 and name.endswith('/data.pkl')]
+        names = self._zip.namelist()
+        pickles = [name for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
         if len(pickles) != 1:
             raise ValueError('it is a zip archive without data.pkl, not one of torch.save')
-        sizes = [entry.file_size for entry in entries.values()]
-        # zipfile takes memory for either size
-        if sizes != [entry.compress_size for entry in entries.values()] or sum(sizes) > self._size:
-            raise ValueError('its parts are compressed, or larger than the file')
-        if entries[pickles[0]].file_size > _MOST_PICKLED:
-            raise ValueError(f'its pickle has more than {_MOST_PICKLED} bytes')
         self._folder = pickles[0][: -len('data.pkl')]
-        order = self._folder + 'byteorder'
-        self._order = {b'little': '<', b'big': '>'}[self._zip.read(order)] if order in entries else '='
-        unpickler = Unpickler(Pickles(self._zip.read(pickles[0])))
+        if self._folder + 'byteorder' in names:
+            self._order = {b'little': '<', b'big': '>'}[self._zip.read(self._entry('byteorder'))]
+        entry = self._entry('data.pkl')
+        if entry.file_size > _MOST_PICKLED:
+            raise ValueError(f'its pickle has more than {_MOST_PICKLED} bytes')
+        unpickler = Unpickler(Pickles(self._zip.read(entry)))
         self.saved = unpickler.load()
         for key, storage in unpickler.storages.items():
-            entry = entries.get(f'{self._folder}data/{key}')
-            if entry is None:
-                raise ValueError(f'it has no data for storage {key}')
-            if entry.file_size != storage.nbytes:
-                raise ValueError(f'storage {key} has {entry.file_size} bytes, not {storage.nbytes}')
+            size = self._entry(f'data/{key}').file_size
+            if size != storage.nbytes:
+                raise ValueError(f'storage {key} has {size} bytes, not {storage.nbytes}')
+        if sum(storage.nbytes for storage in unpickler.storages.values()) > self._size:
+            raise ValueError('its storages are larger than the file')
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
+        """An entry of the archive; zipfile takes memory for either of its two sizes."""
+        entry = self._zip.getinfo(self._folder + name)
+        if (
+            entry.compress_type != zipfile.ZIP_STORED
+            or not entry.file_size == entry.compress_size <= self._size
+        ):
+            raise ValueError(f'{name} is compressed, or larger than the file')
+        return entry
 
     def _read(self, storage: Storage) -> bytes:
-        return self._zip.read(f'{self._folder}data/{storage.key}')
+        return self._zip.read(self._entry(f'data/{storage.key}'))

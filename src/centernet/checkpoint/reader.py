@@ -4,7 +4,6 @@ import itertools
 import os
 import pathlib
 import re
-import tarfile
 from collections import OrderedDict
 from typing import Any, Dict, NamedTuple, Optional, Type, Union
 
@@ -101,22 +100,13 @@ def _recognise(path: str) -> Type[SavedFile]:
         )
     if text.startswith(b'version https://git-lfs'):
         raise CheckpointError(f'{path} is a Git LFS pointer, not the checkpoint itself: run git lfs pull')
-    if _is_tar(head):
+    if head[257:262] == b'ustar':  # also torch's format before 0.2
         raise CheckpointError(
             f'{path} is a tar archive, not a checkpoint: unpack it, or save it again with a newer torch'
         )
     if LEGACY_MAGIC in head[:32]:
         return LegacyFile
     raise CheckpointError(f'{path} is not a checkpoint of torch.save{_what_else(head)}')
-
-
-def _is_tar(head: bytes) -> bool:
-    """Whether a file starts with the header of a tar archive, torch's format before 0.2."""
-    try:
-        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], 'latin1', 'strict')
-    except Exception:  # tarfile raises more than its own errors
-        return False
-    return True
 
 
 def _title(page: bytes) -> str:
@@ -174,7 +164,7 @@ def _state_dict(path: str, saved: Any, file: SavedFile) -> 'OrderedDict[str, tor
         if name.startswith('module.'):
             name = name[len('module.') :]
         if name in state_dict:
-            raise CheckpointError(f'{path} has {name} twice, with and without "module."')
+            raise CheckpointError(f'{path} has {name[:80]!r} twice, with and without "module."')
         state_dict[name] = file.tensor(value)
     return state_dict
 
