@@ -19,9 +19,6 @@ TORCH_VERSION = tuple(int(part) for part in torch.__version__.split('.')[:2])
 #: ``embedding_bag`` supports weighted rows (torch >= 1.2), forward and backward
 HAS_WEIGHTED_EMBEDDING_BAG = 'per_sample_weights' in inspect.signature(F.embedding_bag).parameters
 
-#: ``torch.load`` can refuse to run code in the file (torch >= 1.13)
-HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters
-
 
 def weighted_row_sums(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum weighted rows of a table; differentiable in the table and the weights.

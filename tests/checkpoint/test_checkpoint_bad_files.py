@@ -1,7 +1,7 @@
 """What read_checkpoint refuses: every file below is an error of one line that names the file; none runs code
 or takes memory."""
 
-import io
+import argparse
 import os
 import pickle
 import random
@@ -9,15 +9,17 @@ import struct
 import tarfile
 import zipfile
 from collections import OrderedDict
+from pathlib import Path, PosixPath
 
+import numpy as np
 import pytest
 import torch
-from support.checkpoint_files import MAGIC, Runs, claim, save, write_legacy, write_zip
+from support.checkpoint_files import Runs, claim, save, text, write_legacy, write_zip
 
 from centernet.checkpoint import read_checkpoint
+from centernet.checkpoint.unpickler import Inert, Pickles, Unpickler
 from centernet.errors import CheckpointError
 
-pytestmark = pytest.mark.usefixtures('reader')
 FORMS = ['zip', 'legacy']
 ONE = {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}
 
@@ -42,7 +44,7 @@ def write(path, form, data, storages):
 
 
 def test_no_such_file(tmp_path):
-    assert 'there is no checkpoint' in refusal(tmp_path / 'none.pth')
+    assert 'not found' in refusal(tmp_path / 'none.pth')
 
 
 def test_a_folder(tmp_path):
@@ -93,26 +95,21 @@ def test_a_tar_archive(tmp_path):
     assert 'is a tar archive' in refusal(tmp_path / 'old.pth')
 
 
-def test_a_tar_archive_that_starts_like_the_legacy_format(tmp_path):
-    """torch.load before 2.6 took such a file as its oldest format, whose pickles it did not restrict."""
-    header = tarfile.TarInfo(pickle.dumps(MAGIC, 2).decode('latin1') + 'pickle')
-    with tarfile.open(
-        str(tmp_path / 'both.pth'), 'w', format=tarfile.USTAR_FORMAT, encoding='latin1'
-    ) as archive:
-        archive.addfile(header, io.BytesIO())
-    assert (tmp_path / 'both.pth').read_bytes().startswith(pickle.dumps(MAGIC, 2))
-    assert 'is a tar archive' in refusal(tmp_path / 'both.pth')
-
-
 def test_zip_archives_that_are_no_checkpoint(tmp_path):
     path = tmp_path / 'a.pth'
     with zipfile.ZipFile(str(path), 'w') as archive:
         archive.writestr('readme.txt', 'hello')
-    assert 'has no data.pkl' in refusal(path)
-    write_zip(path, claim(ONE), {'0': bytes(16)}, constants__pkl=b'\x80\x02).')
-    assert 'is a TorchScript program' in refusal(path)
+    assert 'without data.pkl' in refusal(path)
     write_zip(path, claim(ONE), {'0': bytes(16)}, compression=zipfile.ZIP_DEFLATED)
-    assert 'is a compressed zip archive' in refusal(path)
+    assert 'compressed' in refusal(path)
+
+
+def test_a_torchscript_program(tmp_path):
+    """torch.load runs one, whatever its pickle_module admits."""
+    write_zip(tmp_path / 'a.pth', b'\x80\x02c__torch__\nNet\n)\x81.', {}, constants__pkl=b'\x80\x02).')
+    with zipfile.ZipFile(str(tmp_path / 'a.pth'), 'a', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/code/__torch__.py', b'#' * 100)
+    assert 'asks for __torch__.Net, which' in refusal(tmp_path / 'a.pth')
 
 
 # cut off or damaged
@@ -134,13 +131,28 @@ def test_a_file_cut_off_anywhere(tmp_path, form):
 
 
 @pytest.mark.parametrize('form', FORMS)
+def test_a_flipped_bit_is_never_a_traceback(tmp_path, form):
+    save(tmp_path / 'whole.pth', {'epoch': 1, 'state_dict': {'a': torch.ones(50), 'b': torch.zeros(9)}}, form)
+    whole = (tmp_path / 'whole.pth').read_bytes()
+    draw, refused = random.Random(0), 0
+    for _ in range(300):
+        changed = bytearray(whole)
+        changed[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        (tmp_path / 'changed.pth').write_bytes(changed)
+        try:
+            read_checkpoint(tmp_path / 'changed.pth')
+        except CheckpointError as error:
+            assert '\n' not in str(error)
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize('form', FORMS)
 def test_a_storage_that_claims_more_than_the_file_has(tmp_path, form):
     for count in (5, 10**6, 1 << 61):
         data = claim({'w': ('FloatStorage', '0', count, 0, (4,), (1,))})
         write(tmp_path / 'a.pth', form, data, {'0': (count, bytes(16))})
-        assert ('truncated' if form == 'legacy' else f'where {4 * count} were announced') in refusal(
-            tmp_path / 'a.pth'
-        )
+        assert 'damaged' in refusal(tmp_path / 'a.pth')
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -167,7 +179,7 @@ def test_a_tensor_that_does_not_fit_its_storage(tmp_path, form, offset, size, st
         claim({'w': ('FloatStorage', '0', 4, offset, size, stride)}),
         {'0': (4, bytes(16))},
     )
-    assert 'is damaged' in refusal(tmp_path / 'a.pth')
+    assert 'damaged' in refusal(tmp_path / 'a.pth')
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -189,11 +201,11 @@ def test_storages_that_contradict_each_other(tmp_path, form):
 def test_legacy_parts_that_are_not_what_they_should_be(tmp_path):
     path, storages = tmp_path / 'a.pth', {'0': (4, bytes(16))}
     write_legacy(path, claim(ONE), storages, version=1002)
-    assert 'protocol version 1002' in refusal(path)
+    assert 'protocol version' in refusal(path)
     write_legacy(path, claim(ONE), storages, keys=[])
     assert 'no data for storage 0' in refusal(path)
     write_legacy(path, claim(ONE), {'0': (3, bytes(16))})
-    assert 'storage 0 has 3 elements where 4 were announced' in refusal(path)
+    assert 'storage 0 has 3 elements, not 4' in refusal(path)
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -212,7 +224,9 @@ def bombs(folder):
 
 
 @pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('place', ['value', 'state_dict', 'entry', 'optimizer', 'list'])
+@pytest.mark.parametrize(
+    'place', ['value', 'state_dict', 'entry', 'optimizer', 'list', 'options', 'array', 'path']
+)
 def test_a_pickle_that_would_run_code_is_refused_by_name_and_not_run(tmp_path, form, place):
     bomb, made, name = bombs(str(tmp_path / 'made'))
     good = {'w': torch.ones(2)}
@@ -222,10 +236,13 @@ def test_a_pickle_that_would_run_code_is_refused_by_name_and_not_run(tmp_path, f
         'entry': {'state_dict': dict(good, b=bomb)},
         'optimizer': {'state_dict': good, 'optimizer': bomb},
         'list': {'state_dict': good, 'more': [(bomb,)]},
+        'options': {'state_dict': good, 'opt': argparse.Namespace(hook=bomb)},
+        'array': {'state_dict': good, 'history': np.array([bomb])},
+        'path': {'state_dict': good, 'path': Runs(PosixPath, bomb)},
     }[place]
     save(tmp_path / 'bomb.pth', saved, form)
     message = refusal(tmp_path / 'bomb.pth')
-    assert f'asks for {name}, which is no part of a plain checkpoint and was not run' in message
+    assert f'asks for {name}, which' in message and 'was not run' in message
     assert not os.path.exists(made)
     pickle.loads(pickle.dumps(bomb))
     assert os.path.exists(made), 'the bomb is one'
@@ -255,8 +272,10 @@ def test_code_in_the_other_pickles_of_the_legacy_format(tmp_path, part):
         b'cbuiltins\ngetattr\n',
         b'ctorch\nload\n',
         b'ctorch.storage\n_load_from_bytes\n',
-        b'cnumpy.core.multiarray\n_reconstruct\n',
+        b'cnumpy.core.multiarray\nfrombuffer\n',
+        b'cbuiltins\ntype\n',
         b'ctorch\nTensor\n',
+        b'ctorch._utils\n_rebuild_sparse_tensor\n',
         b'ccollections\nnamedtuple\n',
         b'ctorch.nn.modules.conv\nConv2d\n',
         b'ccenternet.files\nsha256\n',
@@ -272,19 +291,57 @@ def test_names_outside_the_list_are_refused(tmp_path, form, asked):
 @pytest.mark.parametrize(
     'opcodes',
     [
-        b'(cos\nsystem\no.',
+        b'(cos\nsystem\nX\x04\x00\x00\x00trueo.',
         b'(ios\nsystem\n.',
+        b'cos\nsystem\n)}\x92.',
+        b'\x8c\x02os\x8c\x06system\x93.',
+    ],
+    ids=['OBJ', 'INST', 'NEWOBJ_EX', 'STACK_GLOBAL'],
+)
+@pytest.mark.parametrize('form', FORMS)
+def test_other_ways_to_call_a_function_are_refused(tmp_path, form, opcodes):
+    write(tmp_path / 'a.pth', form, b'\x80\x04' + opcodes, {})
+    assert 'asks for os.system, which' in refusal(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'opcodes',
+    [
         b'\x82\x01.',
         b'Pkey\n.',
-        b'cos\nsystem\n)}\x92.',
+        b'(' + text('module') + b'ctorch\nSize\n' + text('a.py') + text('source') + b'tQ.',
         b'\x96\xff\xff\xff\xff\xff\xff\xff\x7f.',
         b'\x97.',
+        b'ctorch\nSize\n)R)R.',
+        b'(ctorch\nSize\n)o.',
+        b'(itorch\nSize\n.',
+        b'ctorch\nSize\n)}\x92.',
+        b'cbuiltins\ndict\nX\x01\x00\x00\x00wNs.',
     ],
 )
-def test_opcodes_outside_the_list_are_refused(tmp_path, opcodes):
-    for form in FORMS:
-        write(tmp_path / 'a.pth', form, b'\x80\x02' + opcodes, {})
-        assert 'was not run' in refusal(tmp_path / 'a.pth')
+@pytest.mark.parametrize('form', FORMS)
+def test_opcodes_that_no_checkpoint_has(tmp_path, form, opcodes):
+    write(tmp_path / 'a.pth', form, b'\x80\x02' + opcodes, {})
+    assert 'is truncated or damaged' in refusal(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        argparse.Namespace(a=1),
+        Path('a'),
+        torch.device('cpu'),
+        torch.Size([1]),
+        np.float32(1),
+        np.arange(3),
+        np.dtype('O'),
+        {1},
+        slice(1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_admitted_names_are_recorded_and_not_called(value):
+    assert type(Unpickler(Pickles(pickle.dumps(value, 2))).load()) is Inert
 
 
 def test_the_state_of_an_object_cannot_hide_its_methods(tmp_path):
@@ -303,16 +360,7 @@ def test_the_state_of_an_object_cannot_hide_its_methods(tmp_path):
 def test_a_whole_network_is_refused_with_advice(tmp_path, form):
     save(tmp_path / 'model.pth', torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)), form)
     message = refusal(tmp_path / 'model.pth')
-    assert (
-        'torch.nn.modules.container.Sequential' in message
-        and 'save model.state_dict() in its place' in message
-    )
-
-
-def test_a_number_of_a_million_digits_does_not_hang(tmp_path):
-    for form in FORMS:
-        write(tmp_path / 'a.pth', form, b'\x80\x02L' + b'9' * 10**6 + b'L\n.', {})
-        assert 'damaged' in refusal(tmp_path / 'a.pth')
+    assert 'torch.nn.modules.container.Sequential' in message and 'save model.state_dict() instead' in message
 
 
 # plain, but no state dict
@@ -322,35 +370,24 @@ def test_a_number_of_a_million_digits_does_not_hang(tmp_path):
 @pytest.mark.parametrize(
     'saved, says',
     [
-        (torch.ones(3), 'holds a tensor, not a state dict'),
-        ([torch.ones(3)], 'holds a list, not a state dict'),
-        (7, 'holds a int, not a state dict'),
-        ({}, 'holds no state dict: its entries are none'),
-        ({'epoch': 3, 'net': {'w': torch.ones(1)}}, 'holds no state dict: its entries are epoch, net'),
-        ({'state_dict': {}}, 'the state dict of '),
-        ({'state_dict': [torch.ones(1)]}, 'is a list, not a dictionary of tensors'),
-        ({'state_dict': torch.ones(1)}, 'is a tensor, not a dictionary of tensors'),
-        ({'state_dict': {'w': torch.ones(1), 'v': 'text'}}, "entry 'v' in the state dict of "),
-        ({'w': torch.ones(1), 'v': [1.0]}, "entry 'v' in the state dict of "),
-        ({'state_dict': {3: torch.ones(1)}}, "entry '3' in the state dict of "),
-        ({'module.w': torch.ones(1), 'w': torch.ones(1)}, 'has w twice, with and without "module."'),
+        (torch.ones(3), 'type tensor'),
+        ([torch.ones(3)], 'type list'),
+        (7, 'type int'),
+        ({}, 'entries: none'),
+        ({'epoch': 3, 'net': {'w': torch.ones(1)}}, 'entries: epoch, net'),
+        ({'state_dict': {}}, 'is empty'),
+        ({'state_dict': [torch.ones(1)]}, 'type list'),
+        ({'state_dict': torch.ones(1)}, 'type tensor'),
+        ({'state_dict': {'w': torch.ones(1), 'v': 'text'}}, "entry 'v'"),
+        ({'w': torch.ones(1), 'v': [1.0]}, "entry 'v'"),
+        ({'w': torch.ones(1), 'v': argparse.Namespace()}, 'type argparse.Namespace'),
+        ({'state_dict': {3: torch.ones(1)}}, 'name of type int'),
+        ({'module.w': torch.ones(1), 'w': torch.ones(1)}, "'w' twice"),
     ],
 )
 def test_what_is_no_state_dict(tmp_path, form, saved, says):
     save(tmp_path / 'a.pth', saved, form)
     assert says in refusal(tmp_path / 'a.pth')
-
-
-def test_a_sparse_tensor(tmp_path):
-    try:
-        save(
-            tmp_path / 'a.pth',
-            {'w': torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (2,))},
-            'legacy',
-        )
-    except (NotImplementedError, RuntimeError) as error:
-        pytest.skip(f'torch {torch.__version__} saves no sparse tensors: {error}')
-    assert '_rebuild_sparse_tensor' in refusal(tmp_path / 'a.pth')
 
 
 def test_a_damaged_byte_order(tmp_path):
@@ -360,4 +397,4 @@ def test_a_damaged_byte_order(tmp_path):
         {'0': struct.pack('<4f', *range(4))},
         byteorder=b'middle',
     )
-    assert 'byte order' in refusal(tmp_path / 'a.pth')
+    assert 'middle' in refusal(tmp_path / 'a.pth')

@@ -99,7 +99,7 @@ def test_verify_prints_json_alone(run, files):
     [
         (['{weights}', '--weights', '{weights}'], 'is not an ONNX model'),
         (['none.onnx', '--weights', '{weights}'], 'none.onnx'),
-        (['{ascend}', '--weights', 'none.pth'], 'there is no checkpoint none.pth'),
+        (['{ascend}', '--weights', 'none.pth'], 'none.pth'),
         (['{ascend}', '--data', 'data'], 'no --weights: .*data'),
         (
             ['{ascend}', '--weights', '{weights}', '--input-height', '96'],

@@ -23,11 +23,10 @@ from centernet.runners.onnx_runner import OnnxRunner  # noqa: E402
 
 ONE = {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}
 STORAGES = {'0': (4, bytes(16))}
-NESTED = b')' + b'2\x86' * 100  # a tuple of twice the one below, a hundred times: 2 ** 100 in all
 HEADS = ['hm', 'wh', 'reg']
 
 
-def refused(path, said=''):
+def refused(path, said):
     start = time.process_time()
     with pytest.raises(CheckpointError, match=said) as caught:
         read_checkpoint(str(path))
@@ -38,77 +37,16 @@ def refused(path, said=''):
 # checkpoints
 
 
-@pytest.mark.parametrize(
-    'data',
-    [
-        b'\x80\x02}' + NESTED + b'Ns.',
-        b'\x80\x02(' + NESTED + b'Nd.',
-        b'\x80\x04\x8f(' + NESTED + b'\x90.',
-        b'\x80\x04(' + NESTED + b'\x91.',
-        b'\x80\x02c__builtin__\nset\n(' + NESTED + b'l\x85R.',
-        b'\x80\x02}(' + NESTED + b'Nu.',
-        b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(' + NESTED + b'N)))NtR.',
-        b'\x80\x02(' + NESTED + b'ctorch\nFloatStorage\nNNK\x01tQ.',
-        b'\x80\x02(' + text('storage') + b'ctorch\nFloatStorage\n' + NESTED + b'NK\x01tQ.',
-        b'\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n' + NESTED + b'\x85RN\x86R.',
-    ],
-    ids=['key', 'dict', 'set', 'frozenset', 'call', 'keys', 'size', 'kind', 'storage', 'dtype'],
-)
-@pytest.mark.parametrize('form', ['zip', 'legacy'])
-def test_tuples_that_are_never_done_with_hashing_or_printing(tmp_path, data, form):
-    if form == 'zip':
-        write_zip(tmp_path / 'a.pth', data, {'0': bytes(16)})
-    else:
-        write_legacy(tmp_path / 'a.pth', data, STORAGES)
-    refused(tmp_path / 'a.pth')
-
-
-@pytest.mark.parametrize('part', ['keys', 'version'])
-def test_they_are_not_printed_from_the_legacy_formats_other_parts(tmp_path, part):
-    write_legacy(tmp_path / 'a.pth', claim(ONE), STORAGES, **{part: b'\x80\x02](' + NESTED + b'e.'})
-    refused(tmp_path / 'a.pth')
-
-
-def test_a_deep_tuple_as_a_key_does_not_overflow_the_stack(tmp_path):
-    write_legacy(tmp_path / 'a.pth', b'\x80\x02})' + b'\x85' * 200000 + b'Ns.', STORAGES)
-    refused(tmp_path / 'a.pth', 'a key that is a tuple')
-
-
-def test_keys_of_one_hash(tmp_path):
-    keys = b''.join(
-        b'\x8a\x0a' + (((1 << 61) - 1) * n).to_bytes(10, 'little') + b'N' for n in range(1, 60000)
-    )
-    write_legacy(tmp_path / 'a.pth', b'\x80\x02}(' + keys + b'u.', STORAGES)
-    refused(tmp_path / 'a.pth', 'a key that is')
-
-
-@pytest.mark.parametrize(
-    'large, copy',
-    [
-        (text('x' * 100000), b'c_codecs\nencode\nh\x00' + text('latin1') + b'\x86R'),
-        (b'](' + b'N' * 100000 + b'e', b'c__builtin__\ntuple\nh\x00\x85R'),
-        (b'](' + b'N' * 100000 + b'e', b'c__builtin__\nlist\nh\x00\x85\x81'),
-    ],
-    ids=['bytes', 'tuple', 'new'],
-)
-def test_copies_do_not_add_up(tmp_path, large, copy):
-    write_legacy(
-        tmp_path / 'a.pth', b'\x80\x02' + large + b'q\x00(' + copy * 20000 + b't.', STORAGES
-    )  # 2 GB and more
-    refused(tmp_path / 'a.pth', 'copies more than it holds')
-
-
 def test_a_pickle_of_many_megabytes(tmp_path):
-    write_legacy(tmp_path / 'a.pth', b'\x80\x02' + b']' * ((1 << 22) + 1) + b'.', STORAGES)
-    refused(tmp_path / 'a.pth', 'has more than 4 MiB')
+    write_zip(tmp_path / 'a.pth', b'\x80\x02' + b']' * (1 << 23) + b'.', {})
+    refused(tmp_path / 'a.pth', 'its pickle has more than')
 
 
 def test_a_number_of_a_million_bytes(tmp_path):
     digits = b'\x8b' + (10**6).to_bytes(4, 'little') + b'\x7f' * 10**6
     tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(' + digits + b'K\x00))tR'
-    for data in (b'\x80\x02}(' + text('w') + tensor + b'u.', b'\x80\x02}' + digits + b'Ns.'):
-        write_legacy(tmp_path / 'a.pth', data, STORAGES)
-        refused(tmp_path / 'a.pth')
+    write_legacy(tmp_path / 'a.pth', b'\x80\x02}(' + text('w') + tensor + b'u.', STORAGES)
+    refused(tmp_path / 'a.pth', 'damaged')
     write_legacy(
         tmp_path / 'a.pth',
         b'\x80\x02}(' + text('epoch') + digits + text('state_dict') + claim(ONE)[2:-1] + b'u.',
@@ -117,11 +55,17 @@ def test_a_number_of_a_million_bytes(tmp_path):
     assert read_checkpoint(str(tmp_path / 'a.pth')).epoch is None
 
 
-@pytest.mark.parametrize('form', ['zip', 'legacy'])
-def test_many_tensors_of_one_storage_do_not_read_it_again_and_again(tmp_path, form, monkeypatch):
-    import centernet.checkpoint.reader as reader
+def test_an_empty_file_that_claims_16_gigabytes(tmp_path):
+    """torch.load returns it, with weights_only too."""
+    data = claim({'w': ('FloatStorage', '0', 1 << 32, 0, (1 << 32,), (1,))})
+    write_legacy(tmp_path / 'a.pth', data, {}, keys=[])
+    refused(tmp_path / 'a.pth', 'no data for storage 0')
+    write_zip(tmp_path / 'a.pth', data.replace(b'NtQ', b'tQ'), {})
+    refused(tmp_path / 'a.pth', 'data/0')
 
-    monkeypatch.setattr(reader, 'HAS_WEIGHTS_ONLY', False)
+
+@pytest.mark.parametrize('form', ['zip', 'legacy'])
+def test_many_tensors_of_one_storage_do_not_read_it_again_and_again(tmp_path, form):
     count = 1 << 22
     data = claim({str(i): ('FloatStorage', '0', count, 0, (1,), (1,)) for i in range(5000)})
     if form == 'zip':
@@ -143,7 +87,7 @@ def test_a_part_of_a_zip_with_two_sizes(tmp_path):
     )  # the storage's entry in the directory: compressed size at 20
     (tmp_path / 'a.pth').write_bytes(data[: at + 20] + (1 << 31).to_bytes(4, 'little') + data[at + 24 :])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(tmp_path / 'a.pth', 'its parts are larger than the file')
+    refused(tmp_path / 'a.pth', 'larger than the file')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100000  # kB
 
 
@@ -155,7 +99,7 @@ def test_heads_that_claim_more_than_the_file_has(tmp_path):
         {'hm.2.bias': torch.zeros(1 << 20), 'wh.2.weight': torch.zeros(2, 1 << 14, 1, 1)},
         'legacy',
     )
-    with pytest.raises(CheckpointError, match='has not the weights that its heads claim'):
+    with pytest.raises(CheckpointError, match='do not match the declared heads'):
         load_model(str(tmp_path / 'a.pth'), 'dla_tiny')
 
 

@@ -1,5 +1,4 @@
-"""Files for the tests: torch.save's two formats from any torch version, and pickles that claim whatever a
-test wants."""
+"""Checkpoints for the tests: torch.save's two formats from any torch version, and pickles with any claims."""
 
 import inspect
 import io
@@ -15,7 +14,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def save(path, saved, form):
-    """Save as 'zip' or 'legacy' does on any torch: by torch itself where it can, else as torch would."""
+    """Save in the format 'zip' or 'legacy': with torch.save if it has the format, else as torch 2 does."""
     if SAVES_ZIP:
         torch.save(saved, str(path), _use_new_zipfile_serialization=form == 'zip')
     elif form == 'legacy':
@@ -28,7 +27,7 @@ def save(path, saved, form):
 
 
 class StoragePickler(pickle.Pickler):
-    """Pickles tensors as torch >= 1.6 does, their storages apart."""
+    """Pickle tensors as torch >= 1.6 does, with their storages in separate files."""
 
     def __init__(self, file, storages):
         super().__init__(file, protocol=2)
@@ -45,7 +44,7 @@ class StoragePickler(pickle.Pickler):
 
 
 def write_zip(path, data_pkl, storages, folder='archive', compression=zipfile.ZIP_STORED, **more):
-    """A zip checkpoint of these parts; ``more`` are further files of the folder."""
+    """Write a zip checkpoint of these parts; ``more``: further files of the folder, ``__`` for a dot."""
     with zipfile.ZipFile(str(path), 'w', compression) as archive:
         archive.writestr(folder + '/data.pkl', data_pkl)
         for name, content in more.items():
@@ -56,7 +55,7 @@ def write_zip(path, data_pkl, storages, folder='archive', compression=zipfile.ZI
 
 
 def write_legacy(path, object_pkl, storages, magic=MAGIC, version=1001, system=None, keys=None):
-    """A legacy checkpoint of these parts; a part that is bytes is taken as a pickle already."""
+    """Write a legacy checkpoint of these parts; bytes are written as they are, other parts are pickled."""
     parts = [
         magic,
         version,
@@ -71,8 +70,8 @@ def write_legacy(path, object_pkl, storages, magic=MAGIC, version=1001, system=N
             file.write(struct.pack('<q', count) + raw)
 
 
-def claim(entries, view=None):
-    """The pickle of {name: tensor}, where a tensor is (storage type, key, count, offset, size, stride)."""
+def claim(entries):
+    """Return the pickle of {name: tensor}; a tensor is (storage type, key, count, offset, size, stride)."""
     parts = [b'\x80\x02}(']
     for name, (storage, key, count, offset, size, stride) in entries.items():
         pid = (
@@ -86,7 +85,7 @@ def claim(entries, view=None):
                     text(key),
                     text('cpu'),
                     number(count),
-                    b'N' if view is None else numbers(view),
+                    b'N',
                 ]
             )
             + b'tQ'
@@ -112,9 +111,7 @@ def number(value):
 
 
 def numbers(values):
-    return (
-        b'(' + b''.join(text(value) if isinstance(value, str) else number(value) for value in values) + b't'
-    )
+    return b'(' + b''.join(number(value) for value in values) + b't'
 
 
 class Runs:

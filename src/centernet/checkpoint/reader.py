@@ -1,77 +1,74 @@
 """Read a checkpoint: recognise the file, read it without running code, and bring it to one form."""
 
+import itertools
 import os
-import pickle
+import pathlib
 import re
-import tarfile
-import warnings
-import zipfile
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, Dict, NamedTuple, Optional, Type, Union
 
+import numpy as np
 import torch
 
-from ..compat import HAS_WEIGHTS_ONLY
 from ..errors import CheckpointError
 from ..files import sha256
-from .containers import LEGACY_MAGIC, DamagedError, LegacyFile, Stream, ZipFile
-from .restricted import RefusedError, RestrictedUnpickler, TensorClaim
-
-#: state_dict: names without ``module.`` -> CPU tensors, floating point as float32; epoch: int or None; sha256
-#: of the file; meta: the other entries that are numbers, text or lists and dictionaries of them, without
-#: ``optimizer``
-Checkpoint = NamedTuple(
-    'Checkpoint', [('state_dict', OrderedDict), ('epoch', object), ('sha256', str), ('meta', dict)]
-)
+from .file_formats import LEGACY_MAGIC, LegacyFile, SavedFile, ZipFile
+from .unpickler import Inert, Pickles, RefusedError, Unpickler
 
 _HTML_STARTS = (b'<!doctype', b'<html', b'<head', b'<?xml')
-# What reading a storage raises where the file is damaged.
-_READ_ERRORS = (DamagedError, EOFError, MemoryError, OSError, RuntimeError, ValueError, zipfile.BadZipFile)
+_TENSORS = ('torch._utils._rebuild_tensor', 'torch._utils._rebuild_tensor_v2')
 _META_DEPTH = 6
 _META_ENTRIES = 10000
 
 
-def read_checkpoint(path):
-    """Read a ``.pth`` file: ``{'epoch', 'state_dict'[, 'optimizer', ...]}`` or a bare state dict, legacy or
-    zip format.
+class Checkpoint(NamedTuple):
+    """What a ``.pth`` file holds."""
 
-    No code from the file is run. The restricted unpickler of this package goes through the file first, on
-        every torch: it
-    names what it refuses, and finds claims that the file does not hold (for some of which torch returns
-    memory as it happens to be). The tensors are then torch's own reading, with ``weights_only``, where torch
-    has that (>= 1.13).
+    #: names without ``module.`` -> CPU tensors, floating point as float32
+    state_dict: 'OrderedDict[str, torch.Tensor]'
+    epoch: Optional[int]
+    #: of the file
+    sha256: str
+    #: the other entries that are numbers, text, or lists and dictionaries of these, without ``optimizer``
+    meta: Dict[str, Any]
 
-    Returns:
-        Checkpoint.
+
+def read_checkpoint(path: Union[str, 'os.PathLike[str]']) -> Checkpoint:
+    """Read a ``.pth`` file, in the legacy or zip format, without running code from it.
+
+    The file holds ``{'epoch', 'state_dict'[, 'optimizer', ...]}`` or a bare state dict.
 
     Raises:
-        CheckpointError: the file is missing, is none, is damaged, would run code, or has no state dict.
+        CheckpointError: the file is missing, is not a checkpoint, is damaged, would run code, or has no state
+            dict.
     """
     path = os.fspath(path)
-    saved, container = _open(path)
+    file_format = _recognise(path)
     try:
-        entries, rest = _state_dict(path, saved)
-        state_dict = OrderedDict()
-        elements, limit = 0, os.path.getsize(path)
-        for name, value in entries:
-            if name.startswith('module.'):
-                name = name[len('module.') :]
-            if name in state_dict:
-                raise CheckpointError(f'{path} has {name} twice, with and without "module."')
-            elements += _elements(value)
-            if elements > limit or max(_sizes(value), default=0) > limit:
-                raise CheckpointError(
-                    f'{path} is damaged: its tensors claim more elements than the file has bytes'
-                )
-            state_dict[name] = _float32(path, name, container.tensor(value) if container else value)
-    except _READ_ERRORS as error:
-        raise _error(path, error) from error
-    finally:
-        if container:
-            container.close()
-    epoch = _plain(rest.pop('epoch', None))
-    rest.pop('optimizer', None)
-    meta = {key: _plain(value) for key, value in rest.items() if isinstance(key, str)}
+        with open(path, 'rb') as file:
+            saved_file = file_format(file)
+            rest = _entries(path, saved_file.saved)
+            state_dict = _state_dict(path, rest.pop('state_dict'), saved_file)
+        meta = {
+            key: _simplify(value) for key, value in rest.items() if type(key) is str and key != 'optimizer'
+        }
+    except CheckpointError:
+        raise
+    except RefusedError as error:
+        raise CheckpointError(
+            f'{path} asks for {_short(error)}, which is not part of a plain checkpoint and was not run; save'
+            ' model.state_dict() instead'
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror or error}') from error
+    except MemoryError as error:
+        raise CheckpointError(f'{path} is damaged, or does not fit into memory') from error
+    except Exception as error:  # a damaged pickle may raise anything
+        kind = '' if type(error) is ValueError else f'{type(error).__name__}: '
+        raise CheckpointError(
+            f'{path} is truncated or damaged ({kind}{_short(error)}); download or copy it again'
+        ) from error
+    epoch = meta.pop('epoch', None)
     return Checkpoint(
         state_dict,
         epoch if type(epoch) is int else None,
@@ -80,41 +77,15 @@ def read_checkpoint(path):
     )
 
 
-def _open(path):
-    """The saved object, and the container its TensorClaims are in; None where the tensors are torch's
-    already."""
-    container_type = _recognise(path)
-    container = None
-    try:
-        container = container_type(path)
-        saved = container.load()
-        if HAS_WEIGHTS_ONLY:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter('ignore')
-                    saved = torch.load(path, map_location='cpu', weights_only=True)
-                container.close()
-                container = None
-            except (
-                Exception
-            ):  # it refuses more, such as numpy's numbers; a damage shows when the tensors are made below
-                pass
-        return saved, container
-    except Exception as error:  # a damaged pickle may raise anything
-        if container is not None:
-            container.close()
-        raise _error(path, error) from error
-
-
-def _recognise(path):
-    """LegacyFile or ZipFile, by the file's first bytes."""
+def _recognise(path: str) -> Type[SavedFile]:
+    """The file's format, by its first bytes."""
     if os.path.isdir(path):
         raise CheckpointError(f'{path} is a folder, not a checkpoint')
     try:
         with open(path, 'rb') as file:
             head = file.read(1 << 16)
     except FileNotFoundError:
-        raise CheckpointError(f'there is no checkpoint {path}') from None
+        raise CheckpointError(f'checkpoint not found: {path}') from None
     except OSError as error:
         raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
     text = head.lstrip(b'\xef\xbb\xbf \t\r\n')
@@ -124,155 +95,128 @@ def _recognise(path):
         return ZipFile
     if text.lower().startswith(_HTML_STARTS):
         raise CheckpointError(
-            f'{path} is a web page{_title(text)}, not a checkpoint: the download gave a page in place of the'
-            ' file (Google Drive does so for large files and when a quota is used up); fetch it in a browser'
+            f'{path} is a web page{_title(text)}, not a checkpoint: the server sent a page instead of the'
+            ' file (Google Drive does so for large files and over quota); download it in a browser'
         )
     if text.startswith(b'version https://git-lfs'):
         raise CheckpointError(f'{path} is a Git LFS pointer, not the checkpoint itself: run git lfs pull')
-    if _is_tar(head):  # also torch's format before 0.2, whose reader in torch.load has run code
+    if head[257:262] == b'ustar':  # also torch's format before 0.2
         raise CheckpointError(
             f'{path} is a tar archive, not a checkpoint: unpack it, or save it again with a newer torch'
         )
     if LEGACY_MAGIC in head[:32]:
         return LegacyFile
-    raise CheckpointError(f'{path} is not a checkpoint of torch.save{_what_else(path, head)}')
+    raise CheckpointError(f'{path} is not a checkpoint of torch.save{_what_else(head)}')
 
 
-def _is_tar(head):
-    """Whether a file starts with the header of a tar archive. Not by tarfile.open, which also reads what the
-    header announces."""
-    try:
-        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], 'latin1', 'strict')
-    except Exception:  # tarfile raises more than its own errors
-        return False
-    return True
-
-
-def _title(page):
+def _title(page: bytes) -> str:
     found = re.search(b'<title[^>]*>([^<]+)', page, re.IGNORECASE)
     title = ' '.join(found.group(1).decode('utf-8', 'replace').split()) if found else ''
     return ' ("{}")'.format(''.join(filter(str.isprintable, title))[:80]) if title else ''
 
 
-def _what_else(path, head):
-    """What to say of a file that has the start of no known format."""
+def _what_else(head: bytes) -> str:
+    """What to say of a file that starts like no known format."""
     try:
-        with open(path, 'rb') as file:
-            RestrictedUnpickler(Stream(file)).load()
+        Unpickler(Pickles(head)).load()
     except RefusedError as error:
-        if re.match(r'[\w.]+$', error.name):
-            return f': it is a pickle that asks for {error.name}, which was not run'
-    except Exception:  # no pickle, or a damaged one
+        if re.match(r'[\w.]+$', str(error)):
+            return f': it is a pickle that asks for {_short(error)}, which was not run'
+    except Exception:  # not a pickle, or a damaged one
         pass
     else:
         return ': it is a pickle of something else'
     return f': it starts with {head[:8]!r}'
 
 
-def _state_dict(path, saved):
-    """The (name, tensor) pairs of the state dict, and a dictionary of the other entries."""
+def _entries(path: str, saved: Any) -> Dict[Any, Any]:
+    """The entries of a checkpoint; a bare state dict becomes the entry ``state_dict``."""
     if not isinstance(saved, dict):
-        raise CheckpointError(f'{path} holds a {_type(saved)}, not a state dict')
-    rest = dict(dict.items(saved))
-    if 'state_dict' in rest:
-        state_dict = rest.pop('state_dict')
-        if not isinstance(state_dict, dict):
-            raise CheckpointError(
-                f'the state_dict of {path} is a {_type(state_dict)}, not a dictionary of tensors'
-            )
-    elif any(map(_is_tensor, rest.values())):
-        state_dict, rest = saved, {}
-    else:
+        raise CheckpointError(f'{path} holds an object of type {_type(saved)}, not a state dict')
+    if 'state_dict' in saved:
+        return dict(saved)
+    if any(map(_is_tensor, saved.values())):
+        return {'state_dict': saved}
+    names = [str(name)[:40] for name in saved if type(name) in (str, int)]
+    raise CheckpointError(
+        f'{path} holds no state dict; its entries: '
+        + (', '.join(names[:8]) or 'none')
+        + ', ...' * (len(names) > 8)
+    )
+
+
+def _state_dict(path: str, saved: Any, file: SavedFile) -> 'OrderedDict[str, torch.Tensor]':
+    """The tensors of a saved state dict, by their names without ``module.``."""
+    if not isinstance(saved, dict):
         raise CheckpointError(
-            '{} holds no state dict: its entries are {}'.format(path, _list(rest) or 'none')
+            f'the state_dict of {path} is of type {_type(saved)}, not a dictionary of tensors'
         )
-    if not state_dict:
+    if not saved:
         raise CheckpointError(f'the state dict of {path} is empty')
-    for name, value in dict.items(state_dict):
-        if not isinstance(name, str) or not _is_tensor(value):
+    state_dict = OrderedDict()
+    for name, value in saved.items():
+        if type(name) is not str or not _is_tensor(value):
+            name = repr(name[:80]) if type(name) is str else f'with a name of type {_type(name)}'
             raise CheckpointError(
-                f'entry {str(name)[:80]!r} in the state dict of {path} is a {_type(value)}, not a tensor'
+                f'entry {name} in the state dict of {path} is of type {_type(value)}; tensors with names are'
+                ' expected'
             )
-    return list(dict.items(state_dict)), rest
+        if name.startswith('module.'):
+            name = name[len('module.') :]
+        if name in state_dict:
+            raise CheckpointError(f'{path} has {name[:80]!r} twice, with and without "module."')
+        state_dict[name] = file.tensor(value)
+    return state_dict
 
 
-def _is_tensor(value):
-    return isinstance(value, (torch.Tensor, TensorClaim))
+def _is_tensor(value: Any) -> bool:
+    return type(value) is Inert and value.args is not None and value.name in _TENSORS
 
 
-def _elements(value):
-    count = 1
-    for length in _sizes(value):
-        count *= length
-    return count
-
-
-def _sizes(value):
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else value.size
-
-
-def _float32(path, name, tensor):
-    if tensor.layout != torch.strided or tensor.device.type != 'cpu':
-        raise CheckpointError(f'entry {name!r} in the state dict of {path} is not a plain tensor')
-    tensor = tensor.detach()
-    if tensor.dtype.is_floating_point:
-        tensor = tensor.float()
-    return tensor.contiguous()
-
-
-def _plain(value, depth=0, room=None):
+def _simplify(value: Any, depth: int = 0, room: Optional[list] = None) -> Any:
     """A copy of ``value`` where it is a number, text, or a list or dictionary of such; other parts become
-    None."""
+    None. Namespaces become dictionaries, numpy's numbers Python's, and paths text."""
     room = [_META_ENTRIES] if room is None else room
     room[0] -= 1
     if room[0] < 0 or depth > _META_DEPTH:
         return None
+    if type(value) is Inert and value.args is not None:
+        value = _python_value(value)
     if type(value) in (bool, float, str):
         return value
     if type(value) is int:
-        return value if value.bit_length() < 64 else None  # printing a huge one takes for ever
-    if isinstance(value, (list, tuple)) and not _is_tensor(value):
-        return [_plain(part, depth + 1, room) for part in value[:_META_ENTRIES]]
+        return value if value.bit_length() < 64 else None
+    if isinstance(value, (list, tuple)):
+        return [_simplify(part, depth + 1, room) for part in value[:_META_ENTRIES]]
     if isinstance(value, dict):
-        return {
-            key: _plain(part, depth + 1, room)
-            for key, part in list(dict.items(value))[:_META_ENTRIES]
-            if isinstance(key, str)
-        }
+        items = itertools.islice(value.items(), _META_ENTRIES)
+        return {key: _simplify(part, depth + 1, room) for key, part in items if type(key) is str}
     return None
 
 
-def _error(path, error):
-    """What a reader raised, as the CheckpointError to show."""
-    if isinstance(error, CheckpointError):
-        return error
-    if isinstance(error, RefusedError):
-        return CheckpointError(
-            '{} asks for {}, which is no part of a plain checkpoint and was not run; save '
-            'model.state_dict() in its place'.format(path, ' '.join(error.name.split())[:120])
-        )
-    if isinstance(error, DamagedError):
-        return CheckpointError(f'{path} {error}')
-    if isinstance(error, EOFError):
-        return CheckpointError(
-            f'{path} is truncated: it ends in the middle of its pickle; download or copy it again'
-        )
-    if isinstance(error, MemoryError):
-        return CheckpointError(f'{path} is damaged, or too large for the memory')
-    if isinstance(error, OSError):
-        return CheckpointError(f'cannot read the checkpoint {path}: {error.strerror or error}')
-    kind = 'pickle' if isinstance(error, pickle.UnpicklingError) else type(error).__name__
-    return CheckpointError(
-        '{} is damaged ({}: {}); download or copy it again'.format(
-            path, kind, ' '.join(str(error).split())[:120]
-        )
-    )
+def _python_value(value: Inert) -> Any:
+    """What an object stands for, as Python's own types; None for objects that are not kept."""
+    if value.name == 'argparse.Namespace':
+        return value.state
+    if value.name == 'torch.Size':
+        return value.args[0]
+    if value.name.startswith('pathlib.'):
+        return str(pathlib.PurePosixPath(*value.args))
+    if value.name == 'numpy.core.multiarray.scalar':
+        dtype, data = value.args
+        if not re.match('(b1|[iu][1248]|f[248])$', dtype.args[0]):
+            return None
+        data = data.args[0].encode('latin1') if type(data) is Inert else data  # protocol 2 encodes bytes
+        order = '>' if dtype.state[1] == '>' else '<'
+        return np.frombuffer(data, order + dtype.args[0])[0].item()
+    return None
 
 
-def _type(value):
-    return 'tensor' if _is_tensor(value) else type(value).__name__
+def _short(error: Exception) -> str:
+    return ' '.join(str(error).split())[:120]
 
 
-def _list(names, most=8):
-    names = [str(name)[:40] for name in names]
-    return ', '.join(names[:most]) + (', ...' if len(names) > most else '')
+def _type(value: Any) -> str:
+    if type(value) is Inert:
+        return 'tensor' if _is_tensor(value) else value.name
+    return type(value).__name__
