@@ -128,9 +128,7 @@ def _ours(loaded, weights, data, spec, images):
     from centernet.evaluation import EvalOptions, TorchRunner, evaluate
 
     batch_size, workers = default_loading('cpu', spec)
-    runner = TorchRunner.of_checkpoint(
-        loaded, torch.device('cpu'), weights, threads=available_cpus(), adapt_threads=True
-    )
+    runner = TorchRunner.of_checkpoint(loaded, torch.device('cpu'), weights, threads=available_cpus())
     options = EvalOptions(input=spec, limit=images, batch_size=batch_size, workers=workers)
     with tempfile.TemporaryDirectory() as output:
         found = evaluate(runner, data, options, output, progress=False)

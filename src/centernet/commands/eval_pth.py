@@ -38,9 +38,7 @@ def run(arguments):
     loaded, weights, data = load_inputs(arguments)
     spec = input_spec(arguments, loaded)
     options = read_options(arguments, spec, device.type)
-    runner = TorchRunner.of_checkpoint(
-        loaded, device, weights, threads=threads, adapt_threads=arguments.threads is None
-    )
+    runner = TorchRunner.of_checkpoint(loaded, device, weights, threads=threads)
     return run_evaluation(
         runner, data, options, arguments, _headline(loaded, weights, data, runner.describe(), options)
     )

@@ -76,7 +76,7 @@ def run_evaluation(runner, data, options, arguments, headline):
         if isinstance(error.__cause__, KeyboardInterrupt):
             return 130
         return error.__cause__.code if isinstance(error.__cause__, SystemExit) else 1
-    print(format_report(found.metrics, found.timings, found.failed, found.damaged), file=say)
+    print(format_report(found.metrics, found.timings, found.failed), file=say)
     print('\n'.join(['', 'written:'] + ['  ' + path for path in found.files]), file=say)
     if arguments.json:
         json.dump(found.document, sys.stdout, indent=2)
@@ -89,8 +89,7 @@ def describe_options(options, about):
 
     Args:
         options: an EvalOptions.
-        about: dict with device and device_name, on a CPU also threads; ``batches_by_threads`` where fewer
-            threads are tried.
+        about: dict with device and device_name, on a CPU also threads.
     """
     spec = options.input
     protocol = ["the image's own size" if spec.keep_res else f'{spec.width} x {spec.height}']
@@ -102,11 +101,7 @@ def describe_options(options, about):
         protocol.append('soft-NMS')
     where = '{} ({})'.format(about['device'], about['device_name'])
     if 'threads' in about:
-        where += ', {}{} thread{}'.format(
-            'at most ' if 'batches_by_threads' in about else '',
-            about['threads'],
-            '' if about['threads'] == 1 else 's',
-        )
+        where += ', {} thread{}'.format(about['threads'], '' if about['threads'] == 1 else 's')
     return 'input: {}\non {}, batches of {}, {} loader process{}\n'.format(
         ', '.join(protocol),
         where,

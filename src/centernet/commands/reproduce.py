@@ -115,7 +115,6 @@ def run(arguments):
         default_loading,
         'cpu' if device.type == 'cpu' else 'auto',
         threads,
-        arguments.threads is None,
         arguments.limit,
         tuple(targets),
         arguments.batch_size,

@@ -40,15 +40,14 @@ class Settings(NamedTuple):
     """How it is run.
 
     ``device``: of torch; ``onnx_device``: the name that onnxruntime gets. ``loading``: maps a device's type
-    and an InputSpec to (batch size, workers), which ``batch_size`` and ``workers`` override. ``threads`` and
-    ``adapt_threads``: as of TorchRunner. ``limit``: only the first images. ``targets``: which exports.
+    and an InputSpec to (batch size, workers), which ``batch_size`` and ``workers`` override. ``threads``:
+    as of TorchRunner. ``limit``: only the first images. ``targets``: which exports.
     """
 
     device: torch.device
     loading: Callable[[str, InputSpec], Tuple[int, int]]
     onnx_device: str = 'auto'
     threads: Optional[int] = None
-    adapt_threads: bool = False
     limit: Optional[int] = None
     targets: Tuple[str, ...] = tuple(TARGETS)
     batch_size: Optional[int] = None
@@ -187,7 +186,6 @@ class _Test:
                 self.settings.device,
                 path,
                 threads=self.settings.threads,
-                adapt_threads=self.settings.adapt_threads,
             )
             for name, expected in network.figures:
                 with self._step(f'{network.arch}, {name}'):

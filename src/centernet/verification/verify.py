@@ -6,7 +6,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..coco import CocoData, read_image
-from ..coco import evaluate as coco_metrics
+from ..coco import compute_metrics as coco_metrics
 from ..detection import InputSpec, preprocess
 from ..errors import OptionError
 from ..evaluation import EvalOptions, evaluate
