@@ -99,10 +99,9 @@ def prepare_threads(threads=None):
         raise OptionError(f'--threads must be at least 1, not {threads}')
     if 'torch' not in sys.modules:
         os.environ['OMP_NUM_THREADS'] = str(threads)
-        if 'OMP_WAIT_POLICY' not in os.environ:
-            # A thread that waits for the others spins for some microseconds, then sleeps. By default it would
-            # spin for milliseconds, on the core that the one it waits for may need.
-            os.environ.setdefault('GOMP_SPINCOUNT', '5000')
+        # Threads that wait for the others sleep. By default they spin for milliseconds, on cores that those
+        # others may need.
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     if _is_amd_with_avx2():
         # The MKL in torch 1.0.0 runs SSE code on a processor that is not Intel's unless told to use AVX2.
         # That is slow, and six times slower still on a second thread once mkldnn has left AVX registers
