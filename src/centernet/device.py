@@ -2,7 +2,7 @@
 
 Torch is imported only inside functions: the OpenMP runtime reads its environment variables once, when torch
 is imported, so a command calls :func:`prepare_threads` before that and :func:`apply_threads` after it. The
-measurements behind the choices are in docs/threads.md.
+measurements behind the choices are in docs/performance.md.
 """
 
 import ctypes

@@ -10,7 +10,7 @@ from centernet.errors import DataError
 
 
 def fails(*args, **kwargs):
-    """The one-line message of the DataError that loading raises."""
+    """Return the one-line message of the DataError that loading raises."""
     with pytest.raises(DataError) as caught:
         CocoData.load(*args, **kwargs)
     message = str(caught.value)
@@ -19,7 +19,7 @@ def fails(*args, **kwargs):
 
 
 def edit(root, change, stem='instances_val2017'):
-    """Change an annotations file: its dict in place, or, where ``change`` returns something, by that."""
+    """Change an annotations file: its dict in place, or replace it by what ``change`` returns."""
     path = root / 'annotations' / (stem + '.json')
     dataset = json.loads(path.read_text())
     changed = change(dataset)
@@ -48,7 +48,7 @@ def test_an_image_without_annotations_has_empty_ground_truth(make_coco):
     data = CocoData.load(str(make_coco([dict(image=1)])))
     truth = data.ground_truth(2)
     assert truth.boxes.shape == (0, 4) and truth.classes.shape == (0,) and truth.crowd.dtype == bool
-    assert 2 not in data.coco.imgToAnns  # asking leaves no trace
+    assert 2 not in data.coco.imgToAnns  # the query changes nothing
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_other_layouts(make_coco, stem, folder):
 def test_annotations_and_images_by_name(make_coco, tmp_path):
     root = make_coco()
     (root / 'val2017').rename(tmp_path / 'elsewhere')
-    (root / 'annotations' / 'captions_val2017.json').write_text('{}')  # val2017's instances file goes first
+    (root / 'annotations' / 'captions_val2017.json').write_text('{}')  # val2017's instances file has priority
     data = CocoData.load(str(root), images=str(tmp_path / 'elsewhere'))
     assert data.file(1) == str(tmp_path / 'elsewhere' / '1.png')
 
@@ -83,7 +83,7 @@ def test_an_empty_folder_of_the_right_name_does_not_hide_the_images(make_coco):
     assert CocoData.load(str(root)).images == str(root / 'images' / 'val2017')
 
 
-def test_only_one_file_is_looked_at_where_images_are_there(make_coco, monkeypatch):
+def test_only_one_image_is_looked_up_if_it_exists(make_coco, monkeypatch):
     root = make_coco(images=tuple(range(1, 40)))
     asked = []
     is_file = os.path.isfile
@@ -92,14 +92,14 @@ def test_only_one_file_is_looked_at_where_images_are_there(make_coco, monkeypatc
     assert [path for path in asked if path.endswith('.png')] == [str(root / 'val2017' / '1.png')]
 
 
-def test_some_missing_images_are_left_to_the_reader(make_coco):
+def test_single_missing_images_do_not_fail_on_load(make_coco):
     root = make_coco(images=(1, 2, 3))
     for number in (1, 2):
         (root / 'val2017' / f'{number}.png').unlink()
     assert CocoData.load(str(root)).image_ids == [1, 2, 3]
 
 
-def test_fills_in_what_has_a_default_and_drops_segmentations(make_coco):
+def test_fills_in_defaults_and_drops_segmentations(make_coco):
     root = make_coco([dict(bbox=(0, 0, 3, 4)), dict(image=2)])
 
     def strip(dataset):
@@ -118,17 +118,17 @@ def test_fills_in_what_has_a_default_and_drops_segmentations(make_coco):
     assert not any('segmentation' in entry for entry in data.coco.anns.values())
 
 
-def test_categories_of_one_name_are_told_apart(make_coco):
+def test_categories_with_the_same_name_get_their_ids(make_coco):
     data = CocoData.load(str(make_coco(categories=((5, 'tank'), (2, 'tank'), (3, 'fish')))))
     assert data.class_names == ['tank (id 2)', 'fish', 'tank (id 5)']
 
 
-def test_survives_a_trip_to_another_process(make_coco):
+def test_can_be_pickled(make_coco):
     data = pickle.loads(pickle.dumps(CocoData.load(str(make_coco([dict(image=1)])))))
     assert data.image_ids == [1, 2] and data.ground_truth(1).boxes.tolist() == [[0, 0, 50, 50]]
 
 
-def test_a_byte_order_mark_does_no_harm(make_coco):
+def test_a_byte_order_mark_is_ignored(make_coco):
     root = make_coco()
     path = root / 'annotations' / 'instances_val2017.json'
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
@@ -137,30 +137,26 @@ def test_a_byte_order_mark_does_no_harm(make_coco):
 
 def test_names_missing_folders_and_files(make_coco, tmp_path):
     assert 'no data' in fails()
-    assert fails(str(tmp_path / 'nowhere')) == 'no such data folder: {}'.format(tmp_path / 'nowhere')
+    assert str(tmp_path / 'nowhere') in fails(str(tmp_path / 'nowhere'))
     (tmp_path / 'file').write_text('')
-    assert 'it is a file' in fails(str(tmp_path / 'file'))
+    assert '(a file)' in fails(str(tmp_path / 'file'))
     (tmp_path / 'empty').mkdir()
-    message = fails(str(tmp_path / 'empty'))
-    assert (
-        'no annotations file' in message
-        and str(tmp_path / 'empty' / 'annotations' / 'instances_val2017.json') in message
-    )
-    assert 'no such annotations file' in fails(annotations=str(tmp_path / 'a.json'))
+    expected = tmp_path / 'empty' / 'annotations' / 'instances_val2017.json'
+    assert str(expected) in fails(str(tmp_path / 'empty'))
+    assert str(tmp_path / 'a.json') in fails(annotations=str(tmp_path / 'a.json'))
     root = make_coco()
-    assert fails(str(root), images=str(root / 'nope')) == 'no such images folder: {}'.format(root / 'nope')
+    assert str(root / 'nope') in fails(str(root), images=str(root / 'nope'))
     (root / 'val2017').rename(root / 'other')
     message = fails(str(root))
-    assert 'no images folder' in message
     for place in ('val2017', os.path.join('images', 'val2017'), 'images'):
         assert os.path.join(str(root), place) in message
 
 
-def test_several_annotations_files_have_to_be_told_apart(make_coco):
+def test_several_annotations_files_are_an_error(make_coco):
     root = make_coco(stem='instances_a')
     (root / 'annotations' / 'instances_b.json').write_text('{}')
     message = fails(str(root))
-    assert 'several' in message and 'instances_a.json, instances_b.json' in message
+    assert '--annotations' in message and 'instances_a.json, instances_b.json' in message
 
 
 def test_all_images_missing(make_coco):
@@ -189,7 +185,7 @@ def test_invalid_json(make_coco, text, expected):
 
 
 def put(key, position, name, value):
-    """A change that sets one entry's field, or removes it where ``value`` is ``...``."""
+    """Return a change that sets a field of one entry, or removes it if ``value`` is ``...``."""
 
     def change(dataset):
         if value is ...:
@@ -203,8 +199,8 @@ def put(key, position, name, value):
 @pytest.mark.parametrize(
     'change, expected',
     [
-        (lambda dataset: [dataset], 'it holds a list'),
-        (lambda dataset: 3.5, 'it holds a fraction'),
+        (lambda dataset: [dataset], 'a list'),
+        (lambda dataset: 3.5, 'a decimal number'),
         (lambda dataset: dataset.pop('images') and None, "it has no 'images'"),
         (lambda dataset: dataset.pop('categories') and None, "it has no 'categories'"),
         (lambda dataset: dataset.pop('annotations') and None, "it has no 'annotations' (image_info"),
@@ -222,7 +218,7 @@ def put(key, position, name, value):
         (put('categories', 1, 'name', None), "categories[1]: its 'name' is null, not text"),
         (put('annotations', 0, 'image_id', ...), "annotations[0] has no 'image_id'"),
         (put('annotations', 0, 'category_id', ...), "annotations[0] has no 'category_id'"),
-        (put('annotations', 0, 'category_id', 2), 'annotations[0] is of category 2'),
+        (put('annotations', 0, 'category_id', 2), 'annotations[0] has category 2'),
         (put('annotations', 0, 'bbox', ...), "annotations[0] has no 'bbox'"),
         (
             put('annotations', 0, 'bbox', [1, 2, 3]),
@@ -235,7 +231,7 @@ def put(key, position, name, value):
         (put('annotations', 0, 'iscrowd', 2), "annotations[0]: its 'iscrowd'"),
     ],
 )
-def test_says_what_is_no_instances_file(make_coco, change, expected):
+def test_invalid_instances_files_are_named(make_coco, change, expected):
     message = fails(edit(make_coco([dict(image=1)]), change))
     assert 'instances_val2017.json is not a COCO instances file: ' in message and expected in message
 

@@ -8,19 +8,19 @@ from PIL import Image
 from centernet.coco import read_image
 from centernet.errors import DataError
 
-#: what JPEG at quality 95 may lose on these pictures; a wrong channel order or orientation is off by far more
+#: the loss of JPEG at quality 95 on these pictures; a wrong channel order or orientation differs far more
 LOSSY = 8
 
 
 @pytest.fixture
 def photo():
-    """A smooth RGB picture, 60 high and 80 wide, that JPEG keeps nearly as it is."""
+    """A smooth RGB picture, 60 high and 80 wide, which JPEG hardly changes."""
     small = np.random.RandomState(3).randint(0, 256, (4, 5, 3)).astype(np.uint8)
     return cv2.resize(small, (80, 60), interpolation=cv2.INTER_CUBIC)
 
 
 def distance(image, rgb):
-    """Largest difference between a BGR image and an RGB one."""
+    """Return the largest difference between a BGR image and an RGB one."""
     assert image.dtype == np.uint8 and image.shape == rgb.shape
     return np.abs(image[:, :, ::-1].astype(int) - rgb).max()
 
@@ -58,7 +58,8 @@ def test_grey_scale_has_three_equal_channels(tmp_path, photo):
 
 def test_cmyk_jpeg_is_converted(tmp_path, photo):
     Image.fromarray(photo).convert('CMYK').save(str(tmp_path / 'cmyk.jpg'), quality=95)
-    assert Image.open(str(tmp_path / 'cmyk.jpg')).mode == 'CMYK'
+    with Image.open(str(tmp_path / 'cmyk.jpg')) as image:
+        assert image.mode == 'CMYK'
     assert distance(read_image(str(tmp_path / 'cmyk.jpg')), photo) <= LOSSY
 
 
@@ -75,7 +76,7 @@ def test_16_bit_colour_png_keeps_the_upper_byte(tmp_path):
     assert distance(read_image(str(tmp_path / 'deep.png')), values >> 8) == 0
 
 
-def test_alpha_is_dropped_and_a_palette_looked_up(tmp_path, photo):
+def test_alpha_is_dropped_and_a_palette_is_applied(tmp_path, photo):
     Image.fromarray(np.dstack([photo, np.full((60, 80), 5, np.uint8)]), 'RGBA').save(
         str(tmp_path / 'alpha.png')
     )
@@ -87,7 +88,7 @@ def test_alpha_is_dropped_and_a_palette_looked_up(tmp_path, photo):
 
 def test_exif_orientation_is_applied(tmp_path, photo):
     exif = Image.fromarray(photo).getexif()
-    exif[0x0112] = 6  # the camera was turned: show it turned by 90 degrees clockwise
+    exif[0x0112] = 6  # show it rotated by 90 degrees clockwise
     turned = read_bytes(tmp_path, jpeg(photo, exif=exif))
     assert distance(turned, np.rot90(photo, -1)) <= LOSSY
 
@@ -99,7 +100,7 @@ def test_one_pixel_and_long_images(tmp_path, height, width):
     assert distance(read_image(str(tmp_path / 'a.png')), rgb) == 0
 
 
-def test_is_what_imread_gives(tmp_path, photo):
+def test_equals_imread(tmp_path, photo):
     exif = Image.fromarray(photo).getexif()
     exif[0x0112] = 8
     for number, data in enumerate(
@@ -110,7 +111,7 @@ def test_is_what_imread_gives(tmp_path, photo):
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    assert fails(tmp_path / 'none.jpg') == 'no such image file: {}'.format(tmp_path / 'none.jpg')
+    assert 'no such' in fails(tmp_path / 'none.jpg')
     assert 'cannot read' in fails(tmp_path)  # a folder
     (tmp_path / 'empty.jpg').write_bytes(b'')
     assert 'is empty' in fails(tmp_path / 'empty.jpg')
@@ -135,7 +136,7 @@ def test_truncated_jpeg(tmp_path, photo, progressive):
     assert 'truncated' in fails(tmp_path / 'cut.jpg')
 
 
-def test_truncated_jpeg_with_a_whole_preview_in_its_header(tmp_path, photo):
+def test_truncated_jpeg_with_a_complete_preview_in_its_header(tmp_path, photo):
     preview = jpeg(photo[::4, ::4])
     segment = b'\xff\xe1' + (len(preview) + 2).to_bytes(2, 'big') + preview
     whole = jpeg(photo)
@@ -150,7 +151,7 @@ def test_truncated_jpeg_with_a_whole_preview_in_its_header(tmp_path, photo):
     [b'\x00', b'\r\n', b'\xff' * 7, b'trailing bytes of a camera' * 100],
     ids=['zero', 'newline', 'padding', 'text'],
 )
-def test_bytes_behind_a_jpegs_end_do_no_harm(tmp_path, photo, more):
+def test_bytes_after_a_jpegs_end_are_ignored(tmp_path, photo, more):
     assert distance(read_bytes(tmp_path, jpeg(photo) + more), photo) <= LOSSY
     padded = jpeg(photo)[:-2] + b'\xff' * 5 + b'\xff\xd9'  # any marker may be padded
     assert distance(read_bytes(tmp_path, padded), photo) <= LOSSY

@@ -7,19 +7,19 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from centernet.coco import STAT_NAMES, CocoData, evaluate, format_metrics, to_results
+from centernet.coco import STAT_NAMES, CocoData, compute_metrics, format_metrics, to_results
 from centernet.errors import DataError, UserError
 
 CATEGORIES = [(1, 'cat'), (3, 'dog')]
 
 
 def found(image, *rows):
-    """Results of one image from rows of x1, y1, x2, y2, score, class index."""
+    """Return the results of one image from rows of x1, y1, x2, y2, score, class index."""
     return to_results(image, np.array(rows, np.float32), CATEGORIES)
 
 
 def figures(root, results, image_ids=(1, 2)):
-    return evaluate(CocoData.load(str(root)), results, image_ids)
+    return compute_metrics(CocoData.load(str(root)), results, image_ids)
 
 
 def test_results_follow_upstreams_rounding():
@@ -42,13 +42,13 @@ def test_results_follow_upstreams_rounding():
     assert len(results) == 5000 and json.loads(json.dumps(results)) == results
 
 
-def test_results_of_nothing_and_of_an_unhealthy_network():
+def test_results_of_no_detections_and_of_nan():
     assert to_results(1, np.zeros((0, 6), np.float32), CATEGORIES) == []
-    with pytest.raises(UserError, match='not finite for image 8'):
+    with pytest.raises(UserError, match=r'image 8 .* not finite'):
         found(8, [0, 0, 1, 1, float('nan'), 0])
 
 
-def test_a_perfect_detection_and_what_is_absent(make_coco, capsys):
+def test_a_perfect_detection_and_absent_sizes(make_coco, capsys):
     metrics = figures(make_coco([dict(bbox=(10, 10, 50, 50))]), found(1, [10, 10, 60, 60, 0.9, 0]))
     absent = ('APs', 'APl', 'ARs', 'ARl')  # 50 x 50 is a medium object
     assert metrics.stats == {name: None if name in absent else pytest.approx(1.0) for name in STAT_NAMES}
@@ -57,7 +57,7 @@ def test_a_perfect_detection_and_what_is_absent(make_coco, capsys):
     json.dumps(metrics.stats, allow_nan=False)
 
 
-def test_a_loose_box_counts_up_to_its_overlap(make_coco):
+def test_a_loose_box_counts_up_to_its_iou(make_coco):
     # IoU 0.82: a hit at 0.50, 0.55 ... 0.80, seven of ten thresholds
     metrics = figures(make_coco([dict(bbox=(0, 0, 100, 100))]), found(1, [0, 0, 100, 82, 0.9, 0]))
     assert metrics.stats['AP'] == pytest.approx(0.7)
@@ -82,14 +82,14 @@ def test_detections_in_a_crowd_are_neither_hits_nor_false_positives(make_coco):
     assert figures(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(
         0.25
     )  # without it: three before the hit
-    # a crowd of another class is no excuse
+    # a crowd of another class does not count
     other = make_coco([{}, dict(crowd, iscrowd=1, category=3)], root='c')
     metrics = figures(other, results)
     assert metrics.stats['AP'] == pytest.approx(0.25)
     assert metrics.per_class == {'cat': pytest.approx(0.25), 'dog': None}  # only a crowd: nothing to find
 
 
-def test_class_indices_stand_for_category_ids_with_gaps(make_coco):
+def test_class_indices_map_to_category_ids_with_gaps(make_coco):
     categories = ((90, 'toothbrush'), (13, 'stop sign'), (1, 'person'))
     data = CocoData.load(
         str(make_coco([dict(category=90), dict(image=2, category=13)], categories=categories))
@@ -97,7 +97,7 @@ def test_class_indices_stand_for_category_ids_with_gaps(make_coco):
     results = to_results(1, np.array([[0, 0, 50, 50, 0.9, 2]], np.float32), data.categories)
     results += to_results(2, np.array([[0, 0, 50, 50, 0.9, 0]], np.float32), data.categories)
     assert [result['category_id'] for result in results] == [90, 1]
-    assert evaluate(data, results, [1, 2]).per_class == {
+    assert compute_metrics(data, results, [1, 2]).per_class == {
         'person': None,
         'stop sign': 0.0,
         'toothbrush': pytest.approx(1),
@@ -108,7 +108,7 @@ def test_a_detection_on_an_image_without_annotations_is_a_false_positive(make_co
     root = make_coco([dict(image=1)])
     results = found(1, [0, 0, 50, 50, 0.8, 0]) + found(2, [0, 0, 50, 50, 0.9, 0])
     assert figures(root, results).stats['AP'] == pytest.approx(0.5)
-    assert figures(root, results, [1]).stats['AP'] == pytest.approx(1)  # image 2 is not asked for
+    assert figures(root, results, [1]).stats['AP'] == pytest.approx(1)  # image 2 is not evaluated
 
 
 def test_no_detections_give_zeros(make_coco):
@@ -135,7 +135,7 @@ def test_one_pixel_and_long_objects(make_coco):
     assert metrics.stats['AP'] == pytest.approx(1) and metrics.stats['APs'] == pytest.approx(1)
 
 
-def test_an_annotation_numbered_0_counts_and_equal_numbers_are_no_matter(make_coco):
+def test_annotations_with_the_id_0_or_equal_ids_count(make_coco):
     results = found(1, [0, 0, 50, 50, 0.9, 0], [100, 100, 150, 150, 0.8, 0])
     objects = [dict(bbox=(0, 0, 50, 50)), dict(bbox=(100, 100, 50, 50))]
     root = make_coco(objects)
@@ -152,9 +152,9 @@ def test_evaluating_changes_nothing(make_coco):
     data = CocoData.load(str(make_coco([dict(image=1)])))
     results = found(1, [0, 0, 50, 50, 0.9, 0])
     before = json.dumps(results)
-    first = evaluate(data, results, [1, 2])
+    first = compute_metrics(data, results, [1, 2])
     assert json.dumps(results) == before
-    assert evaluate(data, results, [2, 1]) == first
+    assert compute_metrics(data, results, [2, 1]) == first
 
 
 def test_unknown_image_ids(make_coco):
@@ -209,7 +209,7 @@ def test_equals_pycocotools_used_directly(random_set, tmp_path):
             assert metrics.per_class[name] == evaluator.eval['precision'][:, :, index, 0, 2].mean()
 
 
-def test_prints_what_is_absent(make_coco):
+def test_absent_figures_are_printed_as_not_available(make_coco):
     lines = format_metrics(figures(make_coco([{}]), [])).split('\n')
     assert len(lines) == 12
     assert lines[0] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000'

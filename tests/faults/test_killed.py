@@ -1,4 +1,4 @@
-"""kill -9 in the middle, at random places, and then the same command again."""
+"""kill -9 at random moments, and then the same command again."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import random
 import signal
 import time
 
+import pytest
 from support.processes import (
     HANG_S,
     IMAGES,
@@ -24,11 +25,12 @@ def kill(process):
     process.communicate(timeout=HANG_S)
 
 
-def test_eval_pth_killed_again_and_again(data, whole, tmp_path):
+@pytest.mark.slow
+def test_eval_pth_killed_again_and_again(sample_like_data, whole, tmp_path):
     out, draw, kills = tmp_path / 'out', random.Random(6), 0
     for _ in range(60):
         images = min(IMAGES, len(journal_ids(out)) + draw.randrange(0, 50))
-        process = eval_pth(data, out, '--resume', '--workers', draw.choice('012'))
+        process = eval_pth(sample_like_data, out, '--resume', '--workers', draw.choice('012'))
         alive = wait_for(lambda images=images: len(journal_ids(out)) >= images, process)
         time.sleep(draw.random() * 0.05)
         if alive and process.poll() is None:
@@ -36,13 +38,13 @@ def test_eval_pth_killed_again_and_again(data, whole, tmp_path):
             kills += 1
             ids = journal_ids(out)
             assert len(set(ids)) == len(ids)
-            for name in ('results.json', 'metrics.json'):  # whole, or not there
+            for name in ('results.json', 'metrics.json'):  # complete or missing
                 assert not (out / name).exists() or json.loads((out / name).read_text())
             if kills < 6:
                 continue
         break
     assert kills >= 3
-    status, _, err = finish(eval_pth(data, out, '--resume'))
+    status, _, err = finish(eval_pth(sample_like_data, out, '--resume'))
     assert status == 0, err
     ids = journal_ids(out)
     assert (len(ids), len(set(ids))) == (IMAGES, IMAGES), 'an image was evaluated twice'
@@ -51,23 +53,8 @@ def test_eval_pth_killed_again_and_again(data, whole, tmp_path):
     assert leftovers(out) == []
 
 
-def test_a_new_run_removes_the_figures_of_the_old_one(data, whole, tmp_path):
-    out = tmp_path / 'out'
-    status, _, err = finish(eval_pth(data, out, '--limit', '4'))
-    assert status == 0, err
-    assert (out / 'metrics.json').exists()
-    process = eval_pth(data, out)
-    assert wait_for(lambda: 4 < len(journal_ids(out)) < IMAGES, process)
-    kill(process)
-    assert sorted(os.listdir(str(out))) == ['journal.jsonl'], (
-        'figures of four images beside the journal of another run'
-    )
-    assert finish(eval_pth(data, out, '--resume'))[0] == 0
-    assert metrics(out) == metrics(whole)
-
-
-def test_the_loader_processes_end_with_a_killed_run(data, tmp_path):
-    process = eval_pth(data, tmp_path / 'out', '--workers', '2')
+def test_the_worker_processes_end_with_a_killed_run(sample_like_data, tmp_path):
+    process = eval_pth(sample_like_data, tmp_path / 'out', '--workers', '2')
     assert wait_for(lambda: len(journal_ids(tmp_path / 'out')) > 3, process)
     with open(f'/proc/{process.pid}/task/{process.pid}/children') as file:
         children = file.read().split()
@@ -75,7 +62,7 @@ def test_the_loader_processes_end_with_a_killed_run(data, tmp_path):
     kill(process)
     deadline = time.time() + 60
     while any(os.path.exists(f'/proc/{child}') and not _is_zombie(child) for child in children):
-        assert time.time() < deadline, 'a loader process outlives its run'
+        assert time.time() < deadline, 'a worker process outlives its run'
         time.sleep(0.05)
 
 
@@ -87,8 +74,9 @@ def _is_zombie(pid):
         return True
 
 
+@pytest.mark.slow
 def test_export_killed_again_and_again(tmp_path):
-    """Every file that has its name is whole: it is what an undisturbed run writes, byte for byte."""
+    """Every file with its final name is complete: equal to that of an undisturbed run, byte for byte."""
     words = ['export', '--target', 'all', '--output']
     status, _, err = finish(start(*(words + [tmp_path / 'whole'])))
     assert status == 0, err
@@ -97,7 +85,7 @@ def test_export_killed_again_and_again(tmp_path):
     out.mkdir()
     for attempt in range(4):
         process = start(*(words + [out]))
-        # so that some kills fall into the writing: when a temporary file or the next finished one appears
+        # some kills are to hit a write: wait for a temporary file or the next finished one
         wait_for(lambda: any(name not in seen for name in os.listdir(str(out))), process)
         time.sleep(draw.random() * 0.02 * attempt)
         if process.poll() is None:

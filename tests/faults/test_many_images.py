@@ -9,8 +9,7 @@ import pytest
 from support.processes import HANG_S, SOURCE
 
 IMAGES, OBJECTS = 200000, 7
-#: bytes of memory for a byte of the file; measured: 2 with Python 3.11, with little of the file being
-#: polygons it would be up to 10
+#: bytes of memory per byte of the file; measured: 2 with Python 3.11; with few polygons it would be up to 10
 MULTIPLE = 10
 
 CHILD = """
@@ -25,7 +24,7 @@ print(json.dumps([len(data.image_ids), len(data.coco.anns), time.time() - start,
 
 @pytest.fixture(scope='module')
 def annotations(tmp_path_factory):
-    """A file in the manner of COCO's own: about 7 objects an image, with polygons."""
+    """A file like COCO's own: about 7 objects per image, with polygons."""
     path = tmp_path_factory.mktemp('many') / 'instances_val2017.json'
     polygon = json.dumps([[round(17.37 * i % 640, 2) for i in range(40)]])
     with open(str(path), 'w') as file:
@@ -54,6 +53,7 @@ def annotations(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_it_is_read_within_a_multiple_of_its_size(annotations):
     run = subprocess.run(
         [sys.executable, '-c', CHILD, str(annotations), str(annotations.parent)],
@@ -66,7 +66,7 @@ def test_it_is_read_within_a_multiple_of_its_size(annotations):
     size = annotations.stat().st_size
     print(
         f'{size / 1e6:.0f} MB with {images} images, {objects} objects: read in {seconds:.1f} s,'
-        f' {grown / 1e6:.0f} MB of memory, {grown / size:.1f} for a byte'
+        f' {grown / 1e6:.0f} MB of memory, {grown / size:.1f} per byte'
     )
     assert (images, objects) == (IMAGES, IMAGES * OBJECTS)
     assert grown < MULTIPLE * size

@@ -1,58 +1,55 @@
-"""The output folder goes away while a run lasts."""
+"""The output folder is removed during a run."""
 
 import os
 import shutil
 
-from support.processes import IMAGES, eval_pth, finish, journal_ids, metrics, start, wait_for
+import pytest
+from support.painted import PaintRunner
+from support.processes import finish, start, wait_for
+
+from centernet.detection import InputSpec
+from centernet.errors import OutputError
+from centernet.evaluation import EvalOptions, evaluate
 
 
-def test_eval_pth_writes_all_of_it_again(data, whole, tmp_path):
+class Remover(PaintRunner):
+    """Calls ``remove`` at the third batch."""
+
+    def __init__(self, remove):
+        super().__init__()
+        self.remove = remove
+
+    def __call__(self, images):
+        if len(self.batches) == 2:
+            self.remove()
+        return super().__call__(images)
+
+
+def rename_and_block(out):
+    os.rename(str(out), str(out) + '-away')
+    out.write_text('a file in the way')
+
+
+@pytest.mark.parametrize(
+    'remove',
+    [lambda out: shutil.rmtree(str(out)), lambda out: (out / 'journal.jsonl').unlink(), rename_and_block],
+    ids=['folder', 'journal', 'renamed'],
+)
+def test_evaluation_ends_with_one_line_and_writes_nothing(data, tmp_path, monkeypatch, remove):
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / 'out'
-    process = eval_pth(data, out)
-    assert wait_for(lambda: 10 < len(journal_ids(out)) < IMAGES - 10, process)
-    shutil.rmtree(str(out))
-    status, _, err = finish(process)
-    assert status == 0, err
-    assert 'has vanished during the run' in err
-    assert len(journal_ids(out)) == IMAGES
-    assert (out / 'results.json').read_bytes() == (whole / 'results.json').read_bytes()
-    assert metrics(out) == metrics(whole)
+    runner = Remover(lambda: remove(out))
+    options = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2, save_images=2)
+    with pytest.raises(OutputError) as caught:
+        evaluate(runner, data, options, str(out), progress=False)
+    message = str(caught.value)
+    assert message.startswith(os.path.join('out', 'journal.jsonl is missing')) and '\n' not in message
+    assert sum(runner.batches) == 12
+    assert not out.is_dir() or os.listdir(str(out)) == []
 
 
-def test_eval_pth_where_it_cannot_be_made_again(data, tmp_path):
-    (tmp_path / 'above').mkdir()
-    out = tmp_path / 'above' / 'out'
-    process = eval_pth(data, out)
-    assert wait_for(lambda: 10 < len(journal_ids(out)) < IMAGES - 10, process)
-    os.rename(str(tmp_path / 'above'), str(tmp_path / 'away'))
-    (tmp_path / 'above').write_text('a file in the way')
-    status, _, err = finish(process)
-    assert status == 2, err
-    assert 'has vanished during the run, and cannot be written anew' in err.splitlines()[-1]
-    assert 'Traceback' not in err
-    # what was moved away can still be gone on with
-    status, _, err = finish(eval_pth(data, tmp_path / 'away' / 'out', '--resume'))
-    assert status == 0, err
-    assert sorted(journal_ids(tmp_path / 'away' / 'out')) == sorted(
-        set(journal_ids(tmp_path / 'away' / 'out'))
-    )
-
-
-def test_another_run_in_its_place_is_not_touched(data, tmp_path):
-    out = tmp_path / 'out'
-    process = eval_pth(data, out)
-    assert wait_for(lambda: 10 < len(journal_ids(out)) < IMAGES - 10, process)
-    os.rename(str(out), str(tmp_path / 'away'))
-    out.mkdir()
-    (out / 'journal.jsonl').write_text('of somebody else')
-    status, _, err = finish(process)
-    # in the moment between the two lines the run may have written its journal anew; then it was the first
-    if status:
-        assert status == 2 and 'was replaced during the run' in err.splitlines()[-1]
-        assert (out / 'journal.jsonl').read_text() == 'of somebody else'
-
-
-def test_export_says_so(tmp_path):
+@pytest.mark.slow
+def test_export_ends_with_one_line(tmp_path):
     out = tmp_path / 'out'
     process = start('export', '--target', 'all', '--output', out)
     assert wait_for(out.exists, process)

@@ -10,7 +10,7 @@ import numpy as np
 from support.fuzzing import MIB
 from support.mutations import mutated
 
-from centernet.coco import CocoData, evaluate, read_image, to_results
+from centernet.coco import CocoData, compute_metrics, read_image, to_results
 from centernet.errors import DataError
 
 NAME = 'annotations'
@@ -185,7 +185,7 @@ def run(path):
                 image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.categories
             )
         ]
-        json.dumps(evaluate(data, results, data.image_ids[:8]).stats, allow_nan=False)
+        json.dumps(compute_metrics(data, results, data.image_ids[:8]).stats, allow_nan=False)
 
 
 def allowance(path):

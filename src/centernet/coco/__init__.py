@@ -1,21 +1,20 @@
-"""COCO's formats: annotations and images in, detections and the twelve figures out.
+"""COCO's file formats: read annotations and images, write detections, compute the twelve figures.
 
-Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), as pycocotools implements
-them.
+Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), as implemented by
+pycocotools.
 """
 
 from .data import CocoData, GroundTruth
-from .images import read_image, read_image_checked
-from .metrics import STAT_NAMES, CocoMetrics, evaluate, format_metrics, to_results
+from .images import read_image
+from .metrics import STAT_NAMES, CocoMetrics, compute_metrics, format_metrics, to_results
 
 __all__ = [
     'STAT_NAMES',
     'CocoData',
     'CocoMetrics',
     'GroundTruth',
-    'evaluate',
+    'compute_metrics',
     'format_metrics',
     'read_image',
-    'read_image_checked',
     'to_results',
 ]

@@ -1,21 +1,24 @@
-"""A data set in COCO's instances format: where its files are, what they say."""
+"""A data set in COCO's instances format: its files, categories and ground truth."""
 
 import collections
+import contextlib
 import glob
+import io
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+from pycocotools.coco import COCO
 
 from ..errors import DataError
 from .instances import read_instances
-from .quiet import index
 
 
 class GroundTruth(NamedTuple):
     """The objects of one image.
 
-    boxes: float32 [g, 4], x1, y1, x2, y2 in image pixels. classes: int64 [g], class indices. crowd: bool [g].
+    ``boxes``: float32 [g, 4], x1, y1, x2, y2 in image pixels. ``classes``: int64 [g], class indices.
+    ``crowd``: bool [g], whether the box marks a group of objects.
     """
 
     boxes: np.ndarray
@@ -27,19 +30,19 @@ class CocoData:
     """A data set in COCO's instances format; see :meth:`load`.
 
     Attributes:
-        image_ids: ids of the images, in the order of the annotations file.
+        image_ids: the ids of the images, in the order of the annotations file.
         categories: list of (category id, name), sorted by id. A network's class index is the position in this
-            list, so COCO's 80 categories, whose ids have gaps up to 90, are the classes 0 to 79.
+            list: COCO's 80 categories, whose ids go up to 90 with gaps, are the classes 0 to 79.
         annotations: path of the annotations file.
         images: folder of the images.
-        coco: pycocotools' COCO object. Segmentations are not kept (boxes need none, and they are most of the
-            memory), and annotations are numbered afresh from 1.
+        coco: pycocotools' COCO object. Segmentations are dropped (box metrics do not need them, and they take
+            most of the memory), and annotations are renumbered from 1.
     """
 
     def __init__(self, dataset: Dict[str, Any], annotations: str, images: str) -> None:
         self.annotations = annotations
         self.images = images
-        self.coco = index(dataset)
+        self.coco = create_index(dataset)
         self.image_ids = [image['id'] for image in dataset['images']]
         self.categories = _named_categories(dataset['categories'])
         self._class_of = {category: i for i, (category, _) in enumerate(self.categories)}
@@ -51,24 +54,26 @@ class CocoData:
         """Read a data set.
 
         Args:
-            root: a folder in COCO's layout: ``annotations/instances_val2017.json`` (or one single
-                ``annotations/*.json``) with the images under ``val2017/`` (the file's name after
+            root: a folder in COCO's layout: ``annotations/instances_val2017.json`` (or a single
+                ``annotations/*.json``) with the images in ``val2017/`` (the file's name after
                 ``instances_``), ``images/val2017/`` or ``images/``.
-            annotations: the annotations file, where it is not found by ``root`` alone.
-            images: the folder of the images, likewise.
+            annotations: the annotations file, if it is elsewhere.
+            images: the folder of the images, if it is elsewhere.
 
-        An annotation without ``iscrowd`` is no crowd; one without ``area`` has its box's.
+        ``iscrowd`` defaults to 0 and ``area`` to the area of the box.
 
         Raises:
-            DataError: a folder or file is missing, the file is no JSON or no COCO instances file, ids are
-                used twice, or not one of its images is there. (Single missing images are found when they are
-                read.)
+            DataError: a folder or file is missing, the annotations file is not valid JSON or not a COCO
+                instances file, or none of its images exists. (Single missing images are reported when they
+                are read.)
         """
         if root is None and annotations is None:
-            raise DataError('no data: give the folder of a data set in COCO format, or an annotations file')
+            raise DataError(
+                'no data: specify the folder of a data set in COCO format, or an annotations file'
+            )
         if root is not None and not os.path.isdir(root):
             raise DataError(
-                'no such data folder: {}{}'.format(root, ' (it is a file)' if os.path.exists(root) else '')
+                'no such data folder: {}{}'.format(root, ' (a file)' if os.path.exists(root) else '')
             )
         if annotations is None:
             annotations = find_annotations(root)
@@ -80,18 +85,18 @@ class CocoData:
 
     @property
     def class_names(self) -> List[str]:
-        """Names by class index."""
+        """The names of the classes, by class index."""
         return [name for _, name in self.categories]
 
     def file(self, image_id: int) -> str:
-        """Path of an image's file. Raises DataError for an id that the annotations file does not have."""
+        """Return the path of an image's file. Raise DataError for an id that is not in the data set."""
         try:
             return os.path.join(self.images, self.coco.imgs[image_id]['file_name'])
         except KeyError:
             raise DataError(f'{self.annotations} has no image with the id {image_id}') from None
 
     def ground_truth(self, image_id: int) -> GroundTruth:
-        """The annotated objects of one image (none, for an image without annotations)."""
+        """Return the annotated objects of one image, which may be none."""
         objects = self.coco.imgToAnns.get(image_id, [])
         boxes = np.array([item['bbox'] for item in objects], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
@@ -103,11 +108,11 @@ class CocoData:
 
 
 def find_annotations(root: str) -> str:
-    """The annotations file in a folder of COCO's layout: ``annotations/instances_val2017.json``, or the only
-    ``.json`` file there.
+    """Return the annotations file in a folder of COCO's layout: in ``annotations``, the file
+    ``instances_val2017.json`` or the only ``.json`` file.
 
     Raises:
-        DataError: there is none, or several.
+        DataError: there is no such file, or there are several.
     """
     folder = os.path.join(root, 'annotations')
     standard = os.path.join(folder, 'instances_val2017.json')
@@ -115,19 +120,34 @@ def find_annotations(root: str) -> str:
         return standard
     files = sorted(glob.glob(os.path.join(glob.escape(folder), '*.json')))
     if not files:
-        raise DataError(f'no annotations file: looked for {standard} and for any other .json file there')
+        raise DataError(f'no annotations file: looked for {standard} and any other .json file in that folder')
     if len(files) > 1:
         raise DataError(
-            '{} holds several annotations files ({}): name the one to use'.format(
+            '{} contains several annotations files ({}): specify one with --annotations'.format(
                 folder, ', '.join(os.path.basename(file) for file in files)
             )
         )
     return files[0]
 
 
-def _find_images(root, annotations, images, names):
-    """The first folder that has any of the images. Looks at one file where all is well, at every name where
-    none is there."""
+def create_index(dataset: Dict[str, Any]) -> COCO:
+    """Return a pycocotools COCO object for a dict with images, annotations and categories."""
+    coco = COCO()
+    coco.dataset = dataset
+    with silence_stdout():
+        coco.createIndex()
+    return coco
+
+
+@contextlib.contextmanager
+def silence_stdout() -> Iterator[None]:
+    """Discard what pycocotools prints to stdout about its progress."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _find_images(root: Optional[str], annotations: str, images: Optional[str], names: List[str]) -> str:
+    """Return the first folder that contains any of the images; usually this looks at a single file."""
     if images is not None:
         if not os.path.isdir(images):
             raise DataError(f'no such images folder: {images}')
@@ -137,26 +157,24 @@ def _find_images(root, annotations, images, names):
             root = os.path.dirname(os.path.abspath(annotations))
             root = os.path.dirname(root) if os.path.basename(root) == 'annotations' else root
         split = os.path.splitext(os.path.basename(annotations))[0].replace('instances_', '', 1)
-        places = [
-            os.path.join(root, split),
-            os.path.join(root, 'images', split),
-            os.path.join(root, 'images'),
-        ]
-        folders = [folder for folder in places if os.path.isdir(folder)]
+        candidates = [os.path.join(root, *parts) for parts in ((split,), ('images', split), ('images',))]
+        folders = [folder for folder in candidates if os.path.isdir(folder)]
         if not folders:
-            raise DataError('no images folder for {}: looked for {}'.format(annotations, ', '.join(places)))
+            raise DataError(
+                'no images folder for {}: looked for {}'.format(annotations, ', '.join(candidates))
+            )
     for folder in folders:
         if any(os.path.isfile(os.path.join(folder, name)) for name in names):
             return folder
     raise DataError(
-        'none of the {} images of {} is there: looked for {} and the others in {}'.format(
+        'none of the {} images of {} was found: looked for {} and the others in {}'.format(
             len(names), annotations, names[0], ', '.join(folders)
         )
     )
 
 
-def _named_categories(entries):
-    """(id, name) sorted by id; a name that several categories share is told apart by the id."""
+def _named_categories(entries: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
+    """Return (id, name) sorted by id; the id is appended to a name that several categories share."""
     count = collections.Counter(entry['name'] for entry in entries)
     return sorted(
         (

@@ -1,20 +1,30 @@
-"""An annotations file in COCO's instances format, read and checked."""
+"""Read and check an annotations file in COCO's instances format."""
 
 import json
 import math
 import os
 import re
+from typing import Any, Dict
 
 from ..errors import DataError
 
-#: reading a number of a million digits takes minutes; no value here has so many
+#: Parsing a number of a million digits takes minutes; no valid value has a thousand.
 _LONG_NUMBER = re.compile('[0-9]{1000}')
 
 
-def read_instances(path):
-    """Read and check an annotations file; returns its dict, without segmentations."""
+def read_instances(path: str) -> Dict[str, Any]:
+    """Read and check an annotations file.
 
-    def drop_segmentation(entry):  # while parsing, so that the polygons are never all in memory
+    Returns:
+        Its content without segmentations. Missing ``area`` and ``iscrowd`` are filled in, and annotations are
+        renumbered from 1.
+
+    Raises:
+        DataError: the file cannot be read, is not valid JSON or not a COCO instances file.
+    """
+
+    def drop_segmentation(entry: Dict[str, Any]) -> Dict[str, Any]:
+        # done while parsing, so that the polygons are never all in memory
         entry.pop('segmentation', None)
         return entry
 
@@ -22,7 +32,7 @@ def read_instances(path):
         with open(path, encoding='utf-8-sig') as file:
             text = file.read()
         if _LONG_NUMBER.search(text):
-            raise DataError(f'the annotations file {path} holds a number of 1000 digits or more')
+            raise DataError(f'the annotations file {path} contains a number of 1000 or more digits')
         dataset = json.loads(text, object_hook=drop_segmentation)
         del text
     except json.JSONDecodeError as error:
@@ -33,86 +43,90 @@ def read_instances(path):
     except UnicodeDecodeError as error:
         raise DataError(f'the annotations file {path} is not valid JSON: {error}') from None
     except RecursionError:
-        raise DataError(f'the annotations file {path} is not valid JSON: it is nested too deeply') from None
+        raise DataError(f'the annotations file {path} is not valid JSON: nested too deeply') from None
     except MemoryError:
-        raise DataError(f'the annotations file {path} is too large for the memory') from None
+        raise DataError(f'the annotations file {path} does not fit into memory') from None
     except OSError as error:
         raise DataError(f'cannot read the annotations file {path}: {error.strerror}') from None
     try:
         _check_dataset(dataset)
-    except _Flaw as flaw:
-        raise DataError(f'{path} is not a COCO instances file: {flaw}') from None
+    except _InvalidDataset as error:
+        raise DataError(f'{path} is not a COCO instances file: {error}') from None
     return dataset
 
 
-class _Flaw(Exception):
-    """What is wrong in an annotations file."""
+class _InvalidDataset(Exception):
+    """The message says what is wrong in an annotations file."""
 
 
-def _check_dataset(dataset):
-    """Check all that the evaluation relies on, fill in what has a default, and number the annotations."""
+def _check_dataset(dataset: Any) -> None:
+    """Check everything that the evaluation relies on, fill in defaults, and renumber the annotations."""
     if not isinstance(dataset, dict):
-        raise _Flaw(f'it holds {_kind(dataset)}, not an object with images, annotations and categories')
+        raise _InvalidDataset(
+            f'it contains {_kind(dataset)}, not an object with images, annotations and categories'
+        )
     for key in ('images', 'annotations', 'categories'):
         if key not in dataset:
-            hint = ' (image_info files have no ground truth to compare with)' if key == 'annotations' else ''
-            raise _Flaw(f"it has no '{key}'{hint}")
+            hint = ' (image_info files have no ground truth)' if key == 'annotations' else ''
+            raise _InvalidDataset(f"it has no '{key}'{hint}")
         if not isinstance(dataset[key], list):
-            raise _Flaw(f"'{key}' is {_kind(dataset[key])}, not a list")
+            raise _InvalidDataset(f"'{key}' is {_kind(dataset[key])}, not a list")
         for position, entry in enumerate(dataset[key]):
             if not isinstance(entry, dict):
-                raise _Flaw(f'{key}[{position}] is {_kind(entry)}, not an object')
+                raise _InvalidDataset(f'{key}[{position}] is {_kind(entry)}, not an object')
     for key, text in (('images', 'file_name'), ('categories', 'name')):
         seen = {}
         if not dataset[key]:
-            raise _Flaw(f"'{key}' is empty")
+            raise _InvalidDataset(f"'{key}' is empty")
         for position, entry in enumerate(dataset[key]):
             where = f'{key}[{position}]'
             number, name = _value(entry, 'id', int, where), _value(entry, text, str, where)
             if key == 'images' and not _is_file_name(name):
-                raise _Flaw(f"{where}: its 'file_name' cannot be the name of a file")
+                raise _InvalidDataset(f"{where}: its 'file_name' is not a valid file name")
             if number in seen:
-                raise _Flaw(f"the id {number} is used twice in '{key}': for {seen[number]} and for {name}")
+                raise _InvalidDataset(
+                    f"the id {number} is used twice in '{key}': for {seen[number]} and for {name}"
+                )
             seen[number] = name
     categories = {entry['id'] for entry in dataset['categories']}
     for position, entry in enumerate(dataset['annotations']):
         where = f'annotations[{position}]'
         _value(entry, 'image_id', int, where)
         if _value(entry, 'category_id', int, where) not in categories:
-            raise _Flaw(
-                "{} is of category {}, which 'categories' does not have".format(where, entry['category_id'])
+            raise _InvalidDataset(
+                "{} has category {}, which is not in 'categories'".format(where, entry['category_id'])
             )
         box = _value(entry, 'bbox', list, where)
         if len(box) != 4 or not all(_is_number(value) for value in box) or min(box[2:]) < 0:
-            raise _Flaw(f'{where}: its bbox is {json.dumps(box)[:80]}, not [x, y, width, height]')
+            raise _InvalidDataset(f'{where}: its bbox is {json.dumps(box)[:80]}, not [x, y, width, height]')
         if not _is_number(entry.setdefault('area', box[2] * box[3])):
-            raise _Flaw(f"{where}: its 'area' is not a number")
+            raise _InvalidDataset(f"{where}: its 'area' is not a number")
         if entry.setdefault('iscrowd', 0) not in (0, 1):
-            raise _Flaw(f"{where}: its 'iscrowd' is neither 0 nor 1")
-        # COCOeval needs ids that differ, and takes a match with the annotation 0 for none.
+            raise _InvalidDataset(f"{where}: its 'iscrowd' is neither 0 nor 1")
+        # COCOeval needs unique ids, and treats a match with annotation 0 as no match.
         entry['id'] = position + 1
 
 
-def _value(entry, key, kind, where):
+def _value(entry: Dict[str, Any], key: str, kind: type, where: str) -> Any:
+    """Return ``entry[key]`` if it is of the type ``kind``."""
     if key not in entry:
-        raise _Flaw(f"{where} has no '{key}'")
+        raise _InvalidDataset(f"{where} has no '{key}'")
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise _Flaw(f"{where}: its '{key}' is {_kind(value)}, not {_KINDS[kind]}")
+        raise _InvalidDataset(f"{where}: its '{key}' is {_kind(value)}, not {_KINDS[kind]}")
     if kind is int and value.bit_length() > 63:
-        raise _Flaw(f"{where}: its '{key}' has more than 63 bits")
+        raise _InvalidDataset(f"{where}: its '{key}' has more than 63 bits")
     return value
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     if isinstance(value, int):
         return not isinstance(value, bool) and value.bit_length() < 64
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _is_file_name(name):
-    """Whether the system takes it for a name at all: no null, no half characters, not only dots and
-    slashes."""
+def _is_file_name(name: str) -> bool:
+    """Return whether it can name a file: no null character, no lone surrogates, not only dots and slashes."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
@@ -125,11 +139,11 @@ _KINDS = {
     list: 'a list',
     str: 'text',
     int: 'an integer',
-    float: 'a fraction',
+    float: 'a decimal number',
     bool: 'true or false',
     type(None): 'null',
 }
 
 
-def _kind(value):
+def _kind(value: Any) -> str:
     return _KINDS[type(value)]

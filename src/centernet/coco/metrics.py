@@ -1,16 +1,16 @@
-"""Detections in COCO's results format, and COCO's figures for them."""
+"""Detections in COCO's results format, and their COCO metrics."""
 
 import collections
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import DataError, UserError
-from .data import CocoData
-from .quiet import index, quiet
+from .data import CocoData, create_index, silence_stdout
 
-#: The twelve figures in COCO's order: name, words, IoU, area, most detections per image and class.
+#: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
+#: image and class.
 _FIGURES = (
     ('AP', 'Average Precision', '(AP)', '0.50:0.95', 'all', 100),
     ('AP50', 'Average Precision', '(AP)', '0.50', 'all', 100),
@@ -31,12 +31,11 @@ STAT_NAMES = tuple(figure[0] for figure in _FIGURES)
 
 
 class CocoMetrics(NamedTuple):
-    """What :func:`evaluate` found.
+    """The result of :func:`compute_metrics`.
 
-    stats: the twelve figures by their names in :data:`STAT_NAMES`, each in [0, 1], or None where there is no
-        ground truth to
-    find (COCO's own code says -1 there). per_class: AP by category name, None where the class has no ground
-    truth.
+    ``stats``: the twelve figures by their names in :data:`STAT_NAMES`, each in [0, 1], or None if there is no
+    such ground truth (pycocotools returns -1). ``per_class``: AP by category name, None for a class without
+    ground truth.
     """
 
     stats: Dict[str, Optional[float]]
@@ -46,7 +45,7 @@ class CocoMetrics(NamedTuple):
 def to_results(
     image_id: int, detections: np.ndarray, categories: List[Tuple[int, str]]
 ) -> List[Dict[str, Any]]:
-    """Detections of one image in COCO's results format.
+    """Convert the detections of one image to COCO's results format.
 
     Args:
         image_id: the image's id.
@@ -54,18 +53,18 @@ def to_results(
         categories: (category id, name) by class index.
 
     Returns:
-        m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are taken in
-        float32, then boxes and scores are rounded to two decimals: what upstream CenterNet writes, and what
-            the published figures are of.
+        m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are computed
+        in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does: the
+        published figures were computed from such values.
 
     Raises:
-        UserError: a box or score is not finite, as a network with broken weights gives them.
+        UserError: a box or score is not finite, which damaged weights cause.
     """
     detections = np.asarray(detections, np.float32).reshape(-1, 6)
     if not np.isfinite(detections).all():
         raise UserError(
-            f'the network gave detections that are not finite for image {image_id}: are the weights whole,'
-            ' and does the precision suffice?'
+            f'the detections of image {image_id} are not finite: check that the weights are intact and that'
+            ' the precision is sufficient'
         )
     boxes = np.concatenate([detections[:, :2], detections[:, 2:4] - detections[:, :2]], axis=1)
     # Python's round gives the same digits as upstream's float('{:.2f}'.format(x)); numpy's does not always.
@@ -82,13 +81,13 @@ def to_results(
     ]
 
 
-def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]) -> CocoMetrics:
-    """COCO's box metrics over some images.
+def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]) -> CocoMetrics:
+    """Compute COCO's box metrics over some images.
 
     Args:
         data: the ground truth.
-        results: detections in COCO's results format (:func:`to_results`); those of other images are left out.
-        image_ids: the images that count, found or not.
+        results: detections in COCO's results format (:func:`to_results`); those of other images are ignored.
+        image_ids: the images that count, with or without detections.
 
     Returns:
         The figures. Without any detection they are 0 wherever there is ground truth.
@@ -106,7 +105,7 @@ def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]
         )
     precision, recall, evaluator = _accumulate(data.coco.dataset, results, wanted)
     evaluator.eval = {'precision': precision, 'recall': recall}
-    with quiet():
+    with silence_stdout():
         evaluator.summarize()
     precision = precision[:, :, :, 0, -1]  # [IoU, recall, class], any area, 100 detections
     return CocoMetrics(
@@ -116,8 +115,8 @@ def evaluate(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The twelve figures as pycocotools prints them, line by line; ``n/a`` (there -1.000) where there is no
-    ground truth."""
+    """Return the twelve figures as pycocotools prints them, one per line, with ``n/a`` instead of -1.000 if
+    there is no ground truth."""
     line = ' {:<18} {} @[ IoU={:<9} | area={:>6s} | maxDets={:>3d} ] = {}'
     values = [metrics.stats[name] for name in STAT_NAMES]
     return '\n'.join(
@@ -126,20 +125,20 @@ def format_metrics(metrics: CocoMetrics) -> str:
     )
 
 
-def _accumulate(dataset, results, image_ids):
-    """COCOeval's precision [IoU, recall, class, area, maxDets], recall (without the second axis), and an
-    evaluator to sum up.
+def _accumulate(
+    dataset: Dict[str, Any], results: List[Dict[str, Any]], image_ids: Set[int]
+) -> Tuple[np.ndarray, np.ndarray, COCOeval]:
+    """Return COCOeval's precision [IoU, recall, class, area, maxDets], its recall (the same axes without the
+    second), and an evaluator that can summarise them.
 
-    One class at a time, over the images that have anything of it: the same figures as in one go, whose tables
-        of all images
-    times all classes take gigabytes for val2017.
+    Each class is evaluated alone, over the images where it occurs. The figures are the same as for all
+    classes at once, where COCOeval's tables of all images times all classes take gigabytes for val2017.
     """
     truth, found = collections.defaultdict(list), collections.defaultdict(list)
     for entry in dataset['annotations']:
         if entry['image_id'] in image_ids:
             truth[entry['category_id']].append(entry)
-    # What pycocotools' loadRes adds; it fails on an empty list, and gives every box a polygon that nobody
-    # reads.
+    # Add what pycocotools' loadRes adds. It fails on an empty list and creates a polygon for every box.
     for number, result in enumerate(results, start=1):
         if result['image_id'] in image_ids:
             box = result['bbox']
@@ -149,11 +148,11 @@ def _accumulate(dataset, results, image_ids):
         images = sorted({entry['image_id'] for entry in truth[category] + found[category]})
         tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
         evaluator = COCOeval(
-            index(dict(tables, annotations=truth[category])),
-            index(dict(tables, annotations=found[category])),
+            create_index(dict(tables, annotations=truth[category])),
+            create_index(dict(tables, annotations=found[category])),
             'bbox',
         )
-        with quiet():
+        with silence_stdout():
             evaluator.evaluate()
             evaluator.accumulate()
         precisions.append(evaluator.eval['precision'])
@@ -161,5 +160,5 @@ def _accumulate(dataset, results, image_ids):
     return np.concatenate(precisions, axis=2), np.concatenate(recalls, axis=1), evaluator
 
 
-def _figure(value):
+def _figure(value: float) -> Optional[float]:
     return None if value < 0 else float(value)

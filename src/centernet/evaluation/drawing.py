@@ -1,8 +1,8 @@
-"""Pictures of detections beside ground truth."""
+"""Draw detections next to the ground truth."""
 
 import colorsys
 import unicodedata
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -11,24 +11,34 @@ from ..coco import GroundTruth
 from ..errors import OutputError
 from ..files import atomic_write
 
-#: A panel's longer side in pixels: smaller images are enlarged, larger ones reduced, so that the text fits
-#: the picture.
+#: Limits of a panel's longer side in pixels: images are resized to them so that the text fits.
 _SMALLEST, _LARGEST = 560, 800
-#: Images wider than this many times their height have their panels above each other.
+#: The panels of images that are wider than this many times their height are stacked vertically.
 _WIDE = 1.8
 _FONT, _TEXT_SCALE, _TITLE_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0.55
-#: Labels are at most this wide, in pixels; longer class names are shortened.
+#: Maximum width of a label in pixels; longer class names are shortened.
 _LABEL_WIDTH = 240
 _MARGIN = 3
 _TITLE_HEIGHT = 28
 _BACKGROUND, _TITLE_INK, _GAP = (48, 48, 48), (240, 240, 240), 6
 
 
-class _Item(NamedTuple):
-    """One box on its way to the picture: corners in panel pixels, what is written at it, colour (BGR), crowd
-    or not."""
+_Corners = Tuple[int, int, int, int]  # x1, y1, x2, y2
 
-    corners: Tuple[int, int, int, int]
+
+class _Box(NamedTuple):
+    """A box to draw: x1, y1, x2, y2 in image pixels, class index, the end of its label, dashed or solid."""
+
+    box: List[float]
+    class_index: int
+    suffix: str
+    dashed: bool
+
+
+class _Item(NamedTuple):
+    """A box in a panel: corners in panel pixels, label, colour (BGR), dashed or solid."""
+
+    corners: _Corners
     name: str
     suffix: str
     colour: Tuple[int, int, int]
@@ -42,18 +52,17 @@ def draw(
     class_names: List[str],
     threshold: float = 0.3,
 ) -> np.ndarray:
-    """Draw what was detected beside what is there.
+    """Draw detections next to the ground truth.
 
     Args:
         image: uint8 [H, W, 3], BGR. Small images are enlarged and large ones reduced.
         detections: float32 [m, 6]: x1, y1, x2, y2 in image pixels, score, class index.
         ground_truth: the annotated objects; crowds get dashed boxes.
-        class_names: names by class index. The same class has the same colour in every picture.
-        threshold: detections with a lower score are left out.
+        class_names: names by class index. A class has the same colour in every picture.
+        threshold: detections with a lower score are not drawn.
 
     Returns:
-        uint8 [H', W', 3], BGR: two panels with a title each, side by side or, for wide images, above each
-        other.
+        uint8 [H', W', 3], BGR: two panels with titles, side by side or, for wide images, stacked vertically.
     """
     detections = np.asarray(detections, np.float32).reshape(-1, 6)
     shown = detections[detections[:, 4] >= threshold]
@@ -64,11 +73,11 @@ def draw(
     ]
     classes = shown[:, 5].astype(int).tolist()
     found = [
-        (box, index, f' {score:.2f}', False)
+        _Box(box, index, f' {score:.2f}', False)
         for box, index, score in zip(shown[:, :4].tolist(), classes, shown[:, 4].tolist())
     ]
     truth = [
-        (box, index, ' (crowd)' if crowd else '', crowd)
+        _Box(box, index, ' (crowd)' if crowd else '', crowd)
         for box, index, crowd in zip(*(part.tolist() for part in ground_truth))
     ]
     panels = [_panel(image, title, boxes, class_names) for title, boxes in zip(titles, (found, truth))]
@@ -79,25 +88,30 @@ def draw(
 
 
 def save_png(path: str, picture: np.ndarray) -> None:
-    """Write a picture (uint8 [H, W, 3], BGR) as a PNG file, whole or not at all. Raises OutputError where it
-    cannot."""
-    done, data = cv2.imencode('.png', picture)
-    if not done:
-        raise OutputError(f'cannot write {path}: the picture could not be encoded')
+    """Write a picture (uint8 [H, W, 3], BGR) as a PNG file, atomically.
+
+    Raises:
+        OutputError: the picture cannot be encoded or the file cannot be written.
+    """
+    encoded, data = cv2.imencode('.png', picture)
+    if not encoded:
+        raise OutputError(f'cannot write {path}: the picture cannot be encoded')
     with atomic_write(path, 'wb') as file:
         file.write(data.tobytes())
 
 
 def class_colour(index: int) -> Tuple[int, int, int]:
-    """A bright colour (BGR) for a class index; indices that are near each other are far apart in hue."""
+    """Return a bright colour (BGR) for a class index; consecutive classes differ clearly in hue."""
     hue = (0.03 + index * 0.618034) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.6, 1.0)[index % 3], (1.0, 0.95, 0.8)[index % 3])
     return int(blue * 255), int(green * 255), int(red * 255)
 
 
 def ascii_name(name: str, index: int) -> str:
-    """A class name in the ASCII letters OpenCV can draw: accents dropped, ``class 7`` where nothing legible
-    remains."""
+    """Convert a class name to the ASCII characters that OpenCV can draw.
+
+    Accents are removed; a name without any ASCII letter or digit becomes ``class 7``.
+    """
     plain = ''.join(
         letter for letter in unicodedata.normalize('NFKD', name) if not unicodedata.combining(letter)
     )
@@ -105,14 +119,13 @@ def ascii_name(name: str, index: int) -> str:
     return plain if any(letter.isalnum() for letter in plain) else f'class {index}'
 
 
-def _panel(image, title, boxes, class_names):
-    """One image with its boxes and labels under a title strip; boxes are (x1 y1 x2 y2, class index, suffix,
-    dashed)."""
+def _panel(image: np.ndarray, title: str, boxes: List[_Box], class_names: List[str]) -> np.ndarray:
+    """Draw one image with its boxes and labels under a title strip."""
     height, width = image.shape[:2]
     factor = min(max(_SMALLEST / max(height, width), 1), _LARGEST / max(height, width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC if factor > 1 else cv2.INTER_NEAREST
-    # The widest title decides how narrow a panel may be; what the image leaves free is plain ground.
+    # A panel is at least as wide as the widest title; the rest is background.
     canvas_width = max(
         size[0], _text_size('detections: 100 (score >= 0.333333)', _TITLE_SCALE)[0] + 4 * _MARGIN
     )
@@ -120,16 +133,16 @@ def _panel(image, title, boxes, class_names):
     canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=method)
     items = [
         _Item(
-            _corners(box, (width, height), size),
-            ascii_name(class_names[index], index),
-            suffix,
-            class_colour(index),
-            dashed,
+            _corners(box.box, (width, height), size),
+            ascii_name(class_names[box.class_index], box.class_index),
+            box.suffix,
+            class_colour(box.class_index),
+            box.dashed,
         )
-        for box, index, suffix, dashed in boxes
+        for box in boxes
     ]
-    # The first (best) item chooses its label's place first, and is drawn last, above the others.
-    taken = []
+    # The first (best) item chooses its label's place first and is drawn last, on top of the others.
+    taken: List[_Corners] = []
     labels = [_place(canvas, item, taken) for item in items]
     for item in reversed(items):
         _outline(canvas, item)
@@ -142,22 +155,22 @@ def _panel(image, title, boxes, class_names):
     return np.concatenate([strip, canvas])
 
 
-def _corners(box, size, drawn_size):
-    """x1, y1, x2, y2 in whole pixels of the drawn image, kept inside it."""
+def _corners(box: Sequence[float], size: Tuple[int, int], drawn_size: Tuple[int, int]) -> _Corners:
+    """Scale a box to the drawn image, rounded and clipped; sizes are (width, height)."""
     return tuple(
         int(min(max(round(value * drawn / actual), 0), drawn - 1))
         for value, actual, drawn in zip(box, size * 2, drawn_size * 2)
     )
 
 
-def _text_size(text, scale):
+def _text_size(text: str, scale: float) -> Tuple[int, int]:
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
     return width, height + below
 
 
-def _place(canvas, item, taken):
-    """The label's text, shortened where it is long, and its place (x1, y1, x2, y2) by the box, over the
-    fewest others."""
+def _place(canvas: np.ndarray, item: _Item, taken: List[_Corners]) -> Tuple[str, _Corners]:
+    """Return the label's text, shortened if necessary, and its place near the box, where it hides the least
+    of other labels."""
     limit_y, limit_x = canvas.shape[:2]
     text = item.name + item.suffix
     for length in range(len(item.name) - 1, -1, -1):
@@ -192,14 +205,14 @@ def _place(canvas, item, taken):
     return text, best[1]
 
 
-def _overlap(one, other):
-    """Pixels that two places share."""
+def _overlap(one: _Corners, other: _Corners) -> int:
+    """Return the number of pixels that two rectangles share."""
     return max(0, min(one[2], other[2]) - max(one[0], other[0])) * max(
         0, min(one[3], other[3]) - max(one[1], other[1])
     )
 
 
-def _outline(canvas, item):
+def _outline(canvas: np.ndarray, item: _Item) -> None:
     left, top, right, bottom = item.corners
     if not item.dashed:
         cv2.rectangle(canvas, (left, top), (right, bottom), item.colour, 2)
@@ -213,7 +226,7 @@ def _outline(canvas, item):
             cv2.line(canvas, (x, y), (x, min(y + dash, bottom)), item.colour, 2)
 
 
-def _label(canvas, text, place, colour):
+def _label(canvas: np.ndarray, text: str, place: _Corners, colour: Tuple[int, int, int]) -> None:
     left, top, right, bottom = place
     cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
     blue, green, red = colour

@@ -1,79 +1,81 @@
-"""The journal of a run: what is finished, so that an interrupted run can go on.
+"""The journal of a run: its finished images, so that an interrupted run can be resumed.
 
-A text file of JSON lines. The first says what the run is (a fingerprint of weights, protocol and data), each
-other one holds a finished image with its detections and times. Lines are only ever added, one write per
-batch, so after a ``kill -9`` at most the last line is torn; that image is evaluated again. Where the file
-vanishes, because somebody removed the folder, it is written anew with all that it held (the system keeps the
-content of an open file). What is finished is kept in the file alone: in memory a hundred detections take 40
-KB.
+A text file of JSON lines. The first line identifies the run (a fingerprint of weights, protocol and data);
+every other line holds a finished image with its detections and times. Lines are only appended, one write per
+batch, so after ``kill -9`` at most the last line is incomplete, and its image is evaluated again. Detections
+stay in the file until the run ends: in memory a hundred of them take 40 KB.
 """
 
 import contextlib
 import fcntl
 import json
-import logging
 import os
-import shutil
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ..errors import OptionError, OutputError
+from ..files import display_path
 from .timings import ImageTimes
 
 JOURNAL_NAME = 'journal.jsonl'
 _VERSION = 1
-_log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """A finished image: its detections in COCO's results format, what it cost, and its damage where it has
-    one."""
+    """A finished image: its detections in COCO's results format, and its times."""
 
     image_id: int
     results: List[Dict[str, Any]]
     times: ImageTimes
-    damage: Optional[str] = None
+
+
+class _Line(NamedTuple):
+    """The place of a line in the file, in bytes, without its newline."""
+
+    offset: int
+    length: int
 
 
 class Journal:
-    """A context manager around the journal file in ``folder``; ``finished`` has the ids of its images,
-    :meth:`record` reads one.
+    """A context manager for the journal file in ``folder``.
+
+    ``finished`` maps the ids of the finished images to their lines; :meth:`read` returns one.
 
     Args:
         folder: the output folder; it exists.
-        fingerprint: dict of plain values that must be the same for two runs to be one.
-        resume: take over what the journal has. Where there is none yet, the run starts at its beginning. When
-            not resuming, an old journal is replaced.
-        made_of_it: names of files in the folder that are made of the journal. Those of an earlier run are
-            removed, so that none is ever beside a journal that it is not made of.
+        fingerprint: JSON-compatible values that must be equal for a run to be resumed.
+        resume: continue an existing journal, if there is one. Otherwise it is replaced.
+        derived: names of files in the folder that are made from the journal. They are removed, so that they
+            are never next to a journal that they were not made from.
 
     Raises:
-        OptionError: the journal is of a run with another fingerprint; the message says what differs.
+        OptionError: the journal belongs to a run with a different fingerprint; the message says what differs.
         OutputError: the file cannot be written, is damaged, or another run is writing to it.
     """
 
     def __init__(
-        self, folder: str, fingerprint: Dict[str, Any], resume: bool, made_of_it: Tuple[str, ...] = ()
+        self, folder: str, fingerprint: Dict[str, Any], resume: bool, derived: Tuple[str, ...] = ()
     ) -> None:
         self.path = os.path.join(folder, JOURNAL_NAME)
-        self.finished = {}  # image id -> (offset, length) of its line
+        self.finished: Dict[int, _Line] = {}
+        self._shown_path = display_path(self.path)
         self._end = 0
-        fingerprint = json.loads(json.dumps(fingerprint))  # as it comes back from the file
+        fingerprint = json.loads(json.dumps(fingerprint))  # as read from the file: tuples become lists
         try:
             self._file = open(self.path, 'a+b', buffering=0)
             try:
                 self._lock()
-                taken_over = resume and self._take_over(fingerprint)
-                for name in made_of_it:
+                resumed = resume and self._load(fingerprint)
+                for name in derived:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
-                if not taken_over:
+                if not resumed:
                     self._file.truncate(0)
-                    self._write([{'journal': _VERSION, 'fingerprint': fingerprint}])
+                    self._append([{'journal': _VERSION, 'fingerprint': fingerprint}])
             except BaseException:
                 self._file.close()
                 raise
         except OSError as error:
-            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
+            raise OutputError(f'cannot write {self._shown_path}: {error.strerror}') from error
 
     def __enter__(self) -> 'Journal':
         return self
@@ -82,86 +84,62 @@ class Journal:
         self._file.close()
 
     def add(self, records: List[Record]) -> None:
-        """Append finished images, all of them in one write."""
-        try:
-            places = self._write([_to_line(record) for record in records])
-        except OSError as error:
-            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
-        self.finished.update((record.image_id, place) for record, place in zip(records, places))
-        self.keep()
+        """Append finished images with a single write.
 
-    def record(self, image_id: int) -> Record:
-        """A finished image.
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        try:
+            lines = self._append([_to_entry(record) for record in records])
+        except OSError as error:
+            raise OutputError(f'cannot write {self._shown_path}: {error.strerror}') from error
+        self.finished.update((record.image_id, line) for record, line in zip(records, lines))
+
+    def read(self, image_id: int) -> Record:
+        """Return a finished image.
 
         Raises:
             OutputError: the file cannot be read, or something else has been written into it.
         """
-        offset, length = self.finished[image_id]
+        line = self.finished[image_id]
         try:
-            record = _from_line(json.loads(os.pread(self._file.fileno(), length, offset).decode('utf-8')))
+            data = os.pread(self._file.fileno(), line.length, line.offset)
+            record = _to_record(json.loads(data.decode('utf-8')))
         except OSError as error:
-            raise OutputError(f'cannot read {self.path}: {error.strerror}') from error
+            raise OutputError(f'cannot read {self._shown_path}: {error.strerror}') from error
         except (ValueError, KeyError, TypeError):
             record = None
         if record is None or record.image_id != image_id:
-            raise OutputError(f'{self.path} was changed during the run: run without --resume to start again')
+            raise OutputError(
+                f'{self._shown_path} was changed during the run: run without --resume to start again'
+            )
         return record
 
-    def keep(self) -> None:
-        """Write the file anew where it has vanished, and its folder with it.
-
-        Raises:
-            OutputError: it cannot be written, or another file has taken its place.
-        """
-        try:
-            there, ours = os.stat(self.path), os.fstat(self._file.fileno())
-            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                return
+    def check_exists(self) -> None:
+        """Raise OutputError if the file was removed during the run, which no write reports."""
+        if not os.path.isfile(self.path):
             raise OutputError(
-                f'{self.path} was replaced during the run: is another evaluation writing there? Choose'
-                ' another output folder'
+                f'{self._shown_path} is missing: the output folder was removed or emptied during the run'
             )
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError as error:
-            raise OutputError(f'cannot write {self.path}: {error.strerror}') from error
-        _log.warning(
-            'warning: %s has vanished during the run; it is written anew, with all that it held', self.path
-        )
-        try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            with self._file as old:
-                self._file = open(
-                    os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666),
-                    'a+b',
-                    buffering=0,
-                )
-                self._lock()
-                old.seek(0)
-                shutil.copyfileobj(old, _Whole(self._file))
-        except OSError as error:
-            raise OutputError(
-                f'{self.path} has vanished during the run, and cannot be written anew: {error.strerror}'
-            ) from error
 
-    def _lock(self):
-        # A lock of the process, not of the open file: loader processes that outlive a killed parent must not
+    def _lock(self) -> None:
+        # A lock of the process, not of the open file: worker processes that outlive a killed parent must not
         # hold it.
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f'another evaluation is writing to {self.path}: choose another output folder'
+                f'another evaluation is writing to {self._shown_path}: choose another output folder'
             ) from None
         except OSError:
             pass  # a file system without locks
 
-    def _take_over(self, fingerprint):
-        """Read the file; False if there is nothing in it."""
+    def _load(self, fingerprint: Dict[str, Any]) -> bool:
+        """Read the file; return False if it is empty."""
         self._file.seek(0)
         data = self._file.read()
-        whole = data.rfind(b'\n') + 1
-        lines = data[:whole].split(b'\n')[:-1]
+        end = data.rfind(b'\n') + 1  # what follows is an incomplete line
+        lines = data[:end].split(b'\n')[:-1]
         found, finished, offset = None, {}, 0
         for number, line in enumerate(lines, start=1):
             try:
@@ -169,73 +147,63 @@ class Journal:
                 if number == 1:
                     found = entry['fingerprint']
                 else:
-                    finished[_from_line(entry).image_id] = offset, len(line)
+                    finished[_to_record(entry).image_id] = _Line(offset, len(line))
                 offset += len(line) + 1
             except (ValueError, KeyError, TypeError):
-                if number == len(lines) and number > 1:  # torn, and its end overwritten
-                    whole -= len(line) + 1
+                if number == len(lines) and number > 1:  # incomplete, and overwritten at its end
+                    end -= len(line) + 1
                     break
                 raise OutputError(
-                    f'{self.path} is damaged in line {number}: run without --resume to start again'
+                    f'{self._shown_path} is damaged in line {number}: run without --resume to start again'
                 ) from None
         if found is None:
             return False
         differences = _differences(found, fingerprint)
         if differences:
             raise OptionError(
-                'cannot resume, {} is of another run: {}; give the same settings again, or leave --resume'
-                ' away to start again'.format(self.path, '; '.join(differences))
+                'cannot resume: {} belongs to a different run ({}); use the same settings, or omit --resume'
+                ' to start again'.format(self._shown_path, '; '.join(differences))
             )
-        self._file.truncate(whole)
-        self._end = whole
+        self._file.truncate(end)
+        self._end = end
         self.finished = finished
         return True
 
-    def _write(self, entries):
-        """Append entries; returns (offset, length) of each."""
-        lines = [
-            json.dumps(entry, separators=(',', ':'), allow_nan=False).encode('utf-8') for entry in entries
+    def _append(self, entries: List[Dict[str, Any]]) -> List[_Line]:
+        data = [
+            json.dumps(entry, separators=(',', ':'), allow_nan=False).encode('utf-8') + b'\n'
+            for entry in entries
         ]
-        _Whole(self._file).write(b''.join(line + b'\n' for line in lines))
-        places = []
-        for line in lines:
-            places.append((self._end, len(line)))
-            self._end += len(line) + 1
-        return places
+        rest = b''.join(data)
+        while rest:  # a raw file may write only a part
+            rest = rest[self._file.write(rest) :]
+        lines = []
+        for line in data:
+            lines.append(_Line(self._end, len(line) - 1))
+            self._end += len(line)
+        return lines
 
 
-class _Whole:
-    """A raw file whose ``write`` writes all of it."""
-
-    def __init__(self, file):
-        self._file = file
-
-    def write(self, data):
-        while data:
-            data = data[self._file.write(data) :]
-
-
-def _to_line(record):
+def _to_entry(record: Record) -> Dict[str, Any]:
     times = [value if isinstance(value, bool) else round(value, 4) for value in record.times]
-    line = {
+    return {
         'image_id': record.image_id,
         'times': times,
         'detections': [[item['category_id']] + item['bbox'] + [item['score']] for item in record.results],
     }
-    return line if record.damage is None else dict(line, damage=record.damage)
 
 
-def _from_line(entry):
+def _to_record(entry: Dict[str, Any]) -> Record:
     image_id = entry['image_id']
     results = [
         {'image_id': image_id, 'category_id': row[0], 'bbox': row[1:5], 'score': row[5]}
         for row in entry['detections']
     ]
-    return Record(image_id, results, ImageTimes(*entry['times']), entry.get('damage'))
+    return Record(image_id, results, ImageTimes(*entry['times']))
 
 
-def _differences(old, new, prefix=''):
-    """``name: old, now new`` for every value that two dicts of dicts do not share."""
+def _differences(old: Dict[str, Any], new: Dict[str, Any], prefix: str = '') -> List[str]:
+    """Return ``name was old, is now new`` for every value that differs between two nested dicts."""
     found = []
     for key in sorted(set(old) | set(new)):
         name = prefix + key

@@ -3,41 +3,20 @@
 import contextlib
 import sys
 import time
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+import numpy as np
 from tqdm import tqdm
 
-from ..coco import CocoData, CocoMetrics, to_results
-from ..coco import evaluate as coco_metrics
-from ..detection import RawBoxes, decode, merge, mirror, postprocess
+from ..coco import CocoData, to_results
+from ..detection import InputSpec, RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, Interrupted, OptionError, OutputError
-from ..files import ensure_folder, sha256
-from ..provenance import versions
-from . import summary
+from ..files import display_path, ensure_folder, sha256
 from .journal import Journal, Record
 from .loader import Batch, LoaderError, make_loader, plan_batches
 from .options import EvalOptions, check, protocol, select
-from .timings import ImageTimes, summarise, warm_up_batches
-
-
-class Evaluation(NamedTuple):
-    """What :func:`evaluate` found.
-
-    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``:
-    all detections in COCO's results format, in the data set's order. ``failed``: image id -> why it could not
-    be read. ``damaged``: image id -> what its decoder complained of; these count in the figures.
-    ``document``: what metrics.json holds. ``files``: paths of what was written. ``exit_status``: 1 where
-    images failed or are damaged and that was to count, else 0.
-    """
-
-    metrics: CocoMetrics
-    timings: Dict[str, Any]
-    results: List[Dict[str, Any]]
-    failed: Dict[int, str]
-    damaged: Dict[int, str]
-    document: Dict[str, Any]
-    files: List[str]
-    exit_status: int
+from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, conclude
+from .timings import ImageTimes, StageClock, warm_up_batches
 
 
 def evaluate(
@@ -48,73 +27,65 @@ def evaluate(
     resume: bool = False,
     progress: bool = True,
 ) -> Evaluation:
-    """Run a network over a data set; writes results.json and metrics.json (and pictures) into ``folder``.
+    """Evaluate a network on a data set; write results.json and metrics.json (and pictures) into ``folder``.
 
     Args:
-        runner: maps float32 [N, 3, H, W] to Heads, or to RawBoxes; see :mod:`centernet.evaluation.runners`.
+        runner: maps float32 [N, 3, H, W] to Heads or RawBoxes; see :mod:`centernet.runners`.
         data: the data set.
-        options: the protocol, which images, how fast.
-        folder: the output folder; made if it is missing. While the run lasts it holds a journal of the
-            finished images, which stays; results.json and metrics.json are there only when it is done, those
-            of an earlier run are removed first.
-        resume: go on where the journal in ``folder`` ends, instead of starting again.
-        progress: show a bar on stderr.
-
-    Returns:
-        The figures, times and detections.
+        options: the protocol, the images, and how to load them.
+        folder: the output folder; created if missing. During the run it contains a journal of the finished
+            images, which stays there afterwards. results.json and metrics.json are written at the end; those
+            of an earlier run are removed at the start.
+        resume: continue the run whose journal is in ``folder``, instead of starting again.
+        progress: show a progress bar on stderr.
 
     Raises:
-        OptionError: options that mean nothing, a network with another number of classes than the data, or a
-            journal of another run.
-        DataError: images that were asked for are not in the data set, or not one of them can be read.
-        OutputError: something cannot be written.
-        Interrupted: KeyboardInterrupt, SystemExit or the loss of a loader process stopped the run; the
+        OptionError: invalid options, a network whose number of classes differs from the data's, or a journal
+            of a different run.
+        DataError: requested images are not in the data set, or none of them can be read.
+        OutputError: the output cannot be written, or the output folder was removed during the run.
+        Interrupted: KeyboardInterrupt, SystemExit or the death of a loader process stopped the run; the
             journal is kept.
     """
     check(options)
     image_ids = select(data, options)
-    if options.flip_test and getattr(runner, 'decodes', False):
-        raise OptionError(
-            'the flip test averages heads, but this file has a decoder and gives boxes: export it without'
-        )
-    if runner.classes != len(data.categories):
-        raise OptionError(
-            f'the network has {runner.classes} classes, but {data.annotations} has {len(data.categories)}'
-            ' categories: they belong to different data sets'
-        )
+    _check_runner(runner, data, options)
     folder = ensure_folder(folder)
     with Journal(
-        folder, _fingerprint(runner, data, options), resume, (summary.METRICS_NAME, summary.RESULTS_NAME)
+        folder, _fingerprint(runner, data, options), resume, (METRICS_NAME, RESULTS_NAME)
     ) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
             failed = _run(runner, data, options, journal, image_ids, todo, progress)
-            journal.keep()
         except (KeyboardInterrupt, SystemExit) as error:
-            raise Interrupted(_how_to_go_on('interrupted', journal, image_ids)) from error
+            raise Interrupted(_how_to_resume('interrupted', journal, image_ids)) from error
         except LoaderError as error:
-            raise Interrupted(_how_to_go_on(str(error), journal, image_ids)) from error
+            raise Interrupted(_how_to_resume(str(error), journal, image_ids)) from error
         except OutputError as error:
-            raise OutputError(_how_to_go_on(str(error), journal, image_ids)) from error
-        finished = [journal.record(image_id) for image_id in image_ids if image_id in journal.finished]
+            raise OutputError(_how_to_resume(str(error), journal, image_ids)) from error
+        journal.check_exists()
+        finished = [journal.read(image_id) for image_id in image_ids if image_id in journal.finished]
         if not finished:
             raise DataError(
                 f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
             )
-        return _conclude(runner, data, options, folder, finished, failed)
+        return conclude(runner, data, options, folder, finished, failed)
 
 
-def _run(runner, data, options, journal, image_ids, todo, progress):
-    """Evaluate the images ``todo``; returns id -> why for those that could not be read."""
+def _run(
+    runner: Callable,
+    data: CocoData,
+    options: EvalOptions,
+    journal: Journal,
+    image_ids: List[int],
+    todo: List[int],
+    progress: bool,
+) -> Dict[int, str]:
+    """Evaluate the images ``todo``; return image id -> reason for those that could not be read."""
     if not todo:
         return {}
     failed = {}
-    sizes = (
-        [_input_size(data.coco.imgs[image_id], options.input) for image_id in todo]
-        if options.input.keep_res
-        else None
-    )
-    batches = plan_batches(todo, sizes, options.batch_size)
+    batches = plan_batches(todo, _input_sizes(data, todo, options.input), options.batch_size)
     loader = make_loader(
         [(image_id, data.file(image_id)) for image_id in todo],
         options.input,
@@ -123,8 +94,7 @@ def _run(runner, data, options, journal, image_ids, todo, progress):
         options.workers,
     )
     warm_up = warm_up_batches(len(batches))
-    # tqdm's own rate and time left are of this session: images that a resumed run found finished cost
-    # nothing.
+    # tqdm computes its rate from this session only: images finished earlier (``initial``) took no time.
     with contextlib.closing(loader), tqdm(
         total=len(image_ids),
         initial=len(image_ids) - len(todo),
@@ -136,42 +106,31 @@ def _run(runner, data, options, journal, image_ids, todo, progress):
     ) as bar:
         start = time.perf_counter()
         for number, batch in enumerate(loader):
-            failed.update(batch.failures)
-            stages, detections = detect(runner, batch, options)
+            clock = StageClock()
+            detections = detect(runner, batch, options, clock)
             results = [
                 to_results(image_id, found, data.categories) for image_id, found in zip(batch.ids, detections)
             ]
-            end = time.perf_counter()
-            stages['post'] += 1000 * (end - stages.pop('end'))
-            count = max(1, len(batch.ids))
-            shared = {stage: value / count for stage, value in stages.items()}
-            journal.add(
-                [
-                    Record(
-                        image_id,
-                        found,
-                        ImageTimes(
-                            load, pre, wall=1000 * (end - start) / count, warm_up=number < warm_up, **shared
-                        ),
-                        batch.damages.get(image_id),
-                    )
-                    for image_id, found, (load, pre) in zip(batch.ids, results, batch.times)
-                ]
-            )
-            start = end
+            clock.stop('post')
+            wall, start = 1000 * (clock.now - start), clock.now
+            journal.add(_records(batch, results, clock.stages, wall, number < warm_up))
+            failed.update(batch.failures)
             bar.update(len(batch.ids) + len(batch.failures))
     return failed
 
 
-def detect(runner: Callable, batch: Batch, options: EvalOptions):
-    """The detections of a batch: network, decode, postprocess and merge.
+def detect(runner: Callable, batch: Batch, options: EvalOptions, clock: StageClock) -> List[np.ndarray]:
+    """Detect the objects of a batch: network, decode, postprocess and merge.
+
+    Args:
+        runner: see :func:`evaluate`.
+        batch: preprocessed images.
+        options: the protocol.
+        clock: the time is added to its stages ``net``, ``dec`` and ``post``.
 
     Returns:
-        (stages, detections): milliseconds of the whole batch for ``net``, ``dec`` and ``post``, and under
-        ``end`` the clock at the end of the last; and one float32 [m, 6] per image: x1, y1, x2, y2 in image
-        pixels, score, class index.
+        One float32 [m, 6] per image: x1, y1, x2, y2 in image pixels, score, class index.
     """
-    clock = _Clock()
     per_image = [[] for _ in batch.ids]
     for groups in batch.scales:
         for group in groups:
@@ -186,53 +145,39 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions):
             clock.stop('post')
     detections = [merge(found, options.nms, options.max_per_image) for found in per_image]
     clock.stop('post')
-    return dict(clock.stages, end=clock.last), detections
+    return detections
 
 
-class _Clock:
-    def __init__(self):
-        self.stages = {'net': 0.0, 'dec': 0.0, 'post': 0.0}
-        self.last = time.perf_counter()
-
-    def stop(self, stage):
-        """Count the time since the last stop to a stage."""
-        now = time.perf_counter()
-        self.stages[stage] += 1000 * (now - self.last)
-        self.last = now
-
-
-def _conclude(runner, data, options, folder, finished, failed):
-    """Figures, files and the Evaluation of the finished images."""
-    results = [result for record in finished for result in record.results]
-    damaged = {record.image_id: record.damage for record in finished if record.damage}
-    metrics = coco_metrics(data, results, [record.image_id for record in finished])
-    timings = summarise([record.times for record in finished])
-    document = {
-        'metrics': metrics.stats,
-        'per_class': metrics.per_class,
-        'images': len(finished),
-        'failed_images': {str(image_id): message for image_id, message in failed.items()},
-        'damaged_images': {str(image_id): message for image_id, message in damaged.items()},
-        'timings': timings,
-        'protocol': protocol(options),
-        'network': runner.describe(),
-        'data': {'annotations': data.annotations, 'images': data.images},
-        'batch_size': options.batch_size,
-        'workers': options.workers,
-        'versions': versions(),
-    }
-    drawn = summary.write_pictures(
-        folder,
-        data,
-        {record.image_id: record.results for record in finished},
-        [record.image_id for record in finished[: options.save_images]],
-    )
-    files = [summary.write_results(folder, results), summary.write_metrics(folder, document)] + drawn
-    status = 1 if (failed or damaged) and options.on_bad_image == 'fail' else 0
-    return Evaluation(metrics, timings, results, failed, damaged, document, files, status)
+def _records(
+    batch: Batch, results: List[List[Dict[str, Any]]], stages: Dict[str, float], wall: float, warm_up: bool
+) -> List[Record]:
+    """Return the journal's records of a batch, whose times (ms) are divided equally among its images."""
+    count = max(1, len(batch.ids))
+    shared = {stage: milliseconds / count for stage, milliseconds in stages.items()}
+    return [
+        Record(
+            image_id, found, ImageTimes(times.load, times.pre, wall=wall / count, warm_up=warm_up, **shared)
+        )
+        for image_id, found, times in zip(batch.ids, results, batch.times)
+    ]
 
 
-def _fingerprint(runner, data, options):
+def _check_runner(runner: Callable, data: CocoData, options: EvalOptions) -> None:
+    """Raise OptionError if the network does not fit the data or the options."""
+    if options.flip_test and getattr(runner, 'decodes', False):
+        raise OptionError(
+            'the flip test averages heads, but this file contains the decoder and outputs boxes: export it'
+            ' without the decoder'
+        )
+    if runner.classes != len(data.categories):
+        raise OptionError(
+            f'the network has {runner.classes} classes, but {data.annotations} has {len(data.categories)}'
+            ' categories: they belong to different data sets'
+        )
+
+
+def _fingerprint(runner: Callable, data: CocoData, options: EvalOptions) -> Dict[str, Any]:
+    """Return what must be equal for a run to be resumed."""
     return {
         'network': runner.identity(),
         'protocol': protocol(options),
@@ -240,16 +185,26 @@ def _fingerprint(runner, data, options):
     }
 
 
-def _input_size(image, spec):
-    """The input size that the annotations promise for an image, to group by; None where they do not say."""
-    width, height = image.get('width'), image.get('height')
-    if not isinstance(width, int) or not isinstance(height, int):
+def _input_sizes(
+    data: CocoData, image_ids: List[int], spec: InputSpec
+) -> Optional[List[Optional[Tuple[int, int]]]]:
+    """Return the input sizes that the annotations state, to group by: None for an image without a size, or
+    None altogether if all images have the same input size."""
+    if not spec.keep_res:
         return None
-    return width | spec.pad, height | spec.pad
+    sizes = [
+        (data.coco.imgs[image_id].get('width'), data.coco.imgs[image_id].get('height'))
+        for image_id in image_ids
+    ]
+    return [
+        (width | spec.pad, height | spec.pad) if isinstance(width, int) and isinstance(height, int) else None
+        for width, height in sizes
+    ]
 
 
-def _how_to_go_on(why, journal, image_ids):
+def _how_to_resume(why: str, journal: Journal, image_ids: List[int]) -> str:
+    finished = sum(image_id in journal.finished for image_id in image_ids)
     return (
-        f'{why}: {sum(image_id in journal.finished for image_id in image_ids)} of {len(image_ids)} images are'
-        f' finished, in {journal.path}; the same command with --resume evaluates the others'
+        f'{why}: {finished} of {len(image_ids)} images are finished (in {display_path(journal.path)}); run'
+        ' the same command with --resume to continue'
     )

@@ -1,22 +1,24 @@
-"""What an evaluation is asked to do."""
+"""The options of an evaluation."""
 
 import math
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from ..coco import CocoData
 from ..detection import DOWN_RATIO, InputSpec
 from ..device import available_cpus
 from ..errors import DataError, OptionError
 
-#: what becomes of a run in which an image could not be read: exit status 1, or 0
+#: the exit status of a run in which images could not be read: 1 or 0
 BAD_IMAGE_POLICIES = ('fail', 'skip')
 
 
 class EvalOptions(NamedTuple):
-    """How a data set is evaluated.
+    """How to evaluate a data set.
 
-    ``input``, ``flip_test``, ``test_scales`` and ``nms`` are the protocol: they decide the detections. The
-    rest decides which images count (``image_ids`` None for all of them, then the first ``limit`` of those),
-    how fast it goes, and what else is made.
+    ``input``, ``flip_test``, ``test_scales``, ``nms`` and ``max_per_image`` are the protocol: they determine
+    the detections. ``image_ids`` (None: all) and then ``limit`` select the images. ``batch_size`` and
+    ``workers`` affect the speed only. ``on_bad_image``: one of :data:`BAD_IMAGE_POLICIES`. ``save_images``:
+    the number of pictures to draw.
     """
 
     input: InputSpec = InputSpec()
@@ -32,9 +34,9 @@ class EvalOptions(NamedTuple):
     save_images: int = 0
 
 
-def check(options):
-    """Raise OptionError for values that mean nothing."""
-    for name, value, least in (
+def check(options: EvalOptions) -> None:
+    """Raise OptionError for invalid values."""
+    for name, value, minimum in (
         ('--batch-size', options.batch_size, 1),
         ('--workers', options.workers, 0),
         ('--limit', options.limit, 1),
@@ -42,11 +44,11 @@ def check(options):
         ('the input height', options.input.height, 1),
         ('the input width', options.input.width, 1),
     ):
-        if value is not None and value < least:
-            raise OptionError(f'{name} must be at least {least}, not {value}')
+        if value is not None and value < minimum:
+            raise OptionError(f'{name} must be at least {minimum}, not {value}')
     if options.on_bad_image not in BAD_IMAGE_POLICIES:
         raise OptionError(
-            "--on-bad-image is one of {}, not '{}'".format(
+            "--on-bad-image must be one of {}, not '{}'".format(
                 ', '.join(BAD_IMAGE_POLICIES), options.on_bad_image
             )
         )
@@ -57,9 +59,8 @@ def check(options):
             raise OptionError(f'--test-scales: {scale:g} is not a positive number')
 
 
-def protocol(options):
-    """What decides the detections of an image, as a plain dict for metrics.json and for comparing two
-    runs."""
+def protocol(options: EvalOptions) -> Dict[str, Any]:
+    """Return what determines the detections of an image, for metrics.json and to compare two runs."""
     spec = options.input
     size = (
         {'keep_res': True, 'pad': spec.pad}
@@ -76,40 +77,40 @@ def protocol(options):
     )
 
 
-def select(data, options):
-    """The ids of the images to evaluate, in the data set's order.
+def select(data: CocoData, options: EvalOptions) -> List[int]:
+    """Return the ids of the images to evaluate, in the data set's order.
 
     Raises:
-        DataError: an id that was asked for is not in the data set, or nothing is left.
+        DataError: a requested id is not in the data set, or no image is selected.
     """
     ids = list(data.image_ids)
     if options.image_ids is not None:
-        wanted = set(options.image_ids)
-        unknown = sorted(wanted.difference(ids))
+        requested = set(options.image_ids)
+        unknown = sorted(requested.difference(ids))
         if unknown:
             raise DataError(
                 '{} has no image with the id {}{}'.format(
                     data.annotations,
                     unknown[0],
-                    f' (and {len(unknown) - 1} more of those asked for)' if unknown[1:] else '',
+                    f' (and {len(unknown) - 1} more requested ids are missing)' if unknown[1:] else '',
                 )
             )
-        ids = [image_id for image_id in ids if image_id in wanted]
+        ids = [image_id for image_id in ids if image_id in requested]
     ids = ids[: options.limit]
     if not ids:
         raise DataError(
-            f'no image to evaluate: {len(data.image_ids)} images in {data.annotations}, none of them chosen'
+            f'no image to evaluate: none of the {len(data.image_ids)} images in {data.annotations} is'
+            ' selected'
         )
     return ids
 
 
 def default_loading(device_type: str, spec: InputSpec) -> Tuple[int, int]:
-    """(batch size, workers) for a device and an input size.
+    """Return the batch size and the number of loader processes for a device and an input size.
 
-    On a GPU 8 images at once fill it, and up to 4 processes keep up with it. On a CPU the network itself uses
-        the cores: a batch
-    only pays while images are small, up to as many pixels as one of 512 x 512 has, and one process loads
-    ahead.
+    On a GPU, 8 images fill it, and up to 4 processes keep up with it. On a CPU the network itself uses the
+    cores: a batch pays only while images are small, up to the pixels of one 512 x 512 image, and one process
+    loads ahead.
     """
     cpus = available_cpus()
     if device_type == 'cuda':

@@ -1,89 +1,116 @@
-"""What an evaluation leaves behind: files for machines, text and pictures for people."""
+"""The output of an evaluation: files for machines, text and pictures for people."""
 
 import json
 import os
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NamedTuple
 
 import numpy as np
 
-from ..coco import CocoData, CocoMetrics, format_metrics, read_image
+from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_image
 from ..errors import DataError
 from ..files import atomic_write, ensure_folder
+from ..provenance import versions
 from .drawing import draw, save_png
-from .timings import format_timings
+from .journal import Record
+from .options import EvalOptions, protocol
+from .timings import format_timings, summarise
 
 RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'images'
 
 
-def write_results(folder: str, results: List[Dict[str, Any]]) -> str:
-    """Write detections in COCO's results format; returns the path."""
-    return _write_json(os.path.join(folder, RESULTS_NAME), results, separators=(',', ':'))
+class Evaluation(NamedTuple):
+    """The result of :func:`centernet.evaluation.evaluate`.
+
+    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``:
+    all detections in COCO's results format, in the data set's order. ``failed``: image id -> reason for the
+    images that could not be read. ``document``: the content of metrics.json. ``files``: paths of the written
+    files. ``exit_status``: 1 if images failed and ``on_bad_image`` is ``fail``, else 0.
+    """
+
+    metrics: CocoMetrics
+    timings: Dict[str, Any]
+    results: List[Dict[str, Any]]
+    failed: Dict[int, str]
+    document: Dict[str, Any]
+    files: List[str]
+    exit_status: int
 
 
-def write_metrics(folder: str, document: Dict[str, Any]) -> str:
-    """Write metrics.json; returns the path."""
-    return _write_json(os.path.join(folder, METRICS_NAME), document, indent=2)
-
-
-def write_pictures(
-    folder: str, data: CocoData, results: Dict[int, List[Dict[str, Any]]], image_ids: List[int]
-) -> List[str]:
-    """Draw the detections of some images beside their ground truth, as PNG files.
+def conclude(
+    runner: Callable,
+    data: CocoData,
+    options: EvalOptions,
+    folder: str,
+    finished: List[Record],
+    failed: Dict[int, str],
+) -> Evaluation:
+    """Compute the figures of the finished images and write the files.
 
     Args:
-        folder: the output folder; the pictures go into ``images`` there.
-        data: the data set.
-        results: image id -> its detections in COCO's results format.
-        image_ids: the images to draw. One that can no longer be read is left out.
-
-    Returns:
-        The paths.
+        runner, data, options: as for :func:`centernet.evaluation.evaluate`.
+        folder: the output folder; it exists.
+        finished: the finished images, in the data set's order.
+        failed: image id -> reason for the images that could not be read.
     """
-    if not image_ids:
+    results = [result for record in finished for result in record.results]
+    metrics = compute_metrics(data, results, [record.image_id for record in finished])
+    timings = summarise([record.times for record in finished])
+    document = {
+        'metrics': metrics.stats,
+        'per_class': metrics.per_class,
+        'images': len(finished),
+        'failed_images': {str(image_id): reason for image_id, reason in failed.items()},
+        'timings': timings,
+        'protocol': protocol(options),
+        'network': runner.describe(),
+        'data': {'annotations': data.annotations, 'images': data.images},
+        'batch_size': options.batch_size,
+        'workers': options.workers,
+        'versions': versions(),
+    }
+    pictures = _write_pictures(folder, data, finished[: options.save_images])
+    files = [
+        _write_json(os.path.join(folder, RESULTS_NAME), results, separators=(',', ':')),
+        _write_json(os.path.join(folder, METRICS_NAME), document, indent=2),
+    ]
+    exit_status = 1 if failed and options.on_bad_image == 'fail' else 0
+    return Evaluation(metrics, timings, results, failed, document, files + pictures, exit_status)
+
+
+def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str]) -> str:
+    """Format the figures, the times and the images that could not be read, without a trailing newline."""
+    parts = [format_metrics(metrics), format_timings(timings)]
+    if failed:
+        lines = ['{} image{} could not be read:'.format(len(failed), '' if len(failed) == 1 else 's')]
+        lines += [f'  {image_id}: {reason}' for image_id, reason in failed.items()]
+        parts.append('\n'.join(lines))
+    return '\n\n'.join(parts)
+
+
+def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[str]:
+    """Draw detections beside ground truth, one PNG file per image; return the paths."""
+    if not records:
         return []
     folder = ensure_folder(os.path.join(folder, PICTURES_NAME))
     class_of = {category: index for index, (category, _) in enumerate(data.categories)}
     paths = []
-    for image_id in image_ids:
+    for record in records:
+        file = data.file(record.image_id)
         try:
-            image = read_image(data.file(image_id))
-        except DataError:
+            image = read_image(file)
+        except DataError:  # it was readable when it was evaluated
             continue
-        rows = [item['bbox'] + [item['score'], class_of[item['category_id']]] for item in results[image_id]]
+        rows = [item['bbox'] + [item['score'], class_of[item['category_id']]] for item in record.results]
         detections = np.array(rows, np.float32).reshape(-1, 6)
         detections[:, 2:4] += detections[:, :2]
-        stem = re.sub(r'[^\w.-]', '_', os.path.splitext(os.path.basename(data.file(image_id)))[0])
-        paths.append(os.path.join(folder, f'{image_id}_{stem}.png'))
-        save_png(paths[-1], draw(image, detections, data.ground_truth(image_id), data.class_names))
+        stem = re.sub(r'[^\w.-]', '_', os.path.splitext(os.path.basename(file))[0])
+        paths.append(os.path.join(folder, f'{record.image_id}_{stem}.png'))
+        save_png(paths[-1], draw(image, detections, data.ground_truth(record.image_id), data.class_names))
     return paths
 
 
-def format_report(
-    metrics: CocoMetrics,
-    timings: Dict[str, Any],
-    failed: Dict[int, str],
-    damaged: Optional[Dict[int, str]] = None,
-) -> str:
-    """The figures, the times and the images that could not be read or are damaged, as text without a trailing
-    newline."""
-    parts = [format_metrics(metrics), format_timings(timings)]
-    for images, one, many in (
-        (failed, 'could not be read', 'could not be read'),
-        (damaged, 'is damaged and counts all the same', 'are damaged and count all the same'),
-    ):
-        if images:
-            parts.append(
-                '{} image{}:\n{}'.format(
-                    len(images),
-                    ' ' + one if len(images) == 1 else 's ' + many,
-                    '\n'.join(f'  {image_id}: {message}' for image_id, message in images.items()),
-                )
-            )
-    return '\n\n'.join(parts)
-
-
-def _write_json(path, value, **style):
+def _write_json(path: str, value: Any, **style: Any) -> str:
     with atomic_write(path) as file:
         json.dump(value, file, allow_nan=False, **style)
         file.write('\n')

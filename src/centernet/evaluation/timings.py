@@ -1,21 +1,22 @@
-"""How long the stages of an evaluation take."""
+"""The time that the stages of an evaluation take."""
 
-from typing import Dict, List, NamedTuple
+import time
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
-#: per image: reading and decoding the file; preprocessing; the network; finding the boxes; taking them to the
-#: image
+#: per image: read and decode the file; preprocess; run the network; decode its output; convert the boxes to
+#: image pixels
 STAGES = ('load', 'pre', 'net', 'dec', 'post')
 
 
 class ImageTimes(NamedTuple):
-    """What one image cost, in milliseconds; what a batch took is shared out equally among its images.
+    """The times of one image in milliseconds; the time of a batch is divided equally among its images.
 
-    ``load`` and ``pre`` are spent in the loader's processes, beside the network when there are any. ``wall``
-    is the time from the end of the previous batch to the end of this image's batch, so that the sum over all
-    images is the whole loop. ``warm_up``: the image was in one of the first batches, where memory is fetched
-    and algorithms are chosen.
+    ``load`` and ``pre`` are spent in the worker processes, if there are any, while the network runs. ``wall``
+    is the time from the end of the previous batch to the end of this image's batch: the sum over all images
+    is the duration of the loop. ``warm_up``: the image was in one of the first batches, which are slower
+    because memory is allocated and algorithms are selected.
     """
 
     load: float
@@ -27,20 +28,37 @@ class ImageTimes(NamedTuple):
     warm_up: bool
 
 
+class StageClock:
+    """Measures the stages of a batch.
+
+    Attributes:
+        stages: milliseconds by stage.
+        now: ``time.perf_counter()`` at the last stop.
+    """
+
+    def __init__(self) -> None:
+        self.stages = {'net': 0.0, 'dec': 0.0, 'post': 0.0}
+        self.now = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """Add the time since the last stop to a stage."""
+        before, self.now = self.now, time.perf_counter()
+        self.stages[stage] += 1000 * (self.now - before)
+
+
 def warm_up_batches(batches: int) -> int:
-    """How many of a run's batches to leave out of the statistics: three, or one of a short run, or none of a
-    single batch."""
+    """Return how many of a run's batches the statistics omit: 3, 1 for a short run, 0 for a single batch."""
     return 3 if batches >= 12 else 1 if batches >= 2 else 0
 
 
-def summarise(times: List[ImageTimes]) -> Dict:
-    """Statistics over images, in milliseconds per image.
+def summarise(times: List[ImageTimes]) -> Dict[str, Any]:
+    """Compute statistics over images, in milliseconds per image.
 
     Returns:
         A dict with, for every stage, ``mean``, ``median`` and ``p95`` (linear interpolation between ranks)
-        over the images that were not warm-up; ``warm_up_images``, how many were; ``images``, ``total_ms`` and
-        ``mean_ms`` (wall time of the loop) over all images; and ``images_per_second``, again without the
-        warm-up.
+        over the images after the warm-up; ``warm_up_images``, the number of the others; ``images``,
+        ``total_ms`` and ``mean_ms`` (duration of the loop) over all images; and ``images_per_second`` after
+        the warm-up.
     """
     steady = [item for item in times if not item.warm_up] or times
     total = sum(item.wall for item in times)
@@ -55,13 +73,13 @@ def summarise(times: List[ImageTimes]) -> Dict:
     }
 
 
-def format_timings(summary: Dict) -> str:
-    """The statistics as a table for people, without a trailing newline."""
+def format_timings(summary: Dict[str, Any]) -> str:
+    """Format the statistics as a table, without a trailing newline."""
     lines = [
         'stage   mean ms  median ms   p95 ms   (per image; {})'.format(
-            '{} warm-up images left out'.format(summary['warm_up_images'])
+            '{} warm-up images omitted'.format(summary['warm_up_images'])
             if summary['warm_up_images']
-            else 'no warm-up left out'
+            else 'no warm-up omitted'
         )
     ]
     for stage in STAGES:
@@ -76,7 +94,7 @@ def format_timings(summary: Dict) -> str:
     return '\n'.join(lines)
 
 
-def _statistics(values):
+def _statistics(values: List[float]) -> Dict[str, float]:
     if not values:
         return {'mean': 0.0, 'median': 0.0, 'p95': 0.0}
     median, p95 = np.percentile(values, [50, 95])

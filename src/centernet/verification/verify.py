@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..coco import CocoData, read_image
-from ..coco import evaluate as coco_metrics
+from ..coco import compute_metrics as coco_metrics
 from ..detection import preprocess
 from ..errors import OptionError, ShapeError, VerificationError
 from ..evaluation import EvalOptions, evaluate
