@@ -1,4 +1,4 @@
-"""The passes one by one: what they fold is worth the same, and what they cannot fold stays."""
+"""The passes one by one: folding keeps the values, and what cannot be folded stays."""
 
 import numpy as np
 import onnxruntime

@@ -83,7 +83,7 @@ def make(draw, folder, canary):
 
 
 def _change(draw, model):
-    """One thing in a graph is made wrong."""
+    """Damage one thing in a graph."""
     graph = model.graph
     change = draw.randrange(17)
     node = draw.choice(graph.node) if graph.node else None
@@ -244,7 +244,7 @@ def _change_value(draw, value):
 
 
 def _keep_outside(draw, model):
-    """Let tensors be in other files."""
+    """Keep tensors in other files."""
     for tensor in draw.sample(
         list(model.graph.initializer), draw.choice((1, 1, len(model.graph.initializer)))
     ):
@@ -263,7 +263,7 @@ def _keep_outside(draw, model):
 
 
 def _grow(draw, model):
-    """Nodes whose result is far larger than they are, in the way of the features or beside them."""
+    """Add nodes whose result is far larger than they are, before the features or beside them."""
     nodes, start = [], 'const'
     base = numpy_helper.from_array(np.ones(draw.choice((1, 64, 4096)), np.float32), 'const')
     huge = numpy_helper.from_array(
@@ -310,7 +310,7 @@ def _grow(draw, model):
 
 
 def _nest(draw, model):
-    """Graphs inside of graphs, also through each other's names."""
+    """Add nested graphs, also through each other's names."""
     inner = helper.make_graph(
         [helper.make_node('Identity', [draw.choice(('features', 'hm', 'x'))], ['x'])],
         'inner',
@@ -339,7 +339,7 @@ def _nest(draw, model):
 
 
 def run(path):
-    """repair, the rules, and the file in onnxruntime with one image; each may refuse it."""
+    """Repair the file, check the rules, and run it in onnxruntime with one image; each may reject it."""
     with open(path + '.way') as file:
         target = file.read()
     refusals = []

@@ -1,3 +1,5 @@
+import ast
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from centernet.errors import ModelError, OptionError
 from centernet.evaluation import EvalOptions, evaluate
 from centernet.export.decode_head import append_decode
 from centernet.onnxfile.graph import of_model
+from centernet.runners import translation
 from centernet.runners.onnx_runner import OnnxRunner
 from centernet.runners.translation import raise_opset, to_standard
 
@@ -120,6 +123,14 @@ def test_operators_that_cannot_be_read_are_named(break_it, message):
         return
     with pytest.raises(ModelError, match=r'dcn.*' + message):
         OnnxRunner(model, 'cpu', 1)
+
+
+def test_the_translation_shares_no_code_with_the_exporter():
+    with open(translation.__file__) as file:
+        tree = ast.parse(file.read())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported == {'typing', 'numpy', 'onnx', 'errors'}
 
 
 def test_the_translation_leaves_nothing_but_onnx_operators():

@@ -183,9 +183,9 @@ def _offsets(graph: Graph, target: Target) -> _Found:
         output, count = shapes.get(c.output), c.kernel[0] * c.kernel[1]
         taps = c.deformable_groups * count
         for value, channels in ((c.packed, 3 * taps), (c.offset, 2 * taps), (c.mask, taps)):
-            shape = shapes.get(value)
             if not value:
                 continue
+            shape = shapes.get(value)
             if not shape or len(shape) != 4 or not isinstance(shape[1], int):
                 yield node, f'cannot tell from the file how many channels {value} has'
             elif shape[1] != channels:
@@ -211,7 +211,7 @@ def _outputs(graph: Graph, target: Target) -> _Found:
 
 
 def _folded(graph: Graph, _target: Target) -> _Found:
-    """No BatchNormalization is left that belongs into the convolution before it."""
+    """No BatchNormalization is left that can be folded into the convolution before it."""
     producers, consumers, outputs = graph.producers(), graph.consumers(), graph.output_names()
     for node in graph.find('BatchNormalization'):
         value = node.input(0)
@@ -219,7 +219,7 @@ def _folded(graph: Graph, _target: Target) -> _Found:
         if before is None or len(consumers[value]) > 1 or value in outputs:
             continue
         if before.op_type in ('Conv', 'ConvTranspose') or deform_conv.spelling_of(before):
-            yield node, f'a BatchNormalization that belongs into {_name(before)}: centernet modify folds it'
+            yield node, f'a BatchNormalization that can be folded into {_name(before)}; centernet modify does'
 
 
 def _checker(graph: Graph, _target: Target) -> _Found:
