@@ -19,9 +19,11 @@ from support.painted import write_data
 from support.random_weights import save_checkpoint
 
 from centernet import cli
+from centernet.checkpoint import load_model
+from centernet.export.exporter import export
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FILES = ['README.md', 'CONTRIBUTING.md'] + sorted(
+FILES = ['README.md', 'CONTRIBUTING.md', 'benchmarks/README.md'] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.md'))
 )
 HEADS = {'hm': 2, 'wh': 2, 'reg': 2}
@@ -51,6 +53,12 @@ def folder(tmp_path_factory):
         (folder / 'models').mkdir(exist_ok=True)
         save_checkpoint(folder / 'models' / (name + '.pth'), arch, HEADS, 64)
     write_data(folder / 'data' / 'coco', count=2)
+    export(
+        load_model(str(folder / 'models' / 'ctdet_coco_dla_2x.pth')),
+        str(folder / 'models'),
+        'ctdet_coco_dla_2x',
+        size=(64, 64),
+    )
     return folder
 
 
@@ -112,7 +120,7 @@ def test_the_command_works(path, words, folder, make, monkeypatch):
     elif words[:2] == ['docker', 'compose']:
         check_service(words)
     elif words[0] == 'python':
-        assert os.path.isfile(os.path.join(ROOT, words[1]))
+        assert os.path.exists(os.path.join(ROOT, words[1]))
     elif words[0] == '.ci/run':
         assert os.access(os.path.join(ROOT, '.ci', 'run'), os.X_OK)
     else:

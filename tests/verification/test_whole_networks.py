@@ -8,7 +8,7 @@ from support.random_weights import save_checkpoint
 
 from centernet.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.networks]
+pytestmark = pytest.mark.networks
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 FILES = ('net.onnx', 'net_tensorrt.onnx', 'net_onnx.onnx', 'net_portable.onnx')
