@@ -69,9 +69,9 @@ def prepare_for_cpu(model: nn.Module) -> nn.Module:
     Returns:
         torch >= 1.5: the same module with channels-last weights. torch 1.0.0: a copy whose convolutions are
         padded to a multiple of 8 output channels; the surplus is sliced off. mkldnn of torch 1.0.0 has no
-        direct convolution for other widths and takes up to 30 times as long, at least 4 ms (docs/performance.md).
-        Examples are the 27 channels of offsets and masks before every deformable convolution, and the 2 of wh
-        and reg.
+        direct convolution for other widths and takes up to 30 times as long, at least 4 ms
+        (docs/performance.md). Examples are the 27 channels of offsets and masks before every deformable
+        convolution, and the 2 of wh and reg.
     """
     if hasattr(torch, 'channels_last'):
         return model.to(memory_format=torch.channels_last)

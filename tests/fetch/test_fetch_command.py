@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from support.file_server import drop, page, status
 
 from centernet import cli
 from centernet.coco import CocoData
+from centernet.fetch import ATTEMPTS, TIMEOUT
 from centernet.fetch.catalog import RemoteFile, ZippedFile, ZippedFolder
 
 SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src')
@@ -342,3 +344,10 @@ def test_progress(files, places, server):
     assert run.returncode == 0
     assert b'net.pth: 100%' in err and b'retrying' in err
     assert b'%' not in out
+
+
+def test_help_states_the_defaults(capsys):
+    assert cli.main(['fetch', '--help']) == 0
+    text = ' '.join(capsys.readouterr().out.split())
+    assert re.search(rf'--attempts N .*?\(default: {ATTEMPTS}\)', text)
+    assert re.search(rf'--timeout SECONDS .*?\(default: {TIMEOUT:g}\)', text)

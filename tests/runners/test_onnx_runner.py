@@ -13,11 +13,11 @@ from centernet.dcn import deform_conv2d
 from centernet.detection import InputSpec, RawBoxes, decode
 from centernet.errors import ModelError, OptionError
 from centernet.evaluation import EvalOptions, evaluate
-from centernet.export.decode_head import append_decode
+from centernet.export.append_decoder import append_decode
 from centernet.onnxfile.graph import of_model
-from centernet.runners import translation
+from centernet.runners import custom_operators
+from centernet.runners.custom_operators import raise_opset, to_standard
 from centernet.runners.onnx_runner import OnnxRunner
-from centernet.runners.translation import raise_opset, to_standard
 
 SIZE = (32, 48)
 
@@ -126,7 +126,7 @@ def test_operators_that_cannot_be_read_are_named(break_it, message):
 
 
 def test_the_translation_shares_no_code_with_the_exporter():
-    with open(translation.__file__) as file:
+    with open(custom_operators.__file__) as file:
         tree = ast.parse(file.read())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}

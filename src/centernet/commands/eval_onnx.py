@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from . import eval_shared, options, setup
-from .exported import exported_files
+from .model_files import exported_files
 
 NAME = 'eval-onnx'
 HELP = 'evaluate an ONNX file'

@@ -22,9 +22,9 @@ exit status: 0 success; 1 some images could not be read, or a loader process die
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add the options that both commands have, after those of the network."""
     options.add_data(parser)
-    options.add_protocol(parser)
+    _add_protocol(parser)
     options.add_loading(parser)
-    options.add_run(parser, command)
+    _add_run(parser, command)
 
 
 def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
@@ -59,7 +59,7 @@ def eval_options(arguments: Any, runner: Any) -> Any:
     """The EvalOptions that the options ask for; what they leave open is chosen for the device and the
     input."""
     from ..evaluation import EvalOptions
-    from ..evaluation.options import default_loading
+    from ..evaluation.eval_options import default_loading
 
     spec = setup.input_spec(arguments, runner.limits, runner.path)
     batch_size, workers = default_loading(runner.device_type, spec)
@@ -75,6 +75,51 @@ def eval_options(arguments: Any, runner: Any) -> Any:
         on_bad_image=arguments.on_bad_image,
         save_images=arguments.save_images,
     )
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add --keep-res, --flip-test, --test-scales and --nms."""
+    group = parser.add_argument_group('protocol')
+    group.add_argument(
+        '--keep-res',
+        action='store_true',
+        help='keep the size of each image, padded, instead of fitting it into a fixed input',
+    )
+    group.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
+    group.add_argument(
+        '--test-scales',
+        type=options.parse_scales,
+        default=(1.0,),
+        metavar='LIST',
+        help='evaluate at several scales and merge with soft-NMS, such as 0.5,0.75,1,1.25,1.5 (default: 1)',
+    )
+    group.add_argument('--nms', action='store_true', help='apply soft-NMS at a single scale, too')
+
+
+def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add --output, --resume, --on-bad-image, --save-images, --json and --no-progress."""
+    group = options.add_output(parser, command)
+    group.add_argument(
+        '--resume',
+        action='store_true',
+        help='resume an interrupted run; options that change the detections must be the same',
+    )
+    group.add_argument(
+        '--on-bad-image',
+        choices=('fail', 'skip'),
+        default='fail',
+        help='images that cannot be read are reported and left out; the exit status is 1 (fail) or 0 (skip)'
+        ' (default: fail)',
+    )
+    group.add_argument(
+        '--save-images',
+        type=options.not_negative,
+        default=0,
+        metavar='N',
+        help='draw the detections of the first N images beside the ground truth, into <output>/images'
+        ' (default: 0)',
+    )
+    options.add_report(group)
 
 
 def _headline(runner, data, chosen) -> List[str]:

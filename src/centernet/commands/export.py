@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import OptionError
 from ..export.targets import TARGETS, file_name
 from . import options, setup, verify
-from .exported import stem_of
+from .model_files import stem_of
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def run(arguments: Any) -> int:
     threads = setup.start(arguments)
     from ..checkpoint import load_model
     from ..export.exporter import export
-    from ..runners.limits import limits_of
+    from ..runners.input_limits import limits_of
     from ..sample import SAMPLE_WEIGHTS
 
     if arguments.raw and arguments.verify:

@@ -68,14 +68,12 @@ def add_download(parser: ArgumentParser) -> None:
     group.add_argument(
         '--timeout',
         type=float,
-        default=60,
         metavar='SECONDS',
         help='how long to wait for a connection, and for data (default: 60)',
     )
     group.add_argument(
         '--attempts',
         type=options.positive,
-        default=5,
         metavar='N',
         help='failed attempts in a row before the next mirror is tried (default: 5)',
     )
@@ -112,15 +110,16 @@ def fetch_files(arguments: Namespace, words: Sequence[str], say: IO[str]) -> Lis
         OutputError: a file cannot be written.
     """
     from ..errors import OptionError
-    from ..fetch import FILES, choose, fetch, with_mirrors
+    from ..fetch import ATTEMPTS, FILES, TIMEOUT, choose, fetch, with_mirrors
 
-    if not 0 < arguments.timeout < 1e6:
-        raise OptionError(f'--timeout must be positive, not {arguments.timeout:g}')
+    timeout = TIMEOUT if arguments.timeout is None else arguments.timeout
+    if not 0 < timeout < 1e6:
+        raise OptionError(f'--timeout must be positive, not {timeout:g}')
     return fetch(
         with_mirrors(choose(FILES, words), arguments.mirror),
         folders(arguments),
-        arguments.timeout,
-        arguments.attempts,
+        timeout,
+        arguments.attempts or ATTEMPTS,
         not arguments.no_progress,
         lambda status: print(format_status(status), file=say, flush=True),
     )

@@ -110,25 +110,6 @@ def add_limit(group: Any) -> None:
     group.add_argument('--limit', type=positive, metavar='N', help='only the first N images (default: all)')
 
 
-def add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add --keep-res, --flip-test, --test-scales and --nms."""
-    group = parser.add_argument_group('protocol')
-    group.add_argument(
-        '--keep-res',
-        action='store_true',
-        help='keep the size of each image, padded, instead of fitting it into a fixed input',
-    )
-    group.add_argument('--flip-test', action='store_true', help='average with the mirrored image')
-    group.add_argument(
-        '--test-scales',
-        type=parse_scales,
-        default=(1.0,),
-        metavar='LIST',
-        help='evaluate at several scales and merge with soft-NMS, such as 0.5,0.75,1,1.25,1.5 (default: 1)',
-    )
-    group.add_argument('--nms', action='store_true', help='apply soft-NMS at a single scale, too')
-
-
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """Add --batch-size and --workers."""
     group = parser.add_argument_group('performance')
@@ -144,32 +125,6 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='processes that load images; 0 loads between batches (default: chosen for the device and cores)',
     )
-
-
-def add_run(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add --output, --resume, --on-bad-image, --save-images, --json and --no-progress."""
-    group = add_output(parser, command)
-    group.add_argument(
-        '--resume',
-        action='store_true',
-        help='resume an interrupted run; options that change the detections must be the same',
-    )
-    group.add_argument(
-        '--on-bad-image',
-        choices=('fail', 'skip'),
-        default='fail',
-        help='images that cannot be read are reported and left out; the exit status is 1 (fail) or 0 (skip)'
-        ' (default: fail)',
-    )
-    group.add_argument(
-        '--save-images',
-        type=not_negative,
-        default=0,
-        metavar='N',
-        help='draw the detections of the first N images beside the ground truth, into <output>/images'
-        ' (default: 0)',
-    )
-    add_report(group)
 
 
 def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'results') -> Any:

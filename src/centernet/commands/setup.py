@@ -103,7 +103,7 @@ def input_spec(arguments: Any, limits: Any, name: str) -> Any:
 
     Args:
         arguments: parsed options (input_height, input_width, and keep_res where the command has it).
-        limits: the network's :class:`~centernet.runners.limits.InputLimits`.
+        limits: the network's :class:`~centernet.runners.input_limits.InputLimits`.
         name: of the network's file, for messages.
 
     Raises:

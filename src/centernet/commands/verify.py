@@ -10,7 +10,7 @@ from ..errors import OptionError
 from ..export.targets import TARGETS
 from ..files import display_path
 from . import options, setup
-from .exported import exported_files, stem_of
+from .model_files import exported_files, stem_of
 
 NAME = 'verify'
 HELP = 'verify that ONNX files match their checkpoint'

@@ -15,8 +15,9 @@ from .decode import decode
 from .geometry import Geometry
 from .heads import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
 from .input_spec import InputSpec
+from .normalization import MEAN, STD
 from .postprocess import merge, postprocess
-from .preprocess import MEAN, STD, mirror, preprocess
+from .preprocess import mirror, preprocess
 from .soft_nms import soft_nms
 
 __all__ = [

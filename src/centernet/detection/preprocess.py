@@ -9,15 +9,7 @@ from ..errors import DataError, OptionError
 from .geometry import Geometry
 from .heads import DOWN_RATIO
 from .input_spec import InputSpec
-
-#: mean and standard deviation of COCO's pixels divided by 255; channels blue, green, red
-MEAN = np.array([0.40789654, 0.44719302, 0.47026115], dtype=np.float32)
-STD = np.array([0.28863828, 0.27408164, 0.27809835], dtype=np.float32)
-
-# A channel has 256 values, so normalisation is a table look-up. Computed in float64 and rounded once, as in
-# the published evaluation.
-_NORMALISED = ((np.arange(256)[:, np.newaxis] / 255.0 - MEAN) / STD).astype(np.float32)
-_TABLES = [np.ascontiguousarray(_NORMALISED[:, channel]).reshape(1, 256) for channel in range(3)]
+from .normalization import normalise
 
 # cv2.warpAffine rejects images with a side of SHRT_MAX or more.
 _MAX_SIDE = 32766
@@ -51,7 +43,7 @@ def preprocess(image: np.ndarray, spec: InputSpec, test_scale: float = 1.0) -> T
     if resized != (width, height):
         image = cv2.resize(image, resized)
     warped = cv2.warpAffine(image, geometry.to_input(), geometry.input_size, flags=cv2.INTER_LINEAR)
-    return _normalise(warped), geometry
+    return normalise(warped), geometry
 
 
 def mirror(images: np.ndarray) -> np.ndarray:
@@ -79,10 +71,3 @@ def _place(width, height, spec, test_scale):
         scale = (float(max(width, height)),) * 2
     output = (size[0] // DOWN_RATIO, size[1] // DOWN_RATIO)
     return Geometry(centre, scale, size, output, float(test_scale)), resized
-
-
-def _normalise(image):
-    planes = np.empty((3,) + image.shape[:2], dtype=np.float32)
-    for channel, plane in enumerate(cv2.split(image)):
-        cv2.LUT(plane, _TABLES[channel], dst=planes[channel])
-    return planes

@@ -2,8 +2,8 @@
 
 from ..errors import Interrupted
 from ..runners.torch_runner import TorchRunner
+from .eval_options import EvalOptions
 from .loop import evaluate
-from .options import EvalOptions
 from .summary import Evaluation, format_report
 
 __all__ = ['EvalOptions', 'Evaluation', 'Interrupted', 'TorchRunner', 'evaluate', 'format_report']

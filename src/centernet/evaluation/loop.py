@@ -12,9 +12,9 @@ from ..coco import CocoData, to_results
 from ..detection import InputSpec, RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, Interrupted, OptionError, OutputError
 from ..files import display_path, ensure_folder, sha256
+from .eval_options import EvalOptions, check, protocol, select
 from .journal import Journal, Record
 from .loader import Batch, LoaderError, make_loader, plan_batches
-from .options import EvalOptions, check, protocol, select
 from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, conclude
 from .timings import ImageTimes, StageClock, warm_up_batches
 

@@ -12,8 +12,8 @@ from ..errors import DataError
 from ..files import atomic_write, ensure_folder
 from ..provenance import versions
 from .drawing import draw, save_png
+from .eval_options import EvalOptions, protocol
 from .journal import Record
-from .options import EvalOptions, protocol
 from .timings import format_timings, summarise
 
 RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'images'

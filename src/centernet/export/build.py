@@ -10,7 +10,7 @@ from ..onnxfile.graph import Graph
 from ..onnxfile.opsets import lower_opset, raise_opset
 from ..onnxfile.shapes import infer_shapes
 from . import passes, rules
-from .decode_head import append_decode
+from .append_decoder import append_decode
 from .targets import Target, check_options
 
 #: the name of an open batch in a file

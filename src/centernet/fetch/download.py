@@ -23,6 +23,10 @@ from .catalog import RemoteFile, ZippedFile
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16
 _TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
+#: how often a URL is tried before the next one, unless --attempts says otherwise
+ATTEMPTS = 5
+#: seconds to wait for a connection and for each block of data, unless --timeout says otherwise
+TIMEOUT = 60.0
 #: seconds before the second retry (the first is immediate), doubled for each further one
 BACKOFF = 1.0
 #: seconds; a server that asks for a longer wait counts as unavailable
@@ -48,7 +52,9 @@ class _Retry(Retry):
         return seconds
 
 
-def download(file: RemoteFile, path: str, timeout: float, attempts: int, progress: bool = True) -> str:
+def download(
+    file: RemoteFile, path: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS, progress: bool = True
+) -> str:
     """Download a file to ``path``. It is called ``<path>.part`` until its size and SHA-256 are right, and a
     later call resumes that.
 

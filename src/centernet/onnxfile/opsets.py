@@ -7,7 +7,7 @@ Why not ``onnx.version_converter``:
   default domain or in another.
 - Both stacks are to write the same graph. Newer converters add Constant nodes of their own.
 - Newer converters reject custom operators in the default domain, too. They have to be moved to another domain
-  meanwhile, as :mod:`centernet.runners.translation` does.
+  meanwhile, as :mod:`centernet.runners.custom_operators` does.
 
 So the few changes that convolutional networks need are made here. A graph with any other operator is
 rejected.

@@ -18,7 +18,7 @@ from ..detection import InputSpec
 from ..device import describe_device
 from ..errors import ArchitectureError, CheckpointError, Interrupted, ModelError, OptionError
 from ..evaluation import EvalOptions, TorchRunner, evaluate
-from ..evaluation.options import check, default_loading, select
+from ..evaluation.eval_options import check, default_loading, select
 from ..export.exporter import export
 from ..export.targets import TARGETS
 from ..files import atomic_write, display_path, ensure_folder, sha256

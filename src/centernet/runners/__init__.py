@@ -13,6 +13,6 @@ A runner is any object with
 :func:`centernet.evaluation.evaluate` takes any of them.
 """
 
-from .opening import open_runner
+from .factory import open_runner
 
 __all__ = ['open_runner']

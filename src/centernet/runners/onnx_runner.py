@@ -18,9 +18,9 @@ from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
 from ..onnxfile.loading import LARGEST_SIDE, ModelAndFiles, check_input, damage_named, read_model_and_files
-from .limits import InputLimits
+from .input_limits import InputLimits
+from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
-from .runnable import HAS_DEFORM_CONV, Runnable, make_runnable
 
 __all__ = ['HAS_DEFORM_CONV', 'OnnxRunner']
 

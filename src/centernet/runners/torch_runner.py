@@ -10,7 +10,7 @@ from ..checkpoint import LoadedModel
 from ..detection import Heads
 from ..device import describe_device
 from ..errors import CheckpointError
-from .limits import InputLimits, limits_of
+from .input_limits import InputLimits, limits_of
 
 
 class TorchRunner:

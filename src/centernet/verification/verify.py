@@ -10,7 +10,7 @@ from ..coco import compute_metrics as coco_metrics
 from ..detection import preprocess
 from ..errors import OptionError, ShapeError, VerificationError
 from ..evaluation import EvalOptions, evaluate
-from ..evaluation.options import check, select
+from ..evaluation.eval_options import check, select
 from ..export import rules
 from ..files import display_path
 from ..runners.onnx_runner import OnnxRunner

@@ -16,7 +16,8 @@ def open_runner(
     Args:
         path: the file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads; None takes all available cores for ONNX Runtime and torch's own number for torch.
+        threads: CPU threads; None takes all available cores for ONNX Runtime and torch's own number for
+            torch.
         arch: of a checkpoint that does not name its architecture.
         is_onnx: whether it is an ONNX file; None decides by the name, which then ends in ``.onnx``.
 

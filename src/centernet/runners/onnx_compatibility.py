@@ -1,8 +1,8 @@
 """What onnxruntime is given to run a file: the file itself, or a model in memory that means the same.
 
 Files for ATC and for TensorRT-CenterNet have an operator that no onnxruntime knows. It is translated to
-ONNX's DeformConv (:mod:`.translation`); an onnxruntime older than 1.26 gets standard operators instead of
-DeformConv (:mod:`centernet.onnxfile.decompose`).
+ONNX's DeformConv (:mod:`.custom_operators`); an onnxruntime older than 1.26 gets standard operators instead
+of DeformConv (:mod:`centernet.onnxfile.decompose`).
 """
 
 from typing import List, NamedTuple, Optional, Union
@@ -15,7 +15,7 @@ from ..detection import DECODED, HEADS
 from ..onnxfile.decompose import decompose
 from ..onnxfile.graph import of_model
 from ..onnxfile.shapes import examine
-from . import translation
+from . import custom_operators
 
 #: onnxruntime's version as a tuple of two integers
 RUNTIME_VERSION = tuple(int(part) for part in onnxruntime.__version__.split('.')[:2])
@@ -63,11 +63,11 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
     graph.nodes = graph.sorted_nodes()
     examine(graph, lenient=True)
     decodes = _has_decoder(proto)
-    counts = translation.operators(proto)
-    custom = sorted(set(counts) & set(translation.CUSTOM_OPERATORS))
+    counts = custom_operators.operators(proto)
+    custom = sorted(set(counts) & set(custom_operators.CUSTOM_OPERATORS))
     translate = custom or (counts and not HAS_DEFORM_CONV)
     # such a file is often made of operators that are older than its opset
-    too_new = translation.opset(proto) > _newest_opset()
+    too_new = custom_operators.opset(proto) > _newest_opset()
     if not (translate or decodes or too_new):
         return Runnable(path if path and not files else proto, decodes, None, False)
     changed = onnx.ModelProto()
@@ -78,11 +78,11 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
         )
     if not (translate or too_new):
         return Runnable(changed, decodes, None, False)
-    translation.to_standard(changed)
-    changed = translation.raise_opset(changed) if HAS_DEFORM_CONV else _decomposed(changed)
+    custom_operators.to_standard(changed)
+    changed = custom_operators.raise_opset(changed) if HAS_DEFORM_CONV else _decomposed(changed)
     if not counts:
         return Runnable(changed, decodes, None, False)
-    operator = custom[0] if custom else translation.STANDARD_OPERATOR
+    operator = custom[0] if custom else custom_operators.STANDARD_OPERATOR
     return Runnable(changed, decodes, operator, not HAS_DEFORM_CONV)
 
 

@@ -29,7 +29,7 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
     """
     from ..checkpoint import load_model
     from ..export.exporter import export
-    from ..runners.limits import limits_of
+    from ..runners.input_limits import limits_of
     from ..sample import SAMPLE_WEIGHTS
 
     weights = weights or os.environ.get('WEIGHTS') or SAMPLE_WEIGHTS
