@@ -270,6 +270,52 @@ def test_wrong_arrows_are_found(text, name, found):
     assert wrong_arrows(text, name) == found
 
 
+# Type hints
+
+
+def without_hints(text):
+    """The public functions and methods of a module that have a parameter or a result without a type hint."""
+    bodies = [(ast.parse(text).body, False)]
+    for body, is_class in bodies:
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+                bodies.append((node.body, True))
+            elif isinstance(node, ast.FunctionDef):
+                if node.name.startswith('_') and node.name not in ('__init__', '__call__'):
+                    continue
+                given = node.args
+                parameters = given.args + given.kwonlyargs + [given.vararg, given.kwarg]
+                is_method = is_class and not any(
+                    isinstance(item, ast.Name) and item.id == 'staticmethod' for item in node.decorator_list
+                )
+                unhinted = [item for item in parameters[is_method:] if item and item.annotation is None]
+                if unhinted or node.returns is None:
+                    yield node.name
+
+
+def test_public_functions_have_type_hints():
+    found = {name_of(path): list(without_hints(read(path))) for path in PYTHON_FILES if '/src/' in path}
+    assert {name: functions for name, functions in found.items() if functions} == {}
+
+
+@pytest.mark.parametrize(
+    'text, found',
+    [
+        ('def f(a: int) -> int:\n    pass', []),
+        ('def f(a) -> int:\n    pass', ['f']),
+        ('def f(a: int, *rest, b: int) -> int:\n    pass', ['f']),
+        ('def f(a: int):\n    pass', ['f']),
+        ('def _f(a):\n    pass', []),
+        (
+            'class C:\n    def f(self) -> int:\n        pass\n\n    def g(self, a) -> int:\n        pass',
+            ['g'],
+        ),
+    ],
+)
+def test_missing_hints_are_found(text, found):
+    assert list(without_hints(text)) == found
+
+
 # The repository
 
 

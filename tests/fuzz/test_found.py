@@ -42,6 +42,25 @@ def test_a_pickle_of_many_megabytes(tmp_path):
     refused(tmp_path / 'a.pth', 'its pickle has more than')
 
 
+@pytest.mark.parametrize(
+    'before, after',
+    [
+        (b'}', b'Ns'),
+        (b'}(', b'Nu'),
+        (b'(', b'Nd'),
+        (b'\x8f(', b'\x90'),
+        (b'(', b'\x91'),
+        (b'ccollections\nOrderedDict\n((', b'N\x86l\x85R'),
+    ],
+    ids=['entry', 'entries', 'dict', 'set', 'frozenset', 'OrderedDict'],
+)
+@pytest.mark.parametrize('depth', [100, 200000])
+def test_nested_keys_neither_hang_nor_overflow_the_stack(tmp_path, before, after, depth):
+    nested = b')' + (b'2\x86' if depth == 100 else b'\x85') * depth  # a hundred levels are 2 ** 100 elements
+    write_legacy(tmp_path / 'a.pth', b'\x80\x04' + before + nested + after + b'.', STORAGES)
+    refused(tmp_path / 'a.pth', 'nested|damaged')
+
+
 def test_a_number_of_a_million_bytes(tmp_path):
     digits = b'\x8b' + (10**6).to_bytes(4, 'little') + b'\x7f' * 10**6
     tensor = b'ctorch._utils\n_rebuild_tensor_v2\n(' + digits + b'K\x00))tR'

@@ -142,9 +142,36 @@ class Unpickler(pickle._Unpickler):
         elif not called.name.startswith('collections.'):
             self.stack[-1] = Inert(called.name, args)
         elif args and called.name != 'collections.defaultdict':  # whose argument makes missing entries
+            if type(args[0]) is not dict:
+                _check_keys([entry[0] for entry in args[0]])
             self.stack[-1] = OrderedDict(args[0])
         else:
             self.stack[-1] = OrderedDict()
+
+    def load_setitems(self) -> None:
+        """Fill a dictionary whose keys can be hashed without going deep: nesting can overflow the stack."""
+        _check_keys(self.stack[0::2])
+        super().load_setitems()
+
+    def load_setitem(self) -> None:
+        """As :meth:`load_setitems`, for one entry."""
+        _check_keys([self.stack[-2]])
+        super().load_setitem()
+
+    def load_dict(self) -> None:
+        """As :meth:`load_setitems`, for a new dictionary."""
+        _check_keys(self.stack[0::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        """As :meth:`load_setitems`, for a set."""
+        _check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        """As :meth:`load_setitems`, for a frozen set."""
+        _check_keys(self.stack)
+        super().load_frozenset()
 
     def load_build(self) -> None:
         """Keep an object's state; drop the attributes of dictionaries, such as a state dict's _metadata."""
@@ -152,6 +179,18 @@ class Unpickler(pickle._Unpickler):
         if type(self.stack[-1]) is Inert:
             self.stack[-1].state = state
 
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.DICT[0]] = load_dict
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.NEWOBJ[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
+
+
+def _check_keys(keys):
+    for key in keys:
+        for part in key if type(key) is tuple else (key,):
+            if type(part) in (tuple, frozenset):
+                raise ValueError('a key of nested tuples or sets')

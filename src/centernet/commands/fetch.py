@@ -3,7 +3,7 @@
 import os
 import shlex
 from argparse import ArgumentParser, Namespace
-from typing import IO, Dict, List, Sequence
+from typing import IO, Any, Dict, List, Sequence
 
 from . import options, setup
 
@@ -130,7 +130,7 @@ def folders(arguments: Namespace) -> Dict[str, str]:
     return {'weights': arguments.models, 'coco': arguments.data}
 
 
-def format_status(status) -> str:
+def format_status(status: Any) -> str:
     """Return a Status as one line of text."""
     from ..files import display_path
 
