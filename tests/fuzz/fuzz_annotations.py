@@ -1,5 +1,5 @@
-"""Annotations files: values that are wrong, huge or contradictory, mutated bytes, and what is known to hurt
-JSON readers."""
+"""Annotations files: wrong, huge and contradictory values, mutated bytes, and inputs that are known to harm
+JSON parsers."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from centernet.coco import CocoData, compute_metrics, read_image, to_results
 from centernet.errors import DataError
 
 NAME = 'annotations'
-#: bytes of memory for a byte of the file; '{},' becomes a dictionary of up to 240 bytes
+#: bytes of memory per byte of the file; '{},' becomes a dictionary of up to 240 bytes
 MULTIPLE = 150
 _VALUES = (
     None,
@@ -110,7 +110,7 @@ def make(draw, folder, canary):
 
 
 def _change(draw, document):
-    """Replace, remove, repeat or move one value anywhere in it."""
+    """Replace, remove, repeat or move one value anywhere in the document."""
     place = document
     for _ in range(draw.randrange(4)):
         inner = [
@@ -167,7 +167,7 @@ def _bomb(draw):
 
 
 def run(path):
-    """What an evaluation does with it."""
+    """Read the file and evaluate some detections, like an evaluation."""
     data = CocoData.load(annotations=path, images=os.path.join(os.path.dirname(path), 'val2017'))
     assert len(set(data.class_names)) == len(data.categories)
     read = 0

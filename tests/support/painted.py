@@ -1,7 +1,9 @@
-"""Pictures of painted boxes, and a network that sees them."""
+"""Pictures of painted boxes, and a runner that detects them."""
 
 import json
 import time
+from pathlib import Path
+from typing import Any, Dict, Optional
 
 import cv2
 import numpy as np
@@ -9,21 +11,21 @@ import torch
 
 from centernet.detection import MEAN, STD, Heads
 
-# What a picture shows: a box of one of two colours (BGR) on black. The class is the colour.
+# A picture shows a box of one of two colours (BGR) on black. The class is the colour.
 COLOURS = ((0, 0, 255), (0, 255, 0))
 SIZES = ((64, 48), (48, 64), (80, 64), (64, 48), (64, 48))
 
 
 class PaintRunner:
-    """A network that sees painted boxes: exact heads for each image, whatever batch it is in."""
+    """A runner that detects painted boxes exactly, independently of the batch."""
 
     classes = 2
 
-    def __init__(self, seconds_per_batch=0.0):
+    def __init__(self, seconds_per_batch: float = 0.0) -> None:
         self.batches = []
         self.seconds_per_batch = seconds_per_batch
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> Heads:
         self.batches.append(len(images))
         time.sleep(self.seconds_per_batch)
         pixels = images.transpose(0, 2, 3, 1) * STD + MEAN
@@ -42,23 +44,25 @@ class PaintRunner:
             x, y = (left + right) / 2, (top + bottom) / 2
             colour = int(image[rows, columns, 1].mean() > 0.5)
             hm[index, colour, int(y), int(x)] = 3
-            # The cells around know the box too: the mirrored image's peak may fall into the next one.
+            # The neighbouring cells contain the box, too: a mirrored image's peak may fall into one of them.
             for row in range(max(0, int(y) - 1), int(y) + 2):
                 for column in range(max(0, int(x) - 1), int(x) + 2):
                     wh[index, :, row, column] = right - left, bottom - top
                     reg[index, :, row, column] = x - column, y - row
         return Heads(*(torch.from_numpy(part) for part in (hm, wh, reg)))
 
-    def identity(self):
+    def identity(self) -> Dict[str, Any]:
         return {'runner': 'paint', 'weights_sha256': 'none'}
 
-    def describe(self):
+    def describe(self) -> Dict[str, Any]:
         return dict(self.identity(), device='cpu')
 
 
-def write_data(root, count=12, files=None):
-    """A data set of ``count`` painted pictures under ``root``; ``files``: only so many picture files, used
-    again and again."""
+def write_data(root: Path, count: int = 12, files: Optional[int] = None) -> Path:
+    """Write a data set of ``count`` painted pictures into ``root`` and return it.
+
+    ``files``: the number of different pictures, which are repeated; None: all differ.
+    """
     (root / 'annotations').mkdir(parents=True)
     (root / 'val2017').mkdir()
     random = np.random.RandomState(7)

@@ -1,4 +1,4 @@
-"""The fault tests' commands: processes of their own that can be killed, limited and watched."""
+"""Run commands in processes that tests can kill, limit and watch."""
 
 import json
 import os
@@ -6,22 +6,23 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any, Callable, List, Optional, Tuple
 
 from centernet.sample import SAMPLE_WEIGHTS
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOURCE = os.path.join(TESTS, os.pardir, 'src')
-#: of the data set of these tests
+#: number of images in the data set of these tests
 IMAGES = 120
-#: longer than any command here takes on a busy machine: what takes longer hangs
+#: no command here takes longer, even on a busy machine: one that does is hanging
 HANG_S = 300
 
 
-def start(*words, largest_file=None, **options):
-    """A ``centernet`` command as a process of its own; ``largest_file``: bytes after which writing to a file
-    fails."""
+def start(*words: Any, largest_file: Optional[int] = None, **options: Any) -> subprocess.Popen:
+    """Start a ``centernet`` command; ``largest_file``: the maximum bytes of a file that it writes."""
 
-    def limit():
+    def limit() -> None:
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
@@ -34,8 +35,8 @@ def start(*words, largest_file=None, **options):
     )
 
 
-def finish(process):
-    """(status, stdout, stderr) of a command; one that hangs is killed, and the test fails."""
+def finish(process: subprocess.Popen) -> Tuple[int, str, str]:
+    """Return a command's (exit status, stdout, stderr); kill it and fail if it hangs."""
     try:
         out, err = process.communicate(timeout=HANG_S)
     finally:
@@ -45,19 +46,19 @@ def finish(process):
     return process.returncode, (out or b'').decode(), (err or b'').decode()
 
 
-def wait_for(condition, process):
-    """Wait until something is so, while a process lives; returns whether it lived."""
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
+    """Wait until a condition holds; return False if the process ends first."""
     deadline = time.time() + HANG_S
     while not condition():
         if process.poll() is not None:
             return False
-        assert time.time() < deadline, 'it hangs'
+        assert time.time() < deadline, 'the process hangs'
         time.sleep(0.01)
     return True
 
 
-def journal_ids(folder):
-    """The ids of the journal's images, in its order."""
+def journal_ids(folder: Path) -> List[int]:
+    """Return the ids of the journal's images, in its order."""
     try:
         lines = (folder / 'journal.jsonl').read_bytes().split(b'\n')[1:-1]
     except FileNotFoundError:
@@ -65,7 +66,8 @@ def journal_ids(folder):
     return [json.loads(line.decode())['image_id'] for line in lines]
 
 
-def eval_pth(data, out, *words, **options):
+def eval_pth(data: Path, out: Path, *words: str, **options: Any) -> subprocess.Popen:
+    """Start ``centernet eval-pth`` with the built-in checkpoint."""
     return start(
         'eval-pth',
         '--weights',
@@ -84,9 +86,11 @@ def eval_pth(data, out, *words, **options):
     )
 
 
-def leftovers(folder):
+def leftovers(folder: Path) -> List[str]:
+    """Return the names of temporary files."""
     return sorted(name for name in os.listdir(str(folder)) if name.endswith('.part') or name.startswith('.'))
 
 
-def metrics(folder):
+def metrics(folder: Path) -> dict:
+    """Return the figures in metrics.json."""
     return json.loads((folder / 'metrics.json').read_text())['metrics']

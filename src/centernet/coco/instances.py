@@ -32,7 +32,7 @@ def read_instances(path: str) -> Dict[str, Any]:
         with open(path, encoding='utf-8-sig') as file:
             text = file.read()
         if _LONG_NUMBER.search(text):
-            raise DataError(f'the annotations file {path} contains a number of 1000 or more digits')
+            raise DataError(f'the annotations file {path} contains a number of 1000 digits or more')
         dataset = json.loads(text, object_hook=drop_segmentation)
         del text
     except json.JSONDecodeError as error:
