@@ -13,17 +13,12 @@ from centernet.runners.onnx_runner import OnnxRunner
 
 @pytest.mark.parametrize('batch', [1, 2, None])
 def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoint, tmp_path):
-    loaded = checkpoint('dla_tiny')
-    x = images(batch or 3)
-    for target, path in zip(
-        ('onnx', 'portable'),
-        export(loaded, str(tmp_path), 'net', ['onnx', 'portable'], size=(SIZE, SIZE), batch=batch, boxes=20),
-    ):
-        if not runnable(target):
-            continue
-        heads = OnnxRunner(
-            export(loaded, str(tmp_path), 'heads', [target], size=(SIZE, SIZE), batch=batch)[0], 'cpu', 1
-        )(x)
+    loaded, x = checkpoint('dla_tiny'), images(batch or 3)
+    targets = [target for target in ('onnx', 'portable') if runnable(target)]
+    shared = dict(size=(SIZE, SIZE), batch=batch)
+    files = export(loaded, str(tmp_path), 'net', targets, boxes=20, **shared)
+    for path, with_heads in zip(files, export(loaded, str(tmp_path), 'heads', targets, **shared)):
+        heads = OnnxRunner(with_heads, 'cpu', 1)(x)
         expected = decode(heads, k=21)
         expected_scores = expected.scores.numpy()
         apart = expected_scores[:, :-1] - expected_scores[:, 1:] > 1e-5
@@ -31,7 +26,7 @@ def test_the_decoder_gives_the_boxes_that_the_evaluation_decodes(batch, checkpoi
         clear = apart & np.concatenate([np.ones_like(apart[:, :1]), apart[:, :-1]], axis=1)
         assert clear.mean() > 0.5
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
         session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
         assert [value.name for value in session.get_outputs()] == ['boxes', 'scores', 'classes']
         boxes, scores, classes = session.run(None, {'image': x})
