@@ -319,3 +319,22 @@ def test_the_first_usable_gpu_of_several(gpus, caplog, name):
 def test_code_for_a_compute_capability(gpus, archs, capability, runs):
     gpus(T4, archs=archs)
     assert device.has_code_for(capability) is runs
+
+
+@pytest.mark.parametrize(
+    'architectures, capability, supported',
+    [
+        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [3, 7], True),
+        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [7, 5], True),
+        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [8, 0], False),
+        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [3, 0], False),
+        (['sm_70', 'compute_70'], [9, 0], True),
+        (['sm_80', 'compute_80'], [7, 5], False),
+        (['sm_90a', 'sm_100'], [10, 0], True),
+        (['sm_86'], [8, 0], False),
+        (['nonsense'], [7, 5], False),
+        ([], [7, 5], False),
+    ],
+)
+def test_code_for_a_capability(architectures, capability, supported):
+    assert any(device.runs_on(each, tuple(capability)) for each in architectures) is supported

@@ -108,7 +108,19 @@ def has_code_for(capability: Tuple[int, int]) -> bool:
     if not hasattr(torch.cuda, 'get_arch_list'):
         return capability < FIRST_UNSUPPORTED_CAPABILITY
     architectures = torch.cuda.get_arch_list()
-    return not architectures or any(_runs_on(each, capability) for each in architectures)
+    return not architectures or any(runs_on(each, capability) for each in architectures)
+
+
+def runs_on(architecture: str, capability: Tuple[int, int]) -> bool:
+    """Whether code for ``sm_70`` (machine code) or ``compute_70`` (PTX) runs on a GPU of a capability."""
+    match = re.match(r'(sm|compute)_([0-9]+)([0-9])(a?)', architecture)
+    if not match:
+        return False
+    target = int(match.group(2)), int(match.group(3))
+    if match.group(4):  # sm_90a: that capability only
+        return target == capability
+    # machine code runs on its own major version; PTX is compiled for any newer GPU
+    return target <= capability and (match.group(1) == 'compute' or target[0] == capability[0])
 
 
 def available_cpus() -> int:
@@ -232,18 +244,6 @@ def _other_torch() -> str:
         return 'install a build of torch that supports it'
     where = ', outside the container' if _in_image() else ''
     return f'use the modern stack{where} (make eval-pth with Python 3.9 or newer)'
-
-
-def _runs_on(architecture: str, capability: Tuple[int, int]) -> bool:
-    """Whether code for ``sm_70`` (machine code) or ``compute_70`` (PTX) runs on a GPU of a capability."""
-    match = re.match(r'(sm|compute)_([0-9]+)([0-9])(a?)', architecture)
-    if not match:
-        return False
-    target = int(match.group(2)), int(match.group(3))
-    if match.group(4):  # sm_90a: that capability only
-        return target == capability
-    # machine code runs on its own major version; PTX is compiled for any newer GPU
-    return target <= capability and (match.group(1) == 'compute' or target[0] == capability[0])
 
 
 def _keep_freed_memory() -> None:

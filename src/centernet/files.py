@@ -37,7 +37,7 @@ def atomic_write(path: str, mode: str = 'w') -> Iterator[IO]:
         remove_leftovers(prefix, '.part')
         handle, temporary = _locked_file(prefix, '.part')
     except OSError as error:
-        raise OutputError(f'cannot write {path}: {error.strerror}') from error
+        raise OutputError(f'cannot write {display_path(path)}: {error.strerror}') from error
     try:
         with open(handle, mode, encoding=None if 'b' in mode else 'utf-8') as file:
             yield file
@@ -49,7 +49,7 @@ def atomic_write(path: str, mode: str = 'w') -> Iterator[IO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise OutputError(f'cannot write {path}: {error.strerror or error}') from error
+            raise OutputError(f'cannot write {display_path(path)}: {error.strerror or error}') from error
         raise
 
 
@@ -113,7 +113,9 @@ def ensure_folder(path: str) -> str:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OutputError(f'the output folder {path} cannot be written: {error.strerror}') from error
+        raise OutputError(
+            f'the output folder {display_path(path)} cannot be written: {error.strerror}'
+        ) from error
     return path
 
 

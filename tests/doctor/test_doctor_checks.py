@@ -167,25 +167,6 @@ def test_the_operator(settings, level, text, advice):
     assert (finding.level, text in finding.text, advice in (finding.advice or '')) == (level, True, True)
 
 
-@pytest.mark.parametrize(
-    'architectures, capability, supported',
-    [
-        (TORCH_100, [3, 7], True),
-        (TORCH_100, [7, 5], True),
-        (TORCH_100, [8, 0], False),
-        (TORCH_100, [3, 0], False),
-        (['sm_70', 'compute_70'], [9, 0], True),
-        (['sm_80', 'compute_80'], [7, 5], False),
-        (['sm_90a', 'sm_100'], [10, 0], True),
-        (['sm_86'], [8, 0], False),
-        (['nonsense'], [7, 5], False),
-        ([], [7, 5], False),
-    ],
-)
-def test_supported_capabilities(architectures, capability, supported):
-    assert checks.supports(architectures, capability) is supported
-
-
 def test_a_gpu_that_is_too_new_for_torch():
     first, second = checks.check_gpus(gpu_answers('10.0', [['NVIDIA A10', 8, 6], ['Tesla T4', 7, 5]]))
     assert (first.level, second.level) == (WARNING, OK)

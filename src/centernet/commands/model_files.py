@@ -1,5 +1,4 @@
-"""The files that ``export`` writes when it is left alone: what verify and eval-onnx take when no file is
-named."""
+"""The files that ``export`` writes by default, which verify and eval-onnx take when no file is named."""
 
 import logging
 import os
@@ -7,18 +6,18 @@ from typing import List, Optional, Sequence
 
 from ..export.targets import TARGETS, file_name
 from ..files import display_path
-from . import options
+from . import options, setup
 
 _log = logging.getLogger(__name__)
 
 
 def stem_of(weights: str) -> str:
-    """What the files of a checkpoint are called by default: its name without the last extension."""
+    """The default name of a checkpoint's files: its own without the last extension."""
     return os.path.splitext(os.path.basename(weights))[0]
 
 
 def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
-    """The files of ``output/export`` for a checkpoint; those that are missing are exported first.
+    """Return the files of a checkpoint in ``output/export``, after exporting those that are missing.
 
     Args:
         weights: the checkpoint; None takes WEIGHTS of the environment, else the built-in sample's.
@@ -38,7 +37,9 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
     missing = [name for name, path in zip(targets, files) if not os.path.exists(path)]
     if missing:
         first = display_path(files[targets.index(missing[0])])
-        _log.info('no model is given and %s is missing: exporting %s first', first, display_path(weights))
+        _log.info(
+            'no model is given and %s is missing: exporting %s first', first, setup.display_weights(weights)
+        )
         loaded = load_model(weights)
         export(loaded, folder, stem_of(weights), missing, size=limits_of(loaded).stored or (512, 512))
     return files

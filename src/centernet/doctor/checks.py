@@ -2,13 +2,13 @@
 
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from .. import __version__
+from ..device import DRIVER, runs_on
 from ..files import display_path
 from . import versions
 from .probe import Answer, probe
@@ -18,8 +18,6 @@ OK, WARNING, MISSING = 'ok', 'warning', 'missing'
 PACKAGES = ('numpy', 'cv2', 'pycocotools', 'requests', 'tqdm', 'torch', 'onnx', 'onnxruntime')
 #: Bytes. Less free space than this is a warning.
 SPACE = 1 << 30
-#: exists where NVIDIA's driver is loaded
-DRIVER = '/proc/driver/nvidia/version'
 
 
 class Finding(NamedTuple):
@@ -144,7 +142,7 @@ def check_gpus(answers: Dict[str, Answer]) -> List[Finding]:
     findings = []
     for index, (name, *capability) in enumerate(found['gpus']):
         text = 'cuda:{}: {}, compute capability {}.{}'.format(index, name, *capability)
-        if supports(found['architectures'], capability):
+        if any(runs_on(each, tuple(capability)) for each in found['architectures']):
             findings.append(Finding('GPU', OK, text))
         else:
             advice = 'use --device cpu, or the modern stack (Python 3.9 to 3.13), which supports newer GPUs'
@@ -157,17 +155,6 @@ def check_gpus(answers: Dict[str, Answer]) -> List[Finding]:
     if not found['cuda']:
         advice = 'install a build of torch with CUDA'
     return [Finding('GPU', WARNING, f'an NVIDIA driver is installed, but {torch} sees no GPU', advice)]
-
-
-def supports(architectures: Sequence[str], capability: Sequence[int]) -> bool:
-    """Return whether code for ``architectures`` (``sm_70``: machine code; ``compute_70``: PTX) runs on a GPU
-    with this compute capability, [major, minor]."""
-    for kind, major, minor in re.findall(r'\b(sm|compute)_(\d+)(\d)[a-z]?\b', ' '.join(architectures)):
-        built_for = [int(major), int(minor)]
-        # Machine code runs within its major version; PTX is compiled for anything newer.
-        if built_for <= list(capability) and (kind == 'compute' or built_for[0] == capability[0]):
-            return True
-    return False
 
 
 def check_weights(path: Optional[str]) -> List[Finding]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import onnxruntime
 import torch
 
-from ..device import describe_device
+from ..device import describe_device, parse_device
 from ..errors import DeviceError
 
 
@@ -32,13 +32,7 @@ def placement(name: str) -> Placement:
     Raises:
         DeviceError: the name is unknown, or onnxruntime was built without CUDA.
     """
-    kind, _, index = name.partition(':')
-    if (
-        kind not in ('auto', 'cpu', 'cuda')
-        or (index and (kind != 'cuda' or not index.isdigit()))
-        or name.endswith(':')
-    ):
-        raise DeviceError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N")
+    kind, index = parse_device(name)
     has_cuda = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
     if kind == 'cpu' or (kind == 'auto' and not has_cuda):
         return CPU
@@ -47,7 +41,7 @@ def placement(name: str) -> Placement:
             f'{name}: onnxruntime {onnxruntime.__version__} is built without CUDA; use --device cpu, or'
             ' install onnxruntime-gpu'
         )
-    number = int(index or 0)
+    number = index or 0
     return Placement(('CUDAExecutionProvider', {'device_id': number}), f'cuda:{number}')
 
 
