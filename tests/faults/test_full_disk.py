@@ -95,12 +95,14 @@ def test_modify_on_a_full_disk(tmp_path, full_disk):
 @pytest.mark.parametrize('kilobytes', [4, 300])
 def test_sample(full_disk, kilobytes):
     disk = full_disk(kilobytes)
-    error_of(finish(start('sample', '--limit', '20', '--output', disk)), FULL)
+    error_of(finish(start('sample', '--limit', '20', '--output', disk / 'sample')), FULL)
     assert os.listdir(str(disk)) == []
 
 
 def test_sample_under_a_limit_on_files(tmp_path):
-    error_of(finish(start('sample', '--limit', '5', '--output', tmp_path, largest_file=4000)), TOO_LARGE)
+    error_of(
+        finish(start('sample', '--limit', '5', '--output', tmp_path / 'sample', largest_file=4000)), TOO_LARGE
+    )
     assert os.listdir(str(tmp_path)) == []
 
 
@@ -116,6 +118,6 @@ def test_printed_output_does_not_fit(sample_like_data, tmp_path):
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['images'] == 4
     with open('/dev/full', 'w') as full:  # so little that it stays in a buffer until the end
         error_of(
-            finish(start('sample', '--limit', '1', '--output', tmp_path, stdout=full)),
+            finish(start('sample', '--limit', '1', '--output', tmp_path / 'sample', stdout=full)),
             'cannot print: ' + FULL,
         )
