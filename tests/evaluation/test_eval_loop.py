@@ -248,3 +248,9 @@ def test_git_revision_is_of_this_checkout():
         pytest.skip('not a git checkout')
     head = subprocess.check_output(['git', '-C', checkout, 'rev-parse', 'HEAD']).decode().strip()
     assert revision in (head, head + '-dirty')
+
+
+def test_there_is_no_bar_without_a_terminal(data, tmp_path, capsys):
+    options = EvalOptions(input=InputSpec(height=64, width=64))
+    evaluate(PaintRunner(), data, options, str(tmp_path / 'out'), progress=True)
+    assert capsys.readouterr().err == ''

@@ -131,12 +131,14 @@ def _headline(runner, data, chosen) -> List[str]:
         protocol.append('flip test')
     if chosen.nms or len(chosen.test_scales) > 1:
         protocol.append('soft-NMS')
+    about = runner.describe()
+    epoch = '' if about.get('epoch') is None else f', epoch {about["epoch"]}'
     return [
-        f'network: {runner.arch} ({setup.display_weights(runner.path)})',
+        f'network: {runner.arch} ({setup.display_weights(runner.path)}){epoch}',
         f'data: {display_path(data.annotations)}',
         *runner.notes,
         'input: {}'.format(', '.join(protocol)),
-        _where(runner.describe(), chosen),
+        _where(about, chosen),
         '',
     ]
 

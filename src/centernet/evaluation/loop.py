@@ -99,7 +99,7 @@ def _run(
         total=len(image_ids),
         initial=len(image_ids) - len(todo),
         unit='img',
-        disable=not progress,
+        disable=None if progress else True,
         file=sys.stderr,
         dynamic_ncols=True,
         smoothing=0.05,

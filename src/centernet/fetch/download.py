@@ -167,7 +167,7 @@ def _request(session, url, file, part, have, timeout, progress):
             unit='B',
             unit_scale=True,
             desc=file.name,
-            disable=not progress,
+            disable=None if progress else True,
             file=sys.stderr,
             dynamic_ncols=True,
         ) as bar:

@@ -72,8 +72,6 @@ class TorchRunner:
             threads,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
-        if loaded.checkpoint.epoch is not None:
-            runner.notes.append(f'epoch {loaded.checkpoint.epoch}')
         if loaded.unused_keys:
             names = ', '.join(loaded.unused_keys[:3]) + (', ...' if len(loaded.unused_keys) > 3 else '')
             runner.notes.append(f'{len(loaded.unused_keys)} entries of the checkpoint are not used: {names}')
