@@ -1,0 +1,79 @@
+"""``centernet eval-pth`` on painted pictures, for the tests of this folder."""
+
+import pytest
+import torch
+from support.painted import write_data
+
+from centernet import cli
+from centernet.models import create_model
+
+
+@pytest.fixture(scope='session')
+def save_weights():
+    """A function that writes a checkpoint of dla_tiny with random weights, and more entries on request."""
+
+    def save_weights(path, classes=2, **meta):
+        torch.manual_seed(3)
+        model = create_model('dla_tiny', {'hm': classes, 'wh': 2, 'reg': 2})
+        torch.save(
+            dict(
+                {'epoch': 7, 'arch': 'dla_tiny', 'input_size': [64, 64], 'state_dict': model.state_dict()},
+                **meta,
+            ),
+            str(path),
+        )
+        return path
+
+    return save_weights
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory, save_weights):
+    return save_weights(tmp_path_factory.mktemp('weights') / 'tiny.pth')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp('data') / 'data')
+
+
+@pytest.fixture
+def eval_pth(weights, folder, tmp_path, capsys):
+    """A function that runs ``centernet eval-pth`` with further options, or other values; None omits one.
+
+    It returns (status, stdout, stderr).
+    """
+
+    def run(*words, **flags):
+        given = {
+            'weights': weights,
+            'data': folder,
+            'output': tmp_path / 'out',
+            'device': 'cpu',
+            'threads': 1,
+        }
+        given.update(flags)
+        argv = ['eval-pth', '--no-progress']
+        for name, value in given.items():
+            argv += [] if value is None else ['--' + name.replace('_', '-'), str(value)]
+        status = cli.main(argv + list(words))
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(eval_pth):
+    """A function that runs it with a mistake: exit status 2, and one line on stderr, which it returns."""
+
+    def run(*words, **flags):
+        status, _, err = eval_pth(*words, **flags)
+        errors = [line for line in err.splitlines() if 'error' in line]
+        assert status == 2
+        assert 'Traceback' not in err
+        assert err.splitlines()[-1] == errors[0]
+        assert errors[0].startswith('centernet: error: ')
+        return errors[0][len('centernet: error: ') :]
+
+    return run
