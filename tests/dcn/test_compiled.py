@@ -1,9 +1,6 @@
 """The compiled operator against torchvision, if it is installed, the reference, and finite differences."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,9 +9,7 @@ from hypothesis import strategies as st
 
 from centernet.dcn import compiled, deform_conv2d
 from centernet.dcn.arguments import check_arguments
-from centernet.dcn.functional import choose_implementation
 from centernet.dcn.reference import deform_conv2d_reference
-from centernet.errors import OptionError
 
 try:
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
@@ -373,73 +368,6 @@ def test_results_do_not_depend_on_the_number_of_threads(instruction_set):
         results.append([output.detach()] + list(torch.autograd.grad(output, tensors, grad)))
     for result in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(result, results[0]))
-
-
-# The choice
-
-
-CALL = """
-import torch
-from centernet.dcn import deform_conv2d, functional
-x, w, o = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 1, 1), torch.zeros(1, 2, 3, 3)
-print(functional.choose_implementation(x).__name__)
-for _ in range(2): deform_conv2d(x, o, x, w)
-"""
-BLOCK = 'import sys; sys.modules["centernet.dcn.{}"] = None'.format(
-    compiled.extension_name(torch.__version__)
-)
-
-
-def run_in_a_new_process(code):
-    """Return the exit status, and the output with warnings."""
-    run = subprocess.run(
-        [sys.executable, '-c', code],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), CENTERNET_DCN=''),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-    )
-    return run.returncode, run.stdout
-
-
-@pytest.mark.parametrize(
-    'choice, expected',
-    [
-        ('compiled', compiled.deform_conv2d_compiled),
-        ('', compiled.deform_conv2d_compiled),
-        ('reference', deform_conv2d_reference),
-    ],
-)
-def test_the_environment_chooses(monkeypatch, choice, expected):
-    monkeypatch.setenv('CENTERNET_DCN', choice)
-    assert choose_implementation(torch.ones(1, 1, 3, 3)) is expected
-
-
-def test_an_invalid_choice(monkeypatch):
-    monkeypatch.setenv('CENTERNET_DCN', 'fast')
-    with pytest.raises(OptionError, match=r"CENTERNET_DCN.*'fast'.*compiled or reference"):
-        choose_implementation(torch.ones(1, 1, 3, 3))
-
-
-def test_a_forced_operator_that_does_not_support_the_input(monkeypatch):
-    monkeypatch.setenv('CENTERNET_DCN', 'compiled')
-    with pytest.raises(OptionError, match=r'CENTERNET_DCN=compiled.*float16'):
-        choose_implementation(torch.ones(1, 1, 3, 3).half())
-
-
-def test_the_fallback_is_reported_once():
-    status, output = run_in_a_new_process(BLOCK + CALL)
-    assert status == 0, output
-    assert 'deform_conv2d_reference' in output
-    assert output.count('falls back') == 1 and 'is not built for torch' in output
-
-
-def test_a_forced_operator_that_is_missing_is_an_error():
-    status, output = run_in_a_new_process(
-        BLOCK + '; import os; os.environ["CENTERNET_DCN"] = "compiled"' + CALL
-    )
-    assert status != 0
-    assert 'OptionError: CENTERNET_DCN=compiled' in output
 
 
 def test_wrong_arguments_are_found_before_they_reach_the_operator():
