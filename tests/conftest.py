@@ -11,8 +11,8 @@ from hypothesis import settings
 settings.register_profile('centernet', deadline=None, derandomize=bool(os.environ.get('CI')), print_blob=True)
 settings.load_profile('centernet')
 
-# They are defaults of options, and whoever runs the tests may have set them.
-for name in ('WEIGHTS', 'DATA', 'DEVICE'):
+# Defaults of options, and the mark of the image, in which the tests run as well.
+for name in ('WEIGHTS', 'DATA', 'DEVICE', 'CENTERNET_CONTAINER'):
     os.environ.pop(name, None)
 
 # Where this was started with Ctrl-C ignored (nohup, &), every program that a test starts would ignore it too.

@@ -8,11 +8,17 @@ from centernet import cli
 from centernet.models import create_model
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Commands write into ./output unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope='session')
 def save_weights():
     """A function that writes a checkpoint of dla_tiny with random weights, and more entries on request."""
 
-    def save_weights(path, classes=2, **meta):
+    def save(path, classes=2, **meta):
         torch.manual_seed(3)
         model = create_model('dla_tiny', {'hm': classes, 'wh': 2, 'reg': 2})
         torch.save(
@@ -24,7 +30,7 @@ def save_weights():
         )
         return path
 
-    return save_weights
+    return save
 
 
 @pytest.fixture(scope='module')

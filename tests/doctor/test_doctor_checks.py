@@ -1,6 +1,7 @@
 """Single checks of the doctor, with machines and packages that are made up."""
 
 import collections
+import filecmp
 import os
 import sys
 
@@ -96,7 +97,9 @@ def test_versions_against_the_lock(tmp_path, monkeypatch, torch, numpy, level, t
 
 
 def test_the_lock_is_found_in_the_checkout_or_among_the_data_files(tmp_path, monkeypatch):
-    assert versions.find_folder('requirements') == os.path.join(ROOT, 'requirements')
+    for name in ('pinned.txt', 'modern.txt'):
+        found = os.path.join(versions.find_folder('requirements'), name)
+        assert filecmp.cmp(found, os.path.join(ROOT, 'requirements', name), shallow=False)
     monkeypatch.setattr(versions, '__file__', str(tmp_path / 'lib' / 'a' / 'b' / 'versions.py'))
     monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     with pytest.raises(FileNotFoundError, match='patches/torch'):
