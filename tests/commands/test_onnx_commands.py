@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import onnx
 import pytest
@@ -179,3 +180,57 @@ def test_a_file_of_other_classes_needs_data(run, tmp_path):
     status, _, err = run('eval-onnx', path)
     assert status == 2
     assert '3 classes' in err and 'has 4; give the data set' in err
+
+
+def test_eval_onnx_takes_the_size_that_an_open_file_records(run, tmp_path):
+    path = str(tmp_path / 'open.onnx')
+    onnx.save(detector(None, metadata=[('input_size', '[64, 96]')]), path)
+    status, out, _ = run('eval-onnx', path, '--limit', '2', '--json')
+    assert status == 0
+    protocol = json.loads(out)['protocol']
+    assert (protocol['height'], protocol['width']) == (64, 96)
+
+
+def test_verify_of_an_open_file_ignores_a_size_that_makes_no_sense(run, tmp_path):
+    heads = {'hm': 4, 'wh': 2, 'reg': 2}
+    weights = save_checkpoint(tmp_path / 'net.pth', 'res_18', heads, 64, input_size=['a', 'b'])
+    onnx.save(detector(None), str(tmp_path / 'open.onnx'))
+    words = ['--weights', weights, '--no-metrics', '--compare-images', '1', '--limit', '1']
+    status, _, err = run('verify', str(tmp_path / 'open.onnx'), *words)
+    assert status == 1  # another network, at 512 x 512
+    assert 'error' not in err
+
+
+def test_without_a_model_the_exported_files_are_taken_and_exported_first(run, files, tmp_path, monkeypatch):
+    # .ckpt: the names of the files follow from the checkpoint's in one place only
+    monkeypatch.setenv('WEIGHTS', str(tmp_path / 'best.ckpt'))
+    shutil.copy(files['weights'], str(tmp_path / 'best.ckpt'))
+    quick = ['--limit', '2', '--compare-images', '1']
+    status, out, err = run('verify', *quick)
+    assert status == 0
+    assert '4 of 4 files match best.ckpt' in out and 'exporting best.ckpt first' in err
+    exported = tmp_path / 'output' / 'export'
+    assert sorted(path.name for path in exported.glob('*.onnx')) == [
+        'best.onnx',
+        'best_onnx.onnx',
+        'best_portable.onnx',
+        'best_tensorrt.onnx',
+    ]
+    status, out, err = run('eval-onnx', '--limit', '2')
+    assert status == 0
+    assert 'output/export/best_portable.onnx' in out and 'exporting' not in err
+
+
+def test_export_verifies_the_targets_that_were_chosen(run, files, tmp_path):
+    words = ['--weights', files['weights'], '--target', 'portable', '--verify', '--limit', '2']
+    status, out, _ = run('export', *words, '--compare-images', '1')
+    assert status == 0
+    assert sorted(path.name for path in (tmp_path / 'out').glob('*.onnx')) == ['model_portable.onnx']
+    assert 'the same model' in out
+    assert (tmp_path / 'out' / 'verified' / 'model_portable' / 'verification.json').is_file()
+
+
+def test_a_raw_file_is_not_verified(run, files):
+    status, _, err = run('export', '--weights', files['weights'], '--raw', '--verify')
+    assert status == 2
+    assert '--raw and --verify' in err
