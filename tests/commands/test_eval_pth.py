@@ -4,13 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 from support.painted import write_data
-
-SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src')
+from support.processes import start
 
 
 def test_figures_and_timings_are_printed_and_written(eval_pth, tmp_path, weights, folder):
@@ -83,27 +81,13 @@ def test_with_nothing_given_the_sample_is_detected_well(eval_pth):
     assert json.loads(out)['metrics']['AP'] > 0.5  # of 200 images 0.6; the first 40 alone vary more
 
 
+def eval_words(weights, data, folder):
+    words = ['eval-pth', '--weights', weights, '--data', data, '--device', 'cpu', '--output', folder / 'out']
+    return words
+
+
 def test_a_reader_that_goes_away_is_no_traceback(folder, weights, tmp_path):
-    command = [
-        sys.executable,
-        '-m',
-        'centernet',
-        'eval-pth',
-        '--weights',
-        str(weights),
-        '--data',
-        str(folder),
-        '--device',
-        'cpu',
-        '--limit',
-        '1',
-        '--no-progress',
-        '--output',
-        str(tmp_path / 'out'),
-    ]
-    run = subprocess.Popen(
-        command, env=dict(os.environ, PYTHONPATH=SOURCE), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    run = start(*eval_words(weights, folder, tmp_path), '--limit', '1', '--no-progress')
     run.stdout.close()
     err = run.stderr.read()
     run.stderr.close()
@@ -116,42 +100,19 @@ def test_a_reader_that_goes_away_is_no_traceback(folder, weights, tmp_path):
 def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, number, status, workers):
     data = write_data(tmp_path / 'many', count=5000, files=5)
     journal = tmp_path / 'out' / 'journal.jsonl'
-    command = [
-        sys.executable,
-        '-m',
-        'centernet',
-        'eval-pth',
-        '--weights',
-        str(weights),
-        '--data',
-        str(data),
-        '--device',
-        'cpu',
-        '--workers',
-        workers,
-        '--batch-size',
-        '2',
-        '--output',
-        str(tmp_path / 'out'),
-    ]
-    run = subprocess.Popen(
-        command,
-        env=dict(os.environ, PYTHONPATH=SOURCE),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    words = eval_words(weights, data, tmp_path) + ['--workers', workers, '--batch-size', '2']
+    run = start(*words, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.time() + 120
         while not journal.exists() or len(journal.read_bytes().splitlines()) < 6:
             assert run.poll() is None, run.stderr.read()
             assert time.time() < deadline
             time.sleep(0.02)
-        start = time.time()
+        sent = time.time()
         # Ctrl-C reaches the loader's processes too, a container's stop only the first one.
         os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
         err = run.communicate(timeout=60)[1].decode()
-        seconds = time.time() - start
+        seconds = time.time() - sent
     finally:
         if run.poll() is None:
             run.kill()

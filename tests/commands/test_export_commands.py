@@ -34,34 +34,9 @@ def test_files_go_to_the_output_folder(weights, capsys, tmp_path, monkeypatch):
 
 
 def test_every_flag_reaches_the_file(weights, tmp_path):
-    assert (
-        main(
-            [
-                'export',
-                '--weights',
-                weights,
-                '--arch',
-                'dla_tiny',
-                '--input-height',
-                '96',
-                '--input-width',
-                '128',
-                '--target',
-                'onnx',
-                'portable',
-                '--dynamic-batch',
-                '--with-decode',
-                '7',
-                '--name',
-                'other',
-                '--output',
-                str(tmp_path),
-                '--threads',
-                '1',
-            ]
-        )
-        == 0
-    )
+    words = '--arch dla_tiny --input-height 96 --input-width 128 --target onnx portable --dynamic-batch'
+    words += f' --with-decode 7 --name other --output {tmp_path} --threads 1'
+    assert main(['export', '--weights', weights] + words.split()) == 0
     assert names(tmp_path) == ['other_onnx.onnx', 'other_portable.onnx']
     found = graph.load(str(tmp_path / 'other_onnx.onnx'))
     assert found.inputs[0].shape == ('batch', 3, 96, 128)
@@ -85,35 +60,10 @@ def test_both_steps_of_the_sample(weights, tmp_path, capsys):
     assert names(tmp_path) == ['net.onnx', 'net_modify.onnx', 'net_modify_atc.sh']
     assert 'right names' in capsys.readouterr().out
     assert graph.load(str(tmp_path / 'net_modify.onnx')).inputs[0].shape == (2, 3, 64, 64)
-    assert (
-        main(
-            [
-                'modify',
-                str(tmp_path / 'net.onnx'),
-                '--target',
-                'portable',
-                '--weights',
-                weights,
-                '--output',
-                str(tmp_path / 'p.onnx'),
-            ]
-        )
-        == 0
-    )
+    modify = ['modify', str(tmp_path / 'net.onnx'), '--output']
+    assert main(modify + [str(tmp_path / 'p.onnx'), '--target', 'portable', '--weights', weights]) == 0
     assert graph.load(str(tmp_path / 'p.onnx')).metadata['target'] == 'portable'
-    assert (
-        main(
-            [
-                'modify',
-                str(tmp_path / 'net.onnx'),
-                '--outputs',
-                'hm,reg,wh',
-                '--output',
-                str(tmp_path / 'q.onnx'),
-            ]
-        )
-        == 0
-    )
+    assert main(modify + [str(tmp_path / 'q.onnx'), '--outputs', 'hm,reg,wh']) == 0
     assert 'as given' in capsys.readouterr().out
 
 
@@ -139,43 +89,32 @@ def test_mistakes_take_one_line(words, message, weights, capsys):
     assert message in error and 'Traceback' not in error
 
 
-@pytest.mark.parametrize('script, words', [('export_onnx.py', []), ('modify_onnx.py', [])])
-def test_the_scripts_have_the_sample_s_paths(script, words, tmp_path):
-    (tmp_path / 'models').mkdir()
-    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
+def run_script(name, folder, *words):
+    """Run one of the sample's scripts in a folder; returns the exit status and the output."""
     done = subprocess.run(
-        [sys.executable, os.path.join(ROOT, 'src', script)] + words,
-        cwd=str(tmp_path),
-        env=environment,
+        [sys.executable, os.path.join(ROOT, 'src', name)] + list(words),
+        cwd=str(folder),
+        env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src')),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         universal_newlines=True,
     )
-    assert (
-        done.returncode == 2
-        and 'models/ctdet_coco_dla_2x.' + ('pth' if 'export' in script else 'onnx') in done.stderr
-    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize('script, suffix', [('export_onnx.py', '.pth'), ('modify_onnx.py', '.onnx')])
+def test_the_scripts_have_the_sample_s_paths(script, suffix, tmp_path):
+    status, output = run_script(script, tmp_path)
+    assert status == 2 and 'models/ctdet_coco_dla_2x' + suffix in output
 
 
 def test_the_scripts_do_what_the_sample_did(weights, tmp_path):
     folder = tmp_path / 'models'
     folder.mkdir()
     shutil.copy(weights, str(folder / 'ctdet_coco_dla_2x.pth'))
-    environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'src'))
-    for script in ('export_onnx.py', 'modify_onnx.py'):
-        words = [sys.executable, os.path.join(ROOT, 'src', script)] + ['--raw'] * (script == 'export_onnx.py')
-        done = subprocess.run(
-            words,
-            cwd=str(tmp_path),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-        )
-        assert done.returncode == 0, done.stdout
-    assert names(folder) == [
-        'ctdet_coco_dla_2x.onnx',
-        'ctdet_coco_dla_2x.pth',
-        'ctdet_coco_dla_2x_modify.onnx',
-        'ctdet_coco_dla_2x_modify_atc.sh',
-    ]
+    for script, words in (('export_onnx.py', ['--raw']), ('modify_onnx.py', [])):
+        status, output = run_script(script, tmp_path, *words)
+        assert status == 0, output
+    stem = 'ctdet_coco_dla_2x'
+    suffixes = ('.onnx', '.pth', '_modify.onnx', '_modify_atc.sh')
+    assert names(folder) == [stem + suffix for suffix in suffixes]
