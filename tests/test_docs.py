@@ -79,7 +79,10 @@ def make(tmp_path_factory):
 
     def run(words):
         words = ['make', '-C', ROOT, '--no-print-directory'] + words[1:] + [f'IN_VENV=@exec {recorder} ']
-        done = subprocess.run(words, stdout=subprocess.PIPE, universal_newlines=True)
+        # the tests may be run by make, whose own settings it would take over
+        names = ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES', 'ARGS', 'PYTHON')
+        environment = {name: value for name, value in os.environ.items() if name not in names}
+        done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, universal_newlines=True)
         assert done.returncode == 0, words
         return json.loads(done.stdout)
 

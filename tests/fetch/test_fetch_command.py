@@ -5,12 +5,15 @@ import hashlib
 import io
 import json
 import os
+import pty
 import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 
@@ -277,7 +280,7 @@ def test_one_process_at_a_time(fetch, tmp_path):
 # Signals
 
 
-def start(files, *words):
+def start(files, *words, stderr=subprocess.PIPE):
     program = (
         'import sys, centernet.fetch\nfrom centernet import cli\nfrom centernet.fetch import catalog\n'
         'centernet.fetch.FILES = eval(sys.argv[1], dict(vars(catalog)))\nsys.exit(cli.main(sys.argv[2:]))'
@@ -286,7 +289,7 @@ def start(files, *words):
         [sys.executable, '-c', program, repr(files), 'fetch', *words],
         env=dict(os.environ, PYTHONPATH=SOURCE),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
     )
 
 
@@ -337,13 +340,30 @@ def test_kill_often(fetch, files, places, server, tmp_path):
     assert fetch()[0] == 0 and is_complete(tmp_path)
 
 
-def test_progress(files, places, server):
+def test_progress_on_a_terminal_only(files, places, server):
     server.faults['/net.pth'] = [drop(150000), status(500)]
     with start(files, 'weights', *places[:-4]) as run:
         out, err = run.communicate(timeout=60)
     assert run.returncode == 0
-    assert b'net.pth: 100%' in err and b'retrying' in err
-    assert b'%' not in out
+    assert b'retrying' in err and b'%' not in out + err
+    os.unlink(places[1] + '/net.pth')
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
+    with start(files, 'weights', *places[:-4], stderr=end) as run:
+        os.close(end)
+        shown = read_all(terminal)
+    assert run.returncode == 0
+    assert b'net.pth: 100%' in shown
+
+
+def read_all(terminal):
+    parts = []
+    with open(terminal, 'rb', buffering=0) as file:
+        while True:
+            try:
+                parts.append(file.read(1 << 16))
+            except OSError:  # the other end is closed
+                return b''.join(parts)
 
 
 def test_help_states_the_defaults(capsys):
