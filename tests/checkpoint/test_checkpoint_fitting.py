@@ -140,15 +140,15 @@ def test_a_wrong_shape(tmp_path):
     'saved, asked',
     [
         ('res_18', None),
-        ('res_18', 'res_50'),
-        ('res_18', 'resdcn_18'),
+        pytest.param('res_18', 'res_50', marks=pytest.mark.slow),
+        pytest.param('res_18', 'resdcn_18', marks=pytest.mark.slow),
         ('resdcn_18', 'res_18'),
         ('dla_tiny', None),
         ('dlav0_34', None),
         ('dla_34', 'dla_tiny'),
         ('dla_34', 'res_18'),
-        ('res_50', 'res_18'),
-        ('dla_34', 'dlav0_34'),
+        pytest.param('res_50', 'res_18', marks=pytest.mark.slow),
+        pytest.param('dla_34', 'dlav0_34', marks=pytest.mark.slow),
     ],
 )
 def test_a_wrong_architecture_names_the_one_that_fits(tmp_path, saved, asked):

@@ -95,8 +95,15 @@ def test_a_reader_that_goes_away_is_no_traceback(folder, weights, tmp_path):
     assert b'Traceback' not in err
 
 
-@pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize('workers', ['0', '2'])
+@pytest.mark.parametrize(
+    'number, status, workers',
+    [
+        (signal.SIGINT, 130, '2'),
+        (signal.SIGTERM, 143, '0'),
+        pytest.param(signal.SIGINT, 130, '0', marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, '2', marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, number, status, workers):
     data = write_data(tmp_path / 'many', count=5000, files=5)
     journal = tmp_path / 'out' / 'journal.jsonl'

@@ -191,6 +191,7 @@ def test_eval_onnx_takes_the_size_that_an_open_file_records(run, tmp_path):
     assert (protocol['height'], protocol['width']) == (64, 96)
 
 
+@pytest.mark.slow
 def test_verify_of_an_open_file_ignores_a_size_that_makes_no_sense(run, tmp_path):
     heads = {'hm': 4, 'wh': 2, 'reg': 2}
     weights = save_checkpoint(tmp_path / 'net.pth', 'res_18', heads, 64, input_size=['a', 'b'])

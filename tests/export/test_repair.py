@@ -75,6 +75,7 @@ def test_it_is_repaired_for_every_target(target, raw, loaded, tmp_path):
         assert_same(found.files[0], loaded, images())
 
 
+@pytest.mark.slow
 def test_it_verifies_once_it_is_repaired(tmp_path, capsys):
     """The built-in network, exported in the sample's way, by the commands that a user gives."""
 

@@ -56,6 +56,7 @@ def test_the_results_do_not_fit(data, tmp_path, full_disk):
     assert len(journal_ids(disk)) == 12
 
 
+@pytest.mark.slow
 def test_a_limit_on_files_stops_eval_pth_and_it_can_be_resumed(sample_like_data, whole, tmp_path):
     out = tmp_path / 'out'
     size = (whole / 'journal.jsonl').stat().st_size

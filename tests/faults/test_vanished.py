@@ -52,8 +52,8 @@ def test_evaluation_ends_with_one_line_and_writes_nothing(data, tmp_path, monkey
 def test_export_ends_with_one_line(tmp_path):
     out = tmp_path / 'out'
     process = start('export', '--target', 'all', '--output', out)
-    assert wait_for(out.exists, process)
-    shutil.rmtree(str(out))
+    assert wait_for(lambda: out.exists() and os.listdir(str(out)), process)  # the first file has been started
+    shutil.rmtree(str(out), ignore_errors=True)
     status, _, err = finish(process)
     assert status == 2, err
     assert 'Traceback' not in err and 'No such file or directory' in err.splitlines()[-1]

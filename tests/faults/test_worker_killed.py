@@ -21,6 +21,7 @@ def children(pid):
         return []
 
 
+@pytest.mark.slow
 def test_eval_pth_names_the_batch_and_can_be_resumed(sample_like_data, whole, tmp_path):
     out, draw = tmp_path / 'out', random.Random(0)
     process = eval_pth(sample_like_data, out, '--workers', '2')

@@ -60,7 +60,7 @@ def test_what_is_wrong_is_found(tmp_path, monkeypatch, wrong, said):
 
 def test_the_command_says_what_it_did():
     run = subprocess.run(
-        [sys.executable, os.path.dirname(__file__), '--target', 'annotations', '--seconds', '8'],
+        [sys.executable, os.path.dirname(__file__), '--target', 'annotations', '--seconds', '3'],
         stdout=subprocess.PIPE,
         timeout=300,
     )

@@ -45,6 +45,7 @@ def test_heads_keep_the_order_and_the_names_they_are_given():
     assert [(name, value.shape[1]) for name, value in out.items()] == [('reg', 2), ('hm_hp', 17), ('hm', 1)]
 
 
+@pytest.mark.slow
 def test_hourglass_gives_a_quarter_of_the_size_and_the_last_stack_only():
     model = build('hourglass', {'hm': 2, 'wh': 1})
     x = torch.randn(1, 3, 128, 256)

@@ -172,6 +172,7 @@ def test_other_annotations_fail(reproduce, claims):
     assert [row['kind'] for row in document['rows'] if row['verdict'] == 'fails'] == ['data']
 
 
+@pytest.mark.slow
 def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
     export = measure.export
 
@@ -260,6 +261,7 @@ def ids(folder, name):
         return [json.loads(line)['image_id'] for line in file.read().splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_resume_after_kill(tmp_path, capsys):
     out = tmp_path / 'out'
     words = ['reproduce', '--sample', '--limit', str(IMAGES), '--target', 'portable', '--device', 'cpu']
@@ -298,6 +300,7 @@ def test_resume_after_kill(tmp_path, capsys):
     assert json.loads(text) == json.loads((out / 'report.json').read_text())
 
 
+@pytest.mark.slow
 def test_interrupted_while_an_export_is_verified(monkeypatch, tmp_path, claims, data):
     claims = change(claims, figures=())
     detect, left = measure.OnnxRunner.__call__, [3]
