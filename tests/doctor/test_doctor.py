@@ -81,9 +81,9 @@ def test_everything_named_is_missing():
     [
         ('torch', 'raise ImportError("libmkl_intel.so: not found")', 'libmkl_intel.so'),
         ('torch', 'import os; os.abort()', 'SIGABRT'),
-        ('numpy', 'import os; os.abort()', 'SIGABRT'),
+        pytest.param('numpy', 'import os; os.abort()', 'SIGABRT', marks=pytest.mark.slow),
         ('onnxruntime', '1 /', 'SyntaxError'),
-        ('tqdm', 'raise SystemExit("no licence")', 'no licence'),
+        pytest.param('tqdm', 'raise SystemExit("no licence")', 'no licence', marks=pytest.mark.slow),
     ],
 )
 def test_a_broken_package_leaves_the_rest_of_the_report(tmp_path, name, code, reason):

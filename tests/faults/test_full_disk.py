@@ -76,6 +76,7 @@ def test_export(full_disk, kilobytes):
     assert os.listdir(str(disk)) == []
 
 
+@pytest.mark.slow
 def test_export_under_a_limit_on_files(tmp_path):
     line = error_of(
         finish(start('export', '--target', 'onnx', '--output', tmp_path, largest_file=100000)), TOO_LARGE
