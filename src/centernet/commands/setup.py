@@ -86,7 +86,7 @@ def load_data(arguments: Any, name: str, classes: Optional[int] = None) -> Any:
     if arguments.data or arguments.annotations:
         return CocoData.load(arguments.data, arguments.annotations, arguments.images)
     if arguments.images:
-        raise OptionError('--images needs --data or --annotations, which say what is in the images')
+        raise OptionError('--images needs --data or --annotations, which describe the images')
     data = CocoData.load(sample_folder(arguments.output))
     if classes is not None and classes != len(data.categories):
         raise OptionError(
@@ -157,8 +157,7 @@ def print_files(files: Iterable[str], stream: Optional[TextIO] = None) -> None:
 
 
 def _check_paths(arguments: Any) -> None:
-    """In the container, say which folders of the host the paths mean; elsewhere the readers say what is
-    missing."""
+    """In the container, explain a missing path by the host's folders; elsewhere the readers report it."""
     if not IN_CONTAINER:
         return
     paths = [getattr(arguments, name, None) for name in ('weights', 'data', 'annotations', 'images')]
