@@ -13,12 +13,12 @@ So the few changes that convolutional networks need are made here. A graph with 
 rejected.
 """
 
-from typing import Callable, FrozenSet
+from typing import FrozenSet
 
 import numpy as np
 
 from ..errors import ModelError
-from .graph import Graph, Node
+from .graph import Graph
 
 
 def op_types(names: str) -> FrozenSet[str]:
@@ -61,30 +61,41 @@ def raise_opset(graph: Graph, opset: int) -> None:
 
 
 def lower_opset(graph: Graph, opset: int) -> None:
-    """Declare an earlier opset for a graph in which every node is valid there as it is, in place.
+    """Rewrite a graph for an earlier opset, in place: inputs that were attributes there, and are constant,
+    become attributes again.
 
     Raises:
-        ModelError: an operator is not supported here, or changed since.
+        ModelError: an operator is not supported here, or cannot be written in the earlier opset.
     """
-
-    def same(op_type):
-        changes = [since for op_types, since, _ in _CHANGES if op_type in op_types]
-        return op_type in _STABLE or (changes and not any(opset < since <= graph.opset for since in changes))
-
-    changed = sorted({node.op_type for node in graph.nodes if not node.domain and not same(node.op_type)})
+    changed = set()
+    for node in graph.nodes:
+        if node.domain or node.op_type in _STABLE:
+            continue
+        changes = [(since, change) for op_types, since, change in _CHANGES if node.op_type in op_types]
+        if not changes:
+            changed.add(node.op_type)
+        for since, change in reversed(changes):
+            if opset < since <= graph.opset and not (
+                isinstance(change, _AttributesToInputs) and change.undo(graph, node)
+            ):
+                changed.add(node.op_type)
     if changed:
         raise ModelError(
             'the graph cannot be converted back from opset {} to {}: it has {}; export the checkpoint'
-            ' instead'.format(graph.opset, opset, ', '.join(changed))
+            ' instead'.format(graph.opset, opset, ', '.join(sorted(changed)))
         )
     graph.opset = opset
 
 
-def _attributes_to_inputs(*keys) -> Callable[[Graph, Node], None]:
-    """A change: these attributes (name, dtype) become inputs, in this order, after the present ones."""
+class _AttributesToInputs:
+    """A change: these attributes (name, dtype) become inputs, in this order, after the others."""
 
-    def change(graph, node):
-        for key, dtype in keys:
+    def __init__(self, *keys, before=1):
+        self._keys = keys
+        self._before = before
+
+    def __call__(self, graph, node):
+        for key, dtype in self._keys:
             value = node.attributes.pop(key, None)
             node.inputs.append(
                 '' if value is None else graph.constant(f'{node.outputs[0]}.{key}', np.array(value, dtype))
@@ -92,13 +103,24 @@ def _attributes_to_inputs(*keys) -> Callable[[Graph, Node], None]:
         while not node.inputs[-1]:
             node.inputs.pop()
 
-    return change
+    def undo(self, graph, node):
+        """Turn the inputs into attributes; return whether all of them are constant."""
+        if 'num_outputs' in node.attributes:  # of Split, since opset 18: parts that may be unequal
+            return False
+        values = node.inputs[self._before :]
+        if not all(name in graph.initializers or not name for name in values):
+            return False
+        for (key, _), name in zip(self._keys, values):
+            if name:
+                node.attributes[key] = graph.initializers[name].tolist()
+        del node.inputs[self._before :]
+        return True
 
 
 def _upsample(graph, node):
     """Before opset 9 the scales are an attribute, from there on an input."""
     if 'scales' in node.attributes:
-        _attributes_to_inputs(('scales', np.float32))(graph, node)
+        _AttributesToInputs(('scales', np.float32))(graph, node)
     node.op_type = 'Resize'
 
 
@@ -127,14 +149,14 @@ def _softmax(graph, node):
 #: operators, the opset that changed them, and how a node follows; by opset, as a node may need several
 _CHANGES = (
     (('Upsample',), 10, _upsample),
-    (('Slice',), 10, _attributes_to_inputs(('starts', np.int64), ('ends', np.int64), ('axes', np.int64))),
-    (('TopK',), 10, _attributes_to_inputs(('k', np.int64))),
+    (('Slice',), 10, _AttributesToInputs(('starts', np.int64), ('ends', np.int64), ('axes', np.int64))),
+    (('TopK',), 10, _AttributesToInputs(('k', np.int64))),
     (('Resize',), 11, _resize),
-    (('Pad',), 11, _attributes_to_inputs(('pads', np.int64), ('value', np.float32))),
-    (('Clip',), 11, _attributes_to_inputs(('min', np.float32), ('max', np.float32))),
+    (('Pad',), 11, _AttributesToInputs(('pads', np.int64), ('value', np.float32))),
+    (('Clip',), 11, _AttributesToInputs(('min', np.float32), ('max', np.float32))),
     (('Dropout',), 12, _dropout),
-    (('Split',), 13, _attributes_to_inputs(('split', np.int64))),
-    (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _attributes_to_inputs(('axes', np.int64))),
+    (('Split',), 13, _AttributesToInputs(('split', np.int64))),
+    (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _AttributesToInputs(('axes', np.int64))),
     (('Softmax', 'LogSoftmax'), 13, _softmax),
-    (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _attributes_to_inputs(('axes', np.int64))),
+    (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _AttributesToInputs(('axes', np.int64))),
 )
