@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from centernet.detection import Heads, decode
+from centernet.detection.heads import ONE_SIZE, SIDES, SIZE_PER_CLASS, of_outputs, size_layout, why_no_boxes
+from centernet.errors import ModelError
 
 
 def random_heads(images, classes, height, width, seed=0, levels=None):
@@ -170,3 +172,93 @@ def test_half_precision_heads():
     widened = Heads(*(head.float() for head in half))
     for one, two in zip(decode(half, k=10), decode(widened, k=10)):
         assert one.dtype in (torch.float32, torch.int64) and torch.equal(one, two)
+
+
+# Other layouts of the heads
+
+
+def reference(heads, flipped=None, per_class=False):
+    """The boxes of every class and cell, by loops over what the layout says, [C, h, w, 4]."""
+    wh = heads.wh if flipped is None else (heads.wh + torch.flip(flipped.wh, [3])) / 2
+    found = torch.zeros(heads.hm.shape[1], *heads.hm.shape[2:], 4)
+    for c in range(heads.hm.shape[1]):
+        for row in range(heads.hm.shape[2]):
+            for column in range(heads.hm.shape[3]):
+                width, height = wh[0, (2 * c if per_class else 0) :, row, column][:2]
+                dx, dy = (0.5, 0.5) if heads.reg is None else heads.reg[0, :, row, column]
+                x, y = column + dx, row + dy
+                found[c, row, column] = torch.tensor(
+                    [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+                )
+    return found
+
+
+@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize('offsets', [False, True])
+@pytest.mark.parametrize('classes', [1, 3])
+def test_a_size_for_each_class_and_no_offsets(classes, offsets, flip):
+    torch.manual_seed(4)
+
+    def draw():
+        return Heads(
+            torch.randn(1, classes, 5, 6),
+            torch.rand(1, 2 * classes, 5, 6) * 9,
+            torch.rand(1, 2, 5, 6) if offsets else None,
+        )
+
+    heads, flipped = draw(), draw() if flip else None
+    raw = decode(heads, flipped, k=12)
+    expected = reference(heads, flipped, per_class=True).view(classes, 30, 4)
+    heat = torch.sigmoid(heads.hm)
+    if flip:
+        heat = (heat + torch.flip(torch.sigmoid(flipped.hm), [3])) / 2
+    for box, score, index in zip(raw.boxes[0], raw.scores[0], raw.classes[0]):
+        if score == 0:
+            continue
+        cell = int((heat[0, index].view(-1) == score).nonzero()[0])
+        assert torch.allclose(box, expected[index, cell], atol=1e-6)
+
+
+def test_four_distances_are_a_size_and_an_offset():
+    torch.manual_seed(5)
+    outputs = {'hm': torch.randn(1, 3, 5, 6), 'wh': torch.rand(1, 4, 5, 6) * 9, 'reg': torch.rand(1, 2, 5, 6)}
+    raw = decode(of_outputs(outputs), k=10)
+    heat = torch.sigmoid(outputs['hm'])[0].view(3, -1)
+    for box, score, index in zip(raw.boxes[0], raw.scores[0], raw.classes[0]):
+        cell = int((heat[index] == score).nonzero()[0])
+        row, column = divmod(cell, 6)
+        left, top, right, bottom = outputs['wh'][0, :, row, column]
+        x, y = column + outputs['reg'][0, 0, row, column], row + outputs['reg'][0, 1, row, column]
+        assert torch.allclose(box, torch.stack([x - left, y - top, x + right, y + bottom]), atol=1e-5)
+
+
+def test_layouts_of_sizes():
+    assert size_layout(80, 2) == size_layout(1, 2) == ONE_SIZE
+    assert size_layout(80, 160) == size_layout(2, 4) == SIZE_PER_CLASS
+    assert size_layout(1, 4) == size_layout(80, 4) == size_layout(2, 4, ('hm', 'wh', 'id')) == SIDES
+    assert size_layout(80, 3) is size_layout(3, 5) is None
+
+
+@pytest.mark.parametrize(
+    'heads, reason',
+    [
+        ({'hm_t': 80, 'reg_t': 2}, 'no head hm and no head wh; its heads are hm_t, reg_t'),
+        ({'hm': 3, 'dep': 1}, 'no head wh'),
+        ({'hm': 3, 'wh': 3}, 'wh of 3 channels for 3 classes'),
+        ({'hm': 3, 'wh': 2, 'reg': 3}, 'reg of 3 channels'),
+    ],
+)
+def test_heads_that_make_no_boxes(heads, reason):
+    assert reason in why_no_boxes(heads)
+    with pytest.raises(ModelError, match='no boxes'):
+        of_outputs({name: torch.zeros(1, channels, 2, 2) for name, channels in heads.items()})
+
+
+def test_probabilities_are_taken_as_they_are():
+    """Also 0 and 1, to which a sigmoid can be rounded."""
+    hm = torch.rand(1, 2, 4, 4)
+    hm[0, 0, 1, 1], hm[0, 1, 2, 2] = 1, 0
+    outputs = {'hm': hm, 'wh': torch.ones(1, 2, 4, 4), 'reg': torch.zeros(1, 2, 4, 4)}
+    heads = of_outputs(outputs, is_probability=True)
+    assert torch.allclose(torch.sigmoid(heads.hm.float()), hm, atol=2e-7, rtol=0)
+    assert float(decode(heads, k=1).scores) == 1

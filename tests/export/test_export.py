@@ -13,7 +13,7 @@ from support.random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.dcn import DCN
-from centernet.errors import ModelError, OptionError
+from centernet.errors import OptionError
 from centernet.export import rules
 from centernet.export.exporter import export
 from centernet.export.repair import repair
@@ -251,7 +251,9 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
     assert not (tmp_path / 'out').exists()
 
 
-def test_other_heads_are_refused(tmp_path):
+def test_a_target_that_reads_boxes_only_refuses_other_heads(tmp_path):
     loaded = load_model(save_checkpoint(tmp_path / 'net.pth', 'dla_tiny', {'hm': 1, 'wh': 2, 'dep': 1}, SIZE))
-    with pytest.raises(ModelError, match='no head reg'):
-        export(loaded, str(tmp_path / 'out'), 'net', size=(SIZE, SIZE))
+    with pytest.raises(OptionError, match=r'tensorrt.*reads hm, wh .2. and reg .2. only.*dep'):
+        export(loaded, str(tmp_path / 'out'), 'net', ['tensorrt'], size=(SIZE, SIZE))
+    (path, _) = export(loaded, str(tmp_path / 'out'), 'net', size=(SIZE, SIZE))
+    assert graph.load(path).output_names() == ['hm', 'wh', 'dep']

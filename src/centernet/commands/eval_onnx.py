@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group('network')
     options.add_size(group, 'fixed by the file, else as stored in its metadata, else 512')
+    options.add_normalization(group)
     options.add_device(group)
     options.add_threads(group)
     eval_shared.add_options(parser, NAME)

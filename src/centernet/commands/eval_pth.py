@@ -15,6 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('network')
     options.add_weights(group, "the built-in sample's")
     options.add_size(group, 'as stored in the checkpoint, else 512')
+    options.add_normalization(group)
     options.add_device(group)
     options.add_threads(group)
     eval_shared.add_options(parser, NAME)

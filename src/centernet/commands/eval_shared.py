@@ -37,6 +37,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
         is_onnx: whether it is an ONNX file.
     """
     from ..evaluation import evaluate, format_report
+    from ..evaluation.eval_options import select
     from ..runners import open_runner
 
     runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
@@ -44,6 +45,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)
     print('\n'.join(_headline(runner, data, chosen)), file=stream)
+    setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
     found = evaluate(
         runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
     )
@@ -125,6 +127,7 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
 def _headline(runner, data, chosen) -> List[str]:
     spec = chosen.input
     protocol = ['original size' if spec.keep_res else f'{spec.width} x {spec.height}']
+    protocol.append(f'normalization {spec.normalization}')
     if chosen.test_scales != (1.0,):
         protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in chosen.test_scales))
     if chosen.flip_test:

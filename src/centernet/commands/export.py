@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import OptionError
 from ..export.targets import TARGETS, file_name
 from . import options, setup, verify
-from .model_files import stem_of
+from .model_files import stem_of, suitable
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ DESCRIPTION = """Export a checkpoint to ONNX, one file per target:
 
 {}
 
-The outputs are named after what they hold: hm (logits), wh and reg.
+The outputs are named after what they hold: hm (logits), wh and reg, and any other heads of the network.
 
 exit status: 0 success; 1 with --verify, a file does not match; 2 invalid input or options""".format(
     '\n'.join(
@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     network = parser.add_argument_group('network')
     options.add_weights(network, "the built-in sample's")
     options.add_size(network, 'as stored in the checkpoint, else 512')
+    options.add_normalization(network)
     options.add_device(network)
     options.add_threads(network)
     group = parser.add_argument_group('file')
@@ -84,20 +85,26 @@ def run(arguments: Any) -> int:
         _log.info("no --weights: exporting the built-in sample's checkpoint")
         weights = SAMPLE_WEIGHTS
     loaded = load_model(weights, arguments.arch)
+    targets = options.chosen_targets(arguments.target)
+    if options.ALL in arguments.target:
+        targets = suitable(targets, loaded.heads)
     spec = setup.input_spec(arguments, limits_of(loaded), weights)
     files = export(
         loaded,
         arguments.output,
         arguments.name or stem_of(weights),
-        options.chosen_targets(arguments.target),
+        targets,
         size=(spec.height, spec.width),
         batch=None if arguments.dynamic_batch else arguments.batch,
         boxes=arguments.with_decode,
         raw=arguments.raw,
+        normalization=spec.normalization,
     )
     stream = setup.text_stream(arguments)
     print(
-        f'{loaded.arch} ({setup.display_weights(weights)}), input {spec.width} x {spec.height}', file=stream
+        f'{loaded.arch} ({setup.display_weights(weights)}), input {spec.width} x {spec.height},'
+        f' normalization {spec.normalization}',
+        file=stream,
     )
     setup.print_files(files, stream)
     if not arguments.verify:

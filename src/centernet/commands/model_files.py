@@ -2,9 +2,9 @@
 
 import logging
 import os
-from typing import List, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
-from ..export.targets import TARGETS, file_name
+from ..export.targets import TARGETS, file_name, why_not
 from ..files import display_path
 from . import options, setup
 
@@ -16,6 +16,18 @@ def stem_of(weights: str) -> str:
     return os.path.splitext(os.path.basename(weights))[0]
 
 
+def suitable(targets: Sequence[str], heads: Mapping[str, int]) -> List[str]:
+    """The targets whose readers can use these heads; a line says why each of the others is omitted."""
+    found = []
+    for name in targets:
+        reason = why_not(TARGETS[name], heads)
+        if reason:
+            _log.info('target %s is omitted: %s', name, reason)
+        else:
+            found.append(name)
+    return found
+
+
 def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
     """Return the files of a checkpoint in ``output/export``, after exporting those that are missing.
 
@@ -24,9 +36,10 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
         targets: names of targets.
 
     Returns:
-        Their paths, in the order of ``targets``.
+        Their paths, in the order of ``targets``, without those that the network's heads do not suit.
     """
     from ..checkpoint import load_model
+    from ..detection import COCO
     from ..export.exporter import export
     from ..runners.input_limits import limits_of
     from ..sample import SAMPLE_WEIGHTS
@@ -41,5 +54,7 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
             'no model is given and %s is missing: exporting %s first', first, setup.display_weights(weights)
         )
         loaded = load_model(weights)
-        export(loaded, folder, stem_of(weights), missing, size=limits_of(loaded).stored or (512, 512))
-    return files
+        limits, missing = limits_of(loaded), suitable(missing, loaded.heads)
+        size, normalization = limits.stored or (512, 512), limits.normalization or COCO
+        export(loaded, folder, stem_of(weights), missing, size=size, normalization=normalization)
+    return [path for path in files if os.path.exists(path)]

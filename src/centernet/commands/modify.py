@@ -14,9 +14,11 @@ HELP = 'repair an exported ONNX file'
 DESCRIPTION = """Repair an ONNX file of a CenterNet for a target, and simplify it.
 
 Takes what the original sample's export writes: operators that re-order the offsets, numbers for attributes
-that ATC reads as lists, wh and reg swapped, BatchNormalization. The first of these that applies decides which
-output is which: --outputs, the checkpoint (--weights), the names of the weights, their numbers as torch 1.0
-writes them. If none does, the file is rejected.
+that ATC reads as lists, wh and reg swapped, a sigmoid behind hm, BatchNormalization. Takes files with ONNX's
+own DeformConv, too. Prints what it changed, one line for each kind of change.
+
+The first of these that applies decides which output is which: --outputs, the checkpoint (--weights), the
+names of the weights, their numbers as torch 1.0 writes them. If none does, the file is rejected.
 
 exit status: 0 success; 2 invalid input or options"""
 
@@ -38,19 +40,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='LIST',
         help='what the outputs hold, in their order, such as hm,reg,wh (default: decided from the weights)',
     )
+    options.add_normalization(parser, 'as stored in the file or the checkpoint, else coco')
     options.add_weights(parser, 'none; it decides which output is which', environment=False)
 
 
 def run(arguments: Any) -> int:
     """Repair the file; returns the exit status."""
     from ..checkpoint import load_model
+    from ..detection.normalization import parse_normalization
     from ..export.repair import repair
 
     if arguments.arch and not arguments.weights:
         raise OptionError('--arch needs --weights')
     loaded = load_model(arguments.weights, arguments.arch) if arguments.weights else None
     output = arguments.output or os.path.splitext(arguments.model)[0] + '_modify.onnx'
-    found = repair(arguments.model, output, arguments.target, arguments.outputs, loaded)
+    chosen = parse_normalization(arguments.normalization) if arguments.normalization else None
+    found = repair(arguments.model, output, arguments.target, arguments.outputs, loaded, chosen)
     print('\n'.join([display_path(arguments.model) + ':'] + ['  ' + line for line in found.changes]))
     setup.print_files(found.files)
     return 0

@@ -59,6 +59,16 @@ def add_size(group: Any, help_default: str) -> None:
         )
 
 
+def add_normalization(group: Any, help_default: str = 'as stored in the file, else coco') -> None:
+    """Add --normalization."""
+    group.add_argument(
+        '--normalization',
+        metavar='NAME',
+        help='of the pixels, as in training: coco, pascal, half (0.5/1), unit (0/1), or mean and standard'
+        f' deviation as B,G,R/B,G,R (default: {help_default})',
+    )
+
+
 def add_device(group: Any) -> None:
     """Add --device."""
     group.add_argument(

@@ -99,17 +99,19 @@ def load_data(arguments: Any, name: str, classes: Optional[int] = None) -> Any:
 
 def input_spec(arguments: Any, limits: Any, name: str) -> Any:
     """The InputSpec for a network: the size that it is fixed to, else the options, else the stored size, else
-    512.
+    512; and the normalization of the options, else the stored one, else COCO's.
 
     Args:
-        arguments: parsed options (input_height, input_width, and keep_res where the command has it).
+        arguments: parsed options (input_height, input_width, normalization, and keep_res where the command
+            has it).
         limits: the network's :class:`~centernet.runners.input_limits.InputLimits`.
         name: of the network's file, for messages.
 
     Raises:
-        OptionError: the network does not take that size.
+        OptionError: the network does not take that size, or the normalization is not one.
     """
-    from ..detection import InputSpec
+    from ..detection import COCO, InputSpec
+    from ..detection.normalization import parse_normalization
 
     keep_res = getattr(arguments, 'keep_res', False)
     given = (arguments.input_height, arguments.input_width)
@@ -130,7 +132,35 @@ def input_spec(arguments: Any, limits: Any, name: str) -> Any:
                 f'the input {side} must be a multiple of {limits.step} for {name}, not {pixels}'
             )
         sides.append(pixels)
-    return InputSpec(height=sides[0], width=sides[1], keep_res=keep_res, pad=limits.step - 1)
+    stored = limits.normalization
+    used = parse_normalization(arguments.normalization) if arguments.normalization else stored or COCO
+    if stored is not None and not used.same(stored):
+        _log.info('%s records the normalization %s; %s is used', display_path(name), stored, used)
+    return InputSpec(sides[0], sides[1], keep_res, limits.step - 1, used)
+
+
+def warn_of_normalization(runner: Any, data: Any, ids: Any, spec: Any) -> None:
+    """Warn if another normalization clearly fits the network's first layers better; does nothing for ONNX
+    files.
+
+    Args:
+        runner: the network.
+        data, ids: the images; the first are looked at.
+        spec: the InputSpec in use.
+    """
+    from ..evaluation.normalization_check import better_normalization
+
+    model = getattr(runner, 'model', None)
+    better = model and better_normalization(model, data, ids, spec)
+    if better:
+        _log.warning(
+            'warning: the first layer of %s does not fit the normalization %s; it was probably trained with'
+            ' %s: try --normalization %s',
+            display_weights(runner.path),
+            spec.normalization,
+            better,
+            better,
+        )
 
 
 def text_stream(arguments: Any) -> TextIO:

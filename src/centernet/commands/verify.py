@@ -42,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('network')
     options.add_weights(group, "the built-in sample's")
     options.add_size(group, 'fixed by the file, else as stored, else 512')
+    options.add_normalization(group)
     options.add_device(group)
     options.add_threads(group)
     options.add_data(parser)
@@ -99,9 +100,10 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
             os.path.join(shared, 'journal.jsonl')
         )  # this run's first file makes it, the others reuse it
     data = setup.load_data(arguments, weights)
-    documents, written, same = {}, [], True
+    documents, written, same, checked = {}, [], True, set()
     for name, path in zip(names, files):
-        found = _verify(arguments, path, reference, data, threads, os.path.join(output, name), shared, stream)
+        folder = os.path.join(output, name)
+        found = _verify(arguments, path, reference, data, threads, folder, shared, stream, checked)
         documents[display_path(path)] = document(found)
         written.append(write_report(os.path.join(output, name), documents[display_path(path)]))
         print(format_verification(found), file=stream)
@@ -119,8 +121,10 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
     return 0 if same else 1
 
 
-def _verify(arguments, path, reference, data, threads, folder, shared, stream):
+def _verify(arguments, path, reference, data, threads, folder, shared, stream, checked):
+    """Verify one file; ``checked``: the normalizations that the network's first layers were compared with."""
     from ..evaluation import EvalOptions
+    from ..evaluation.eval_options import select
     from ..files import ensure_folder
     from ..runners import open_runner
     from ..verification import verify
@@ -129,7 +133,9 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream):
     remove_report(ensure_folder(folder))
     model = open_runner(path, arguments.device, threads, is_onnx=True)
     limits = model.limits._replace(
-        step=reference.limits.step, stored=model.limits.stored or reference.limits.stored
+        step=reference.limits.step,
+        stored=model.limits.stored or reference.limits.stored,
+        normalization=reference.limits.normalization or model.limits.normalization,
     )
     spec = setup.input_spec(arguments, limits, path)
     limit = arguments.limit
@@ -142,7 +148,10 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream):
         batch_size=arguments.batch_size or model.batch_size or 1,
         workers=min(1, available_cpus() - 1) if arguments.workers is None else arguments.workers,
     )
-    size = f'{spec.width} x {spec.height}'
+    if spec.normalization not in checked:
+        setup.warn_of_normalization(reference, data, select(data, chosen), spec)
+        checked.add(spec.normalization)
+    size = f'{spec.width} x {spec.height}, normalization {spec.normalization}'
     print(f'{display_path(path)} against {setup.display_weights(reference.path)}, input {size}', file=stream)
     return verify(
         reference,

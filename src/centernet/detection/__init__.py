@@ -15,12 +15,13 @@ from .decode import decode
 from .geometry import Geometry
 from .heads import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
 from .input_spec import InputSpec
-from .normalization import MEAN, STD
+from .normalization import COCO, MEAN, NORMALIZATIONS, STD, Normalization
 from .postprocess import merge, postprocess
-from .preprocess import mirror, preprocess
+from .preprocess import mirror, preprocess, warp
 from .soft_nms import soft_nms
 
 __all__ = [
+    'COCO',
     'DECODED',
     'DOWN_RATIO',
     'HEADS',
@@ -28,6 +29,8 @@ __all__ = [
     'Heads',
     'InputSpec',
     'MEAN',
+    'NORMALIZATIONS',
+    'Normalization',
     'RawBoxes',
     'STD',
     'decode',
@@ -36,4 +39,5 @@ __all__ = [
     'postprocess',
     'preprocess',
     'soft_nms',
+    'warp',
 ]

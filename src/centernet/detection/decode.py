@@ -33,16 +33,33 @@ def decode(heads: Heads, flipped: Optional[Heads] = None, k: int = 100) -> RawBo
     """
     with torch.no_grad():
         scores, classes, cells = _best_peaks(heads.hm, None if flipped is None else flipped.hm, k)
-        size = heads.wh.float()
-        if flipped is not None:
-            size = (size + _mirror(flipped.wh.float())) / 2
-        width, height = _at(size, cells)
-        offset_x, offset_y = _at(heads.reg.float(), cells)
-        columns = heads.hm.shape[3]
-        x = (cells % columns).float() + offset_x
-        y = (cells // columns).float() + offset_y
-        boxes = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=2)
-        return RawBoxes(boxes, scores, classes)
+        return RawBoxes(boxes_at(heads, classes, cells, flipped), scores, classes)
+
+
+def boxes_at(
+    heads: Heads, classes: torch.Tensor, cells: torch.Tensor, flipped: Optional[Heads] = None
+) -> torch.Tensor:
+    """Return the boxes of these classes that are centred in these cells.
+
+    Args:
+        heads, flipped: as for :func:`decode`.
+        classes, cells: int64 [N, k]; a cell is row * w + column.
+
+    Returns:
+        float32 [N, k, 4], x1, y1, x2, y2 in output cells.
+    """
+    if heads.reg is None:
+        offset_x = offset_y = 0.5
+    else:
+        offset_x, offset_y = _at(heads.reg.float(), cells, [0, 1])
+    columns = heads.hm.shape[3]
+    x = (cells % columns).float() + offset_x
+    y = (cells // columns).float() + offset_y
+    size = heads.wh.float()
+    if flipped is not None:
+        size = (size + _mirror(flipped.wh.float())) / 2
+    width, height = _at(size, cells, [0, 1] if size.shape[1] == 2 else [2 * classes, 2 * classes + 1])
+    return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=2)
 
 
 def _best_peaks(logits, flipped_logits, k):
@@ -56,11 +73,11 @@ def _best_peaks(logits, flipped_logits, k):
         heat = torch.sigmoid(logits[start : start + group].float())
         if flipped_logits is not None:
             heat = (heat + _mirror(torch.sigmoid(flipped_logits[start : start + group].float()))) / 2
-        parts.append(_top(_only_peaks(heat), k))
+        parts.append(_top(only_peaks(heat), k))
     return tuple(torch.cat(part) for part in zip(*parts))
 
 
-def _only_peaks(heat):
+def only_peaks(heat: torch.Tensor) -> torch.Tensor:
     """Return ``heat`` [n, C, h, w], which is not negative, with 0 wherever a neighbour is higher."""
     # Maxima of shifted planes: exact, and about eight times as fast as max_pool2d on a CPU.
     padded = F.pad(heat, (1, 1, 1, 1))
@@ -77,11 +94,14 @@ def _top(heat, k):
     return scores, best // per_class, cells.reshape(images, -1).gather(1, best)
 
 
-def _at(maps, cells):
-    """Return the two planes of ``maps`` [N, 2, h, w] at ``cells`` [N, k], as two tensors [N, k]."""
-    images, k = cells.shape
-    values = maps.reshape(images, 2, -1).gather(2, cells.unsqueeze(1).expand(images, 2, k))
-    return values[:, 0], values[:, 1]
+def _at(maps, cells, planes):
+    """Return some planes of ``maps`` [N, c, h, w] at ``cells`` [N, k], one tensor [N, k] each.
+
+    ``planes``: numbers, or for each cell one, int64 [N, k].
+    """
+    flat = maps.reshape(maps.shape[0], -1)
+    count = maps.shape[2] * maps.shape[3]
+    return [flat.gather(1, plane * count + cells) for plane in planes]
 
 
 def _mirror(maps):

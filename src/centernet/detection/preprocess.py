@@ -25,7 +25,7 @@ def preprocess(image: np.ndarray, spec: InputSpec, test_scale: float = 1.0) -> T
 
     Args:
         image: uint8 [H, W, 3], channels blue, green, red (as from ``cv2.imread``).
-        spec: size of the input.
+        spec: size of the input, and the normalisation.
         test_scale: factor by which the image is resized first (multi-scale testing).
 
     Returns:
@@ -36,14 +36,19 @@ def preprocess(image: np.ndarray, spec: InputSpec, test_scale: float = 1.0) -> T
         OptionError: ``test_scale`` is not a positive number.
         ValueError: ``image`` has the wrong dtype or shape.
     """
+    warped, geometry = warp(image, spec, test_scale)
+    return normalise(warped, spec.normalization), geometry
+
+
+def warp(image: np.ndarray, spec: InputSpec, test_scale: float = 1.0) -> Tuple[np.ndarray, Geometry]:
+    """:func:`preprocess` without the normalisation: the input is uint8 [input height, input width, 3]."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'expected a uint8 image [H, W, 3], got {image.dtype} {list(image.shape)}')
     height, width = image.shape[:2]
     geometry, resized = _place(width, height, spec, test_scale)
     if resized != (width, height):
         image = cv2.resize(image, resized)
-    warped = cv2.warpAffine(image, geometry.to_input(), geometry.input_size, flags=cv2.INTER_LINEAR)
-    return normalise(warped), geometry
+    return cv2.warpAffine(image, geometry.to_input(), geometry.input_size, flags=cv2.INTER_LINEAR), geometry
 
 
 def mirror(images: np.ndarray) -> np.ndarray:

@@ -69,12 +69,19 @@ def protocol(options: EvalOptions) -> Dict[str, Any]:
     )
     return dict(
         size,
+        normalization=describe_normalization(spec),
         down_ratio=DOWN_RATIO,
         flip_test=options.flip_test,
         test_scales=list(options.test_scales),
         nms=options.nms or len(options.test_scales) > 1,
         max_per_image=options.max_per_image,
     )
+
+
+def describe_normalization(spec: InputSpec) -> Dict[str, Any]:
+    """Return a normalization for metrics.json: its name or None, mean and std of blue, green and red."""
+    used = spec.normalization
+    return {'name': used.name, 'mean': list(used.mean), 'std': list(used.std)}
 
 
 def select(data: CocoData, options: EvalOptions) -> List[int]:

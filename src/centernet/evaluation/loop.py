@@ -169,6 +169,8 @@ def _check_runner(runner: Callable, data: CocoData, options: EvalOptions) -> Non
             'the flip test averages heads, but this file contains the decoder and outputs boxes: export it'
             ' without the decoder'
         )
+    if getattr(runner, 'no_boxes', None):
+        raise OptionError(f'{runner.path} cannot be evaluated by boxes: {runner.no_boxes}')
     if runner.classes != len(data.categories):
         raise OptionError(
             f'the network has {runner.classes} classes, but {data.annotations} has {len(data.categories)}'

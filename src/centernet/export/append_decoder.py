@@ -1,10 +1,11 @@
 """The decoder of the heads as part of the graph, for ``--with-decode``."""
 
-from typing import Sequence
+from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..detection import DOWN_RATIO
+from ..detection import DOWN_RATIO, HEADS
+from ..detection.heads import SIDES, SIZE_PER_CLASS, size_layout, why_no_boxes
 from ..errors import ModelError
 from ..onnxfile import protobuf
 from ..onnxfile.graph import Graph, Node, Value
@@ -23,7 +24,8 @@ def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> N
     are ordered by class, then by position.
 
     Args:
-        graph: has the outputs hm, wh and reg, whose shapes are known except for the batch.
+        graph: has the outputs hm, wh (in any layout) and perhaps reg, whose shapes are known except for the
+            batch.
         k: number of boxes; at most the number of cells of all classes together.
         down_ratio: pixels of the input per cell.
 
@@ -31,14 +33,12 @@ def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> N
         ModelError: the graph has other outputs.
     """
     heads = {value.name: value for value in graph.outputs}
-    if sorted(heads) != ['hm', 'reg', 'wh'] or not all(
-        isinstance(side, int) for value in graph.outputs for side in value.shape[1:]
-    ):
-        raise ModelError(
-            'the decoder needs the outputs hm, wh and reg of known size, not {}'.format(
-                ', '.join(sorted(heads))
-            )
-        )
+    if not all(isinstance(side, int) for value in graph.outputs for side in (value.shape or (None,) * 2)[1:]):
+        raise ModelError('the decoder cannot be appended: the sizes of the outputs are not known')
+    reason = why_no_decoder({name: value.shape[1] for name, value in heads.items()})
+    if reason:
+        raise ModelError(f'the decoder cannot be appended: {reason}')
+    layout = size_layout(heads['hm'].shape[1], heads['wh'].shape[1], heads)
     raise_opset(graph, OPSET)
     batch, classes, rows, columns = heads['hm'].shape
     cells, k = rows * columns, min(k, classes * rows * columns)
@@ -58,15 +58,15 @@ def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> N
     x = build.add('Sub', cell, build.add('Mul', y, width_of))
 
     x, y, cell = (build.reshape(value, (0, 1, k)) for value in (x, y, cell))
-    both = build.add('Concat', cell, cell, axis=1)
     place = build.add('Cast', build.add('Concat', x, y, axis=1), to=protobuf.element_type(np.float32))
-    offset, size = (
-        build.add('GatherElements', build.reshape(name, (0, 2, cells)), both, axis=2)
-        for name in ('reg', 'wh')
-    )
+    if 'reg' in heads:
+        both = build.add('Concat', cell, cell, axis=1)
+        offset = build.add('GatherElements', build.reshape('reg', (0, 2, cells)), both, axis=2)
+    else:
+        offset = build.constant(np.float32(0.5))
     centre = build.add('Add', place, offset)
-    half = build.add('Mul', size, build.constant(np.float32(0.5)))
-    corners = build.add('Concat', build.add('Sub', centre, half), build.add('Add', centre, half), axis=1)
+    before, behind = _extents(build, heads['wh'], layout, cell, build.reshape(kind, (0, 1, k)))
+    corners = build.add('Concat', build.add('Sub', centre, before), build.add('Add', centre, behind), axis=1)
     boxes = build.add(
         'Mul', build.add('Transpose', corners, perm=[0, 2, 1]), build.constant(np.float32(down_ratio))
     )
@@ -79,6 +79,44 @@ def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> N
     ):
         graph.rename_value(value, name)
         graph.outputs.append(Value(name, np.dtype(dtype), shape))
+
+
+def why_no_decoder(heads: Mapping[str, int]) -> Optional[str]:
+    """Why these heads (name -> channels) cannot have the decoder, or None if they can."""
+    further = [name for name in heads if name not in HEADS]
+    if further:
+        return f'the decoder gives boxes only, and the file would lose the heads {", ".join(further)}'
+    return why_no_boxes(heads)
+
+
+def _extents(build: '_Builder', wh: Value, layout: str, cell: str, kind: str) -> Tuple[str, str]:
+    """The distances of the centres from the upper left and from the lower right corners, each [N, 2, k].
+
+    Args:
+        build: the graph.
+        wh: the output.
+        layout: of it (:func:`centernet.detection.heads.size_layout`).
+        cell, kind: cells and classes of the boxes, int64 [N, 1, k].
+    """
+    _, channels, rows, columns = wh.shape
+    cells = rows * columns
+    if layout == SIZE_PER_CLASS:
+        # class c has the planes 2 c and 2 c + 1, which are one row of 2 * cells values
+        first = build.add('Add', build.add('Mul', kind, build.constant(np.array(2 * cells))), cell)
+        second = build.add('Add', first, build.constant(np.array(cells)))
+        index = build.add('Concat', first, second, axis=2)
+        found = build.add('GatherElements', build.reshape('wh', (0, 1, channels * cells)), index, axis=2)
+        size = build.reshape(found, (0, 2, -1))
+    else:
+        index = build.add('Concat', *[cell] * channels, axis=1)
+        size = build.add('GatherElements', build.reshape('wh', (0, channels, cells)), index, axis=2)
+    if layout == SIDES:
+        before, behind = (
+            build.add('Gather', size, build.constant(np.array(planes)), axis=1) for planes in ([0, 1], [2, 3])
+        )
+        return before, behind
+    half = build.add('Mul', size, build.constant(np.float32(0.5)))
+    return half, half
 
 
 class _Builder:

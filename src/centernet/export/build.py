@@ -11,7 +11,7 @@ from ..onnxfile.opsets import lower_opset, raise_opset
 from ..onnxfile.shapes import infer_shapes
 from . import passes, rules
 from .append_decoder import append_decode
-from .targets import Target, check_options
+from .targets import Target, check_options, order_outputs
 
 #: the name of an open batch in a file
 OPEN_BATCH = 'batch'
@@ -21,8 +21,8 @@ def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Option
     """Return a target's graph, without metadata.
 
     Args:
-        graph: a clean graph with the outputs hm, wh and reg, and deformable convolutions in any spelling. It
-            is not changed; the new graph shares its arrays.
+        graph: a clean graph whose outputs are named after the heads, with deformable convolutions in any
+            spelling. It is not changed; the new graph shares its arrays.
         target: what to build for.
         batch: number of images, None for an open batch.
         decode: append the decoder for this many boxes; None keeps the heads.
@@ -37,12 +37,13 @@ def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Option
     image = graph.inputs[0]
     graph.inputs[0] = image._replace(shape=(OPEN_BATCH if batch is None else batch,) + tuple(image.shape[1:]))
     outputs = {value.name: value for value in graph.outputs}
-    graph.outputs = [outputs[name] for name in target.outputs]
+    graph.outputs = [outputs[name] for name in order_outputs(target, outputs)]
     deform_conv.rewrite(graph, target.spelling or 'onnx', raise_it=False)
     raise_opset(graph, target.opset)
     passes.clean(graph)
     if graph.opset > target.opset:
         lower_opset(graph, target.opset)
+        graph.remove_dead()
     shapes = infer_shapes(graph)
     # a decomposed convolution stops the inference; the file's own shapes remain
     graph.outputs = [value._replace(shape=shapes.get(value.name, value.shape)) for value in graph.outputs]

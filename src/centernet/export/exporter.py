@@ -4,11 +4,13 @@ import os
 from typing import List, Optional, Sequence, Tuple
 
 from ..checkpoint import LoadedModel
-from ..detection import HEADS
-from ..errors import ModelError, OptionError
+from ..detection import COCO, Normalization
+from ..detection.heads import ordered
+from ..errors import OptionError
 from ..files import ensure_folder
 from ..models import divisor
 from . import passes
+from .append_decoder import why_no_decoder
 from .atc import write_script
 from .build import build
 from .metadata import save
@@ -29,6 +31,7 @@ def export(
     batch: Optional[int] = 1,
     boxes: Optional[int] = None,
     raw: bool = False,
+    normalization: Normalization = COCO,
 ) -> List[str]:
     """Export a network, one file per target.
 
@@ -42,6 +45,7 @@ def export(
         batch: number of images, None for an open batch.
         boxes: append the decoder for this many boxes; None keeps the heads.
         raw: write the traced graph instead of ``targets``, as the original sample does.
+        normalization: of the input, for the metadata.
 
     Returns:
         The paths of the files that were written, in order. ATC's script follows the file that it is for.
@@ -51,7 +55,8 @@ def export(
         ModelError: the network cannot be exported.
         OutputError: the folder cannot be written.
     """
-    _check_network(loaded, *size)
+    _check_size(loaded.arch, *size)
+    heads = ordered(loaded.heads)
     chosen = [] if raw else [find_target(name) for name in targets]
     if not chosen and not raw:
         raise OptionError('no target given')
@@ -61,35 +66,32 @@ def export(
         )
     if raw and boxes is not None:
         raise OptionError('--with-decode and --raw cannot be combined')
+    reason = None if boxes is None else why_no_decoder(heads)
+    if reason:
+        raise OptionError(f'--with-decode: {reason}')
     for target in chosen:
-        check_options(target, batch, boxes is not None)
+        check_options(target, batch, boxes is not None, heads)
     folder = ensure_folder(folder)
     if raw:
         path = os.path.join(folder, stem + '.onnx')
-        save(trace_raw(loaded.model, HEADS, batch, *size, INPUT_NAME), path, 'raw', loaded)
+        graph = trace_raw(loaded.model, list(heads), batch, *size, INPUT_NAME)
+        save(graph, path, 'raw', normalization, loaded)
         return [path]
-    traced = trace(loaded.model, HEADS, *size, INPUT_NAME)
+    traced = trace(loaded.model, list(heads), *size, INPUT_NAME)
     passes.clean(traced)
     written = []
     for target in chosen:
         graph = build(traced, target, batch, boxes)
         path = os.path.join(folder, file_name(stem, target))
-        save(graph, path, target.name, loaded, decoded=boxes is not None)
+        save(graph, path, target.name, normalization, loaded, decoded=boxes is not None)
         written.append(path)
         if target.atc_script:
             written.append(write_script(path, graph))
     return written
 
 
-def _check_network(loaded, height, width):
-    missing = [name for name in HEADS if name not in loaded.heads]
-    if missing:
-        raise ModelError(
-            'the checkpoint has no head {}, which detection (ctdet) needs; it has {}'.format(
-                ' and no head '.join(missing), ', '.join(loaded.heads)
-            )
-        )
-    step = divisor(loaded.arch)
+def _check_size(arch, height, width):
+    step = divisor(arch)
     for what, side in (('height', height), ('width', width)):
         if side < step or side % step:
-            raise OptionError(f'the input {what} must be a multiple of {step} for {loaded.arch}, not {side}')
+            raise OptionError(f'the input {what} must be a multiple of {step} for {arch}, not {side}')

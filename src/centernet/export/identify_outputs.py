@@ -13,21 +13,27 @@ wrongly.
 """
 
 import re
-from typing import List, NamedTuple, Optional, Sequence
+from collections import OrderedDict
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from ..checkpoint import Checkpoint
+from ..checkpoint.fitting import read_heads
 from ..detection import HEADS
+from ..detection.heads import why_no_boxes
 from ..errors import ModelError, OptionError
 from ..onnxfile.graph import Graph
+from ..onnxfile.output_chain import chain_before
 
 
 class Identified(NamedTuple):
-    """``heads``: hm, wh or reg for each output, in order. ``how``: what decided it, for people."""
+    """``heads``: the head in each output, in order. ``how``: what decided it, for people. ``channels``: of
+    each head."""
 
     heads: List[str]
     how: str
+    channels: Dict[str, int]
 
 
 def identify(
@@ -36,23 +42,16 @@ def identify(
     """Decide what each output of a graph holds.
 
     Args:
-        graph: three outputs, each behind a convolution.
+        graph: its outputs are the heads, each behind a convolution.
         heads: what the user declares: the heads in the order of the outputs.
         checkpoint: the checkpoint that the graph was made from.
 
     Raises:
-        OptionError: ``heads`` does not name each head once.
+        OptionError: ``heads`` does not name each output once.
         ModelError: the graph has other outputs, or nothing decides.
     """
-    if len(graph.outputs) != len(HEADS):
-        raise ModelError(
-            'the model has {} outputs ({}); a detector has hm, wh and reg'.format(
-                len(graph.outputs), ', '.join(graph.output_names())
-            )
-        )
     if heads is not None:
-        if sorted(heads) != sorted(HEADS):
-            raise OptionError('the outputs are hm, wh and reg in some order, not {}'.format(','.join(heads)))
+        _check_declared(graph, heads)
         return _checked(graph, list(heads), 'as given')
     lasts = [_last_convolution(graph, name) for name in graph.output_names()]
     if checkpoint is not None:
@@ -70,19 +69,28 @@ def identify(
     )
 
 
+def _check_declared(graph, heads):
+    """Raise OptionError unless each output gets a name of its own, hm and wh among them."""
+    further = [name for name in heads if name not in HEADS]
+    if (
+        len(heads) != len(graph.outputs)
+        or len(set(heads)) < len(heads)
+        or not {'hm', 'wh'} <= set(heads)
+        or (further and 'reg' not in heads)
+        or not all(name.isidentifier() for name in heads)
+    ):
+        raise OptionError(
+            'the file has {} outputs ({}): name each of them once, hm, wh and reg in some order and then'
+            ' any others, not {}'.format(len(graph.outputs), ', '.join(graph.output_names()), ','.join(heads))
+        )
+
+
 def _last_convolution(graph, output):
-    """The convolution that computes an output, with at most elementwise operators in between."""
-    producers = graph.producers()
-    name = output
-    while name in producers:
-        node = producers[name]
-        if node.op_type == 'Conv' and not node.domain and node.inputs[1] in graph.initializers:
-            return node
-        reads = [value for value in node.inputs if value and value not in graph.initializers]
-        if node.op_type not in ('Identity', 'Sigmoid', 'Clip', 'Cast', 'Mul', 'Add') or len(reads) != 1:
-            break
-        (name,) = reads
-    raise ModelError(f'cannot tell what the output {output} holds: it is not the result of a convolution')
+    """The convolution that computes an output, with at most elementwise operators and peaks in between."""
+    chain = chain_before(graph, output)
+    if chain.convolution is None or chain.convolution.inputs[1] not in graph.initializers:
+        raise ModelError(f'cannot tell what the output {output} holds: it is not the result of a convolution')
+    return chain.convolution
 
 
 def _by_weights(graph, lasts, checkpoint):
@@ -92,7 +100,7 @@ def _by_weights(graph, lasts, checkpoint):
         bias = graph.initializers.get(last.input(2))
         fits = [
             head
-            for head in HEADS
+            for head in read_heads(checkpoint.state_dict)[0]
             for key in checkpoint.state_dict
             if key.startswith(head + '.') and _is_module(checkpoint.state_dict, key, weight, bias)
         ]
@@ -119,33 +127,34 @@ def _is_module(state_dict, key, weight, bias):
 def _by_names(graph, lasts):
     heads = []
     for last in lasts:
-        parts = set(last.inputs[1].split('.')[:-1]).intersection(HEADS)
-        if len(parts) != 1:
+        parts = [part for part in last.inputs[1].split('.')[:-1] if part not in ('model', 'module')]
+        known = set(parts).intersection(HEADS)
+        # a head of another name is told from other layers by its number in the head, as in hps.2.weight
+        if len(known) > 1 or not (
+            known or (len(parts) > 1 and parts[0].isidentifier() and parts[-1].isdigit())
+        ):
             return None
-        heads += parts
+        heads.append(known.pop() if known else parts[0])
     return heads
 
 
 def _by_numbers(graph, lasts):
-    if not all(re.match(r'\d+$', name) for name in graph.initializers):
+    if len(lasts) != len(HEADS) or not all(re.match(r'\d+$', name) for name in graph.initializers):
         return None
     numbers = [int(last.inputs[1]) for last in lasts]
     return [HEADS[sorted(numbers).index(number)] for number in numbers]
 
 
 def _checked(graph, heads, how):
-    """Check that every head is there once, with the right number of channels."""
-    if sorted(heads) != sorted(HEADS):
-        raise ModelError(
-            'the outputs {} would be {} ({}); a detector has hm, wh and reg'.format(
-                ', '.join(graph.output_names()), ', '.join(heads), how
-            )
-        )
-    for output, head in zip(graph.output_names(), heads):
-        last = _last_convolution(graph, output)
-        channels = len(graph.initializers[last.inputs[1]])
-        if head != 'hm' and channels != 2:
-            raise ModelError(
-                f'the output {output} would be {head} ({how}), which has 2 channels; it has {channels}'
-            )
-    return Identified(heads, how)
+    """Check that every head is there once, and that hm, wh and reg have channels that make boxes."""
+    names = ', '.join(graph.output_names())
+    if len(set(heads)) < len(heads):
+        raise ModelError(f'the outputs {names} would be {", ".join(heads)} ({how}): one of them twice')
+    channels = OrderedDict(
+        (head, len(graph.initializers[_last_convolution(graph, output).inputs[1]]))
+        for output, head in zip(graph.output_names(), heads)
+    )
+    reason = why_no_boxes(channels) if set(heads).intersection(HEADS) else None
+    if reason:
+        raise ModelError(f'the outputs {names} would be {", ".join(heads)} ({how}): {reason}')
+    return Identified(heads, how, channels)

@@ -14,7 +14,8 @@ import onnx
 
 from .. import __version__
 from ..checkpoint import LoadedModel
-from ..detection import DOWN_RATIO, MEAN, STD
+from ..detection import COCO, DOWN_RATIO, Normalization
+from ..detection.heads import ONE_SIZE, size_layout
 from ..onnxfile.graph import Graph
 from ..provenance import versions
 
@@ -40,29 +41,34 @@ def network_metadata(loaded: LoadedModel) -> Dict[str, str]:
     return found
 
 
-def file_metadata(graph: Graph, target: str, decoded: bool = False) -> Dict[str, str]:
+def file_metadata(
+    graph: Graph, target: str, normalization: Normalization = COCO, decoded: bool = False
+) -> Dict[str, str]:
     """What every file has: the target, the protocol, the outputs, the versions.
 
     Args:
         graph: the file's graph, with one input [N, 3, H, W].
         target: its name, or ``raw``.
+        normalization: of the input.
         decoded: whether the graph has the decoder.
     """
     image = graph.inputs[0]
+    # the shortest digits of float32
+    mean, std = ([float(str(value)) for value in np.float32(part)] for part in normalization)
     if decoded:
         outputs = (
             'boxes: x1, y1, x2, y2 in pixels of the input; scores: probabilities, falling; classes: index of'
             ' the class'
         )
     else:
-        outputs = 'no: hm logits, wh and reg in output cells'
+        outputs = _describe_heads(graph)
     return OrderedDict(
         [
             ('target', target),
             ('input_size', json.dumps(list(image.shape[2:]))),
             ('colour_order', 'BGR'),
-            ('mean', _numbers(MEAN)),
-            ('std', _numbers(STD)),
+            ('mean', json.dumps(mean)),
+            ('std', json.dumps(std)),
             ('normalisation', '(pixel / 255 - mean) / std'),
             ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
             ('down_ratio', str(DOWN_RATIO)),
@@ -76,6 +82,7 @@ def save(
     graph: Graph,
     path: str,
     target: str,
+    normalization: Normalization,
     loaded: Optional[LoadedModel] = None,
     kept: Optional[Mapping[str, str]] = None,
     decoded: bool = False,
@@ -86,6 +93,7 @@ def save(
         graph: the graph; its metadata and producer are set.
         path: the file to write.
         target: its name, or ``raw``.
+        normalization: of the input.
         loaded: the checkpoint that it was made from, if it is known.
         kept: further metadata, which ``loaded`` overrides.
         decoded: whether the graph has the decoder.
@@ -97,7 +105,7 @@ def save(
     graph.metadata.update(kept or {})
     if loaded is not None:
         graph.metadata.update(network_metadata(loaded))
-    graph.metadata.update(file_metadata(graph, target, decoded))
+    graph.metadata.update(file_metadata(graph, target, normalization, decoded))
     graph.save(path)
 
 
@@ -108,5 +116,15 @@ def _versions():
     return OrderedDict((name, known[name]) for name in ('centernet', 'numpy', 'onnx', 'python', 'torch'))
 
 
-def _numbers(array: np.ndarray) -> str:
-    return json.dumps([float(str(value)) for value in array])
+def _describe_heads(graph: Graph) -> str:
+    """How to read the heads, for people."""
+    heads = {value.name: (value.shape or (0, 0))[1] for value in graph.outputs}
+    if not {'hm', 'wh'} <= set(heads):
+        return 'no: heads as the network gives them'
+    text = 'no: hm logits, wh and reg in output cells'
+    layout = size_layout(heads['hm'], heads['wh'], heads)
+    if layout not in (None, ONE_SIZE):
+        text += f'; wh: {layout}'
+    if 'reg' not in heads:
+        text += '; without reg, centres are in the middle of their cells'
+    return text

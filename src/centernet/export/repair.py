@@ -1,19 +1,24 @@
 """Repair a model file that somebody else's export made, for one of the targets: :func:`repair`."""
 
 import os
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import List, NamedTuple, Optional, Sequence
 
 from ..checkpoint import LoadedModel
+from ..detection import COCO, Normalization
 from ..errors import ModelError
 from ..files import ensure_folder
 from ..onnxfile.graph import Graph, load
 from ..onnxfile.loading import check_input, damage_named
+from ..onnxfile.output_chain import chain_before
+from ..onnxfile.shapes import examine
+from ..runners.input_limits import limits_of, metadata_normalization
 from . import identify_outputs, passes
 from .atc import write_script
 from .build import build
+from .differences import differences
 from .metadata import NETWORK_KEYS, save
-from .targets import Target, find_target
+from .targets import Target, find_target, why_not
 
 
 class Repaired(NamedTuple):
@@ -29,6 +34,7 @@ def repair(
     target: str = 'ascend',
     heads: Optional[Sequence[str]] = None,
     loaded: Optional[LoadedModel] = None,
+    normalization: Optional[Normalization] = None,
 ) -> Repaired:
     """Repair swapped outputs, names, attributes and the order of the offsets; and simplify the graph.
 
@@ -39,6 +45,7 @@ def repair(
         heads: the heads in the order of the outputs, if the user declares them; None decides it
             (:mod:`.identify_outputs`).
         loaded: the checkpoint that the file was made from, if it is known.
+        normalization: of the input; None takes what the file or the checkpoint records, else COCO's.
 
     Raises:
         OptionError: the target is unknown, or ``heads`` does not name each head once.
@@ -49,10 +56,10 @@ def repair(
     found = find_target(target)
     graph = load(path)
     with damage_named(path):
-        return _repair(graph, path, output, found, heads, loaded)
+        return _repair(graph, path, output, found, heads, loaded, normalization)
 
 
-def _repair(graph: Graph, path, output, target: Target, heads, loaded):
+def _repair(graph: Graph, path, output, target: Target, heads, loaded, normalization):
     shape = graph.inputs[0].shape if len(graph.inputs) == 1 else None
     if shape is None or len(shape) != 4 or not all(isinstance(side, int) and side > 0 for side in shape[1:]):
         raise ModelError(
@@ -61,19 +68,28 @@ def _repair(graph: Graph, path, output, target: Target, heads, loaded):
             )
         )
     check_input(path, shape)
-    before = _count(graph)
+    before = graph.copy()
     identified = identify_outputs.identify(graph, heads, None if loaded is None else loaded.checkpoint)
-    changes = [_rename_outputs(graph, identified)]
+    changes = _rename_outputs(graph, identified) + _remove_sigmoid(graph, path)
+    recorded = [metadata_normalization(graph.metadata)] + (
+        [limits_of(loaded).normalization] if loaded else []
+    )
+    known = [item for item in (normalization, *recorded) if item is not None]
+    if not known:
+        changes.append('the file does not record a normalization: coco is written into its metadata')
     kept = OrderedDict((key, graph.metadata[key]) for key in NETWORK_KEYS if key in graph.metadata)
     passes.clean(graph)
+    reason = why_not(target, identified.channels)
+    if reason:
+        raise ModelError(f'target {target.name}: {reason}')
     built = build(graph, target, shape[0] if isinstance(shape[0], int) else None)
     ensure_folder(os.path.dirname(output) or '.')
-    save(built, output, target.name, loaded, kept)
+    save(built, output, target.name, known[0] if known else COCO, loaded, kept)
     files = [output] + ([write_script(output, built)] if target.atc_script else [])
-    return Repaired(files, changes + _differences(before, _count(built)))
+    return Repaired(files, changes + differences(before, built))
 
 
-def _rename_outputs(graph, identified) -> str:
+def _rename_outputs(graph, identified) -> List[str]:
     """Name the outputs after what they hold, in place; return what changed."""
     names, heads = graph.output_names(), identified.heads
     for name, head in zip(names, heads):
@@ -84,21 +100,32 @@ def _rename_outputs(graph, identified) -> str:
             graph.rename_value(head, graph.fresh(head + '/value'))
     for name, head in zip(names, heads):
         graph.rename_value(name + '/' + head, head)
-    wrong = [f'{name} holds {head}' for name, head in zip(names, heads) if name != head]
-    if wrong:
-        return 'outputs renamed: {} ({})'.format(', '.join(wrong), identified.how)
-    return f'the outputs have the right names ({identified.how})'
+    changed = [
+        f'output {name} renamed to {head}, which it holds' for name, head in zip(names, heads) if name != head
+    ]
+    return [f'{line} ({identified.how})' for line in changed] or [
+        f'the outputs have the right names ({identified.how})'
+    ]
 
 
-def _count(graph):
-    return Counter(node.op_type for node in graph.nodes)
-
-
-def _differences(before, after):
-    """Lines about the operators that were removed and added."""
-    lines = []
-    for what, difference in (('removed', before - after), ('added', after - before)):
-        if difference:
-            counts = ', '.join(f'{count} {name}' for name, count in sorted(difference.items()))
-            lines.append(f'{what}: {counts}')
-    return lines + [f'{sum(after.values())} nodes, {sum(before.values())} before']
+def _remove_sigmoid(graph, path) -> List[str]:
+    """Make the output hm logits where it is a probability, in place; return what changed."""
+    chain = chain_before(graph, 'hm') if 'hm' in graph.output_names() else None
+    if chain is None or not chain.is_probability:
+        return []
+    constants = examine(graph).constants
+    for node in chain.nodes:
+        if node.op_type in ('Add', 'Sub', 'Mul', 'Div', 'Exp') and any(
+            name in constants for name in node.inputs
+        ):
+            raise ModelError(
+                f'{path}: its output hm is a probability, and more than a sigmoid ({chain}) makes it of the'
+                ' logits; export it without'
+            )
+    probability = graph.fresh('hm/probability')
+    graph.rename_value('hm', probability)
+    graph.rename_value(chain.convolution.outputs[0], 'hm')
+    graph.outputs = [
+        value._replace(name='hm') if value.name == probability else value for value in graph.outputs
+    ]
+    return [f'output hm: {chain} removed, so that it holds logits']

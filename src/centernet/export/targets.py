@@ -4,7 +4,7 @@ This imports nothing slow, so that the command line can offer the names.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import OptionError
 
@@ -20,7 +20,8 @@ class Target(NamedTuple):
     ``spelling``: of the deformable convolution (:data:`centernet.onnxfile.deform_conv.SPELLINGS`), None for
     standard operators alone. ``opset``: the one that is written; ``opsets``: the oldest and the newest that
     the reader accepts. ``rules``: those that apply, names in :data:`centernet.export.rules.RULES`.
-    ``outputs``: the heads, in the reader's order.
+    ``outputs``: hm, wh and reg in the reader's order; other heads follow. ``only_boxes``: whether it reads
+    these three alone, with wh of 2 channels.
     ``batches``: whether it reads batches other than 1; ``open_batch``: whether the batch may be open;
     ``decodes``: whether it runs the decoder of ``--with-decode``. ``atc_script``: write ATC's command line
     beside the file.
@@ -35,6 +36,7 @@ class Target(NamedTuple):
     opsets: Tuple[int, int]
     rules: Tuple[str, ...]
     outputs: Tuple[str, ...] = ('hm', 'wh', 'reg')
+    only_boxes: bool = False
     batches: bool = True
     open_batch: bool = False
     decodes: bool = False
@@ -66,6 +68,7 @@ TARGETS = OrderedDict(
             opsets=(1, 99),
             rules=(*_COMMON_RULES, 'inputs', 'attributes', 'offsets', 'batch', 'outputs'),
             outputs=('hm', 'reg', 'wh'),
+            only_boxes=True,
             batches=False,
         ),
         Target(
@@ -108,14 +111,38 @@ def file_name(stem: str, target: Target) -> str:
     return f'{stem}{target.suffix}.onnx'
 
 
-def check_options(target: Target, batch: Optional[int], with_decode: bool) -> None:
-    """Raise OptionError for options that a target does not support.
+def order_outputs(target: Target, names: Iterable[str]) -> List[str]:
+    """Return the heads ``names`` in the order of a target's files."""
+    names = list(names)
+    return [name for name in target.outputs if name in names] + [
+        name for name in names if name not in target.outputs
+    ]
+
+
+def why_not(target: Target, heads: Mapping[str, int]) -> Optional[str]:
+    """Why a target's reader cannot use these heads (name -> channels), or None if it can."""
+    if not target.only_boxes or (
+        sorted(heads) == sorted(target.outputs) and heads['wh'] == heads['reg'] == 2
+    ):
+        return None
+    given = ', '.join(f'{name} ({channels})' for name, channels in heads.items())
+    return f'{target.reader} reads hm, wh (2) and reg (2) only; the network has {given}'
+
+
+def check_options(
+    target: Target, batch: Optional[int], with_decode: bool, heads: Optional[Mapping[str, int]] = None
+) -> None:
+    """Raise OptionError for options that a target does not support, or heads that it cannot use.
 
     Args:
         target: the target.
         batch: number of images, None for an open batch.
         with_decode: whether the decoder is appended.
+        heads: name -> channels; None where they are not known.
     """
+    reason = None if heads is None else why_not(target, heads)
+    if reason:
+        raise OptionError(f'target {target.name}: {reason}')
     if batch is None and not target.open_batch:
         raise OptionError(
             f'{target.reader} reads files of a fixed batch: use --batch instead of --dynamic-batch for the'

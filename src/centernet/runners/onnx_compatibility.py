@@ -74,7 +74,7 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
     changed.CopyFrom(proto)
     if decodes:
         changed.graph.output.extend(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in HEADS
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in _heads_inside(proto)
         )
     if not (translate or too_new):
         return Runnable(changed, decodes, None, False)
@@ -89,8 +89,13 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
 def _has_decoder(model):
     """Whether a model returns boxes, and has the heads inside that they are made of."""
     outputs = {value.name for value in model.graph.output}
+    return set(DECODED) <= outputs and not outputs & set(HEADS) and {'hm', 'wh'} <= set(_heads_inside(model))
+
+
+def _heads_inside(model):
+    """Those of hm, wh and reg that a node computes."""
     inside = {name for node in model.graph.node for name in node.output}
-    return set(DECODED) <= outputs and not outputs & set(HEADS) and inside >= set(HEADS)
+    return [name for name in HEADS if name in inside]
 
 
 def _decomposed(model):

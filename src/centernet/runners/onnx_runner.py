@@ -1,4 +1,4 @@
-"""ONNX files as runners: any file with one image input and the outputs hm, wh and reg.
+"""ONNX files as runners: any file with one image input and a network's heads as outputs.
 
 A file with a decoder has the outputs boxes, scores and classes instead (``centernet export --with-decode``);
 it returns its own boxes.
@@ -6,6 +6,7 @@ it returns its own boxes.
 
 import json
 import os
+from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -14,11 +15,14 @@ import onnxruntime
 import torch
 
 from ..detection import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
+from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
+from ..onnxfile.graph import of_model
 from ..onnxfile.loading import LARGEST_SIDE, ModelAndFiles, check_input, damage_named, read_model_and_files
-from .input_limits import InputLimits
+from ..onnxfile.output_chain import OutputChain, chain_before
+from .input_limits import InputLimits, metadata_normalization
 from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
 
@@ -39,7 +43,10 @@ class OnnxRunner:
         threads: CPU threads of one operator; None takes the cores that this process may use.
 
     Attributes:
-        classes: channels of the heat map.
+        channels: of each head, by name.
+        classes: channels of the heat map, 0 without one.
+        heat_map: the :class:`~centernet.onnxfile.output_chain.OutputChain` of hm, None without hm.
+        no_boxes: why the heads make no boxes, None if they do.
         input_size: (height, width) that the file is fixed to, or None if it takes any.
         batch_size: the number of images that the file is fixed to, or None. A call takes any number all the
             same.
@@ -50,8 +57,8 @@ class OnnxRunner:
         metadata: the file's metadata.
 
     Raises:
-        ModelError: the file is missing or damaged, has other inputs or outputs, or operators that cannot be
-            run.
+        ModelError: the file is missing or damaged, has other inputs, no head among its outputs, or operators
+            that cannot be run.
         DeviceError: the device is unknown, or onnxruntime cannot use it.
     """
 
@@ -67,6 +74,8 @@ class OnnxRunner:
         self.meta_size = _meta_size(self.metadata)
         self._sha256 = None if self.path is None else sha256(self.path)
         runnable = self._prepare(proto, files)
+        with damage_named(self._name):
+            self.heat_map = chain_before(of_model(proto), 'hm')
         del proto  # large networks do not fit into memory twice
         self.decodes, self.translated, self.decomposed = runnable[1:]
         self._session = self._start(runnable.model, auto=device == 'auto')
@@ -79,10 +88,16 @@ class OnnxRunner:
                 f'{self._name}: one side of its input {list(shape)} is fixed and the other is not'
             )
         self.input_size = None if None in sides else tuple(sides)
-        self.classes = self._check_outputs()
+        self.channels = self._find_heads()
+        self.classes = self.channels.get('hm', 0)
+        self.no_boxes = why_no_boxes(self.channels)
         self.arch = self.metadata.get('arch', 'unknown architecture')
-        self.limits = InputLimits(fixed=self.input_size, stored=self.meta_size)
-        self.notes = []
+        self.limits = InputLimits(
+            fixed=self.input_size, stored=self.meta_size, normalization=metadata_normalization(self.metadata)
+        )
+        self.notes = [] if self.no_boxes else notes_on(self.channels)
+        if 'hm' in self.channels:
+            self.notes += _notes_on_heat_map(self.heat_map)
         if self.translated:
             into = 'standard operators' if self.decomposed else 'DeformConv'
             self.notes.append(f'{self.translated} runs through its translation to {into}')
@@ -103,8 +118,16 @@ class OnnxRunner:
         return self.boxes(images) if self.decodes else self.heads(images)
 
     def heads(self, images: np.ndarray) -> Heads:
-        """The heads, float32; in a file with a decoder, those that go into it."""
-        return Heads(*self._run(images, HEADS))
+        """The heads that make boxes; in a file with a decoder, those that go into it.
+
+        Raises:
+            ModelError: there are none, and as :meth:`__call__`.
+        """
+        return of_outputs(self.outputs(images), self.heat_map.is_probability)
+
+    def outputs(self, images: np.ndarray) -> 'OrderedDict[str, torch.Tensor]':
+        """Every head by its name, float32."""
+        return OrderedDict(zip(self.channels, self._run(images, list(self.channels))))
 
     def boxes(self, images: np.ndarray) -> RawBoxes:
         """The boxes of a file's own decoder, in output cells as :func:`centernet.detection.decode` returns
@@ -191,29 +214,34 @@ class OnnxRunner:
             )
         return item.name, _DTYPES[item.type], item.shape
 
-    def _check_outputs(self) -> int:
-        """Find the heads by name; return the number of classes."""
-        outputs = {item.name: item for item in self._session.get_outputs()}
-        missing = [name for name in HEADS if name not in outputs]
-        if missing:
+    def _find_heads(self) -> 'OrderedDict[str, int]':
+        """Find the heads, which are outputs [N, channels, H / 4, W / 4]; return their channels by name."""
+        found = self._session.get_outputs()
+        names = [item.name for item in found if item.name not in (DECODED if self.decodes else ())]
+        for item in found:
+            rank = len(item.shape or ())
+            if item.name in HEADS and (item.type not in _DTYPES or rank not in (0, 4)):
+                raise ModelError(
+                    f'{self._name}: its output {item.name} is {item.type} {list(item.shape)}; it should be'
+                    f' float [N, channels, H/{DOWN_RATIO}, W/{DOWN_RATIO}]'
+                )
+            if item.type not in _DTYPES or rank not in (0, 4):
+                names = [name for name in names if name != item.name]
+        channels = {item.name: _fixed(item.shape[1]) if item.shape else None for item in found}
+        if None in [channels[name] for name in names]:
+            image = np.zeros((1, 3) + (self.input_size or _TRIAL_SIZE), np.float32)
+            channels = {
+                name: array.shape[1] if array.dim() == 4 else 0
+                for name, array in zip(names, self._run(image, names))
+            }
+        heads = OrderedDict((name, channels[name]) for name in names if channels[name])
+        if not heads:
             raise ModelError(
-                '{} has no output {}: a detector has hm, wh and reg, this one has {}'.format(
-                    self._name, ' or '.join(missing), ', '.join(outputs)
+                '{} has no head among its outputs: a detector has hm, wh and reg, this one has {}'.format(
+                    self._name, ', '.join(item.name for item in found)
                 )
             )
-        for name in () if self.decodes else HEADS:
-            shape, kind = outputs[name].shape, outputs[name].type
-            channels = 'classes' if name == 'hm' else 2
-            fits = not shape or (len(shape) == 4 and (name == 'hm' or _fixed(shape[1]) in (channels, None)))
-            if kind not in _DTYPES or not fits:
-                raise ModelError(
-                    f'{self._name}: its output {name} is {kind} {list(shape)}; it should be float [N,'
-                    f' {channels}, H/{DOWN_RATIO}, W/{DOWN_RATIO}]'
-                )
-        shape = outputs['hm'].shape
-        if shape and _fixed(shape[1]):
-            return shape[1]
-        return self._run(np.zeros((1, 3) + (self.input_size or _TRIAL_SIZE), np.float32), HEADS)[0].shape[1]
+        return ordered(heads)
 
     def _run(self, images, names) -> List[torch.Tensor]:
         """Outputs as tensors (float32, or int64 for classes), whatever batch the file is fixed to."""
@@ -260,11 +288,13 @@ class OnnxRunner:
 
 
 def _expected_shape(name, arrays, image_shape):
-    """The shape that an output must have: 2 channels of wh and reg, any number of classes and of boxes."""
+    """The shape that an output must have: any number of channels and of boxes."""
     count, _, height, width = image_shape
     if name in HEADS:
-        channels = arrays[name].shape[1] if name == 'hm' and arrays[name].ndim == 4 else 2
+        channels = arrays[name].shape[1] if arrays[name].ndim == 4 else 1
         return count, channels, height // DOWN_RATIO, width // DOWN_RATIO
+    if name not in DECODED:
+        return (count,) + arrays[name].shape[1:]
     boxes = arrays['scores'].shape[1] if arrays['scores'].ndim == 2 else 0
     return (count, boxes, 4) if name == 'boxes' else (count, boxes)
 
@@ -278,6 +308,15 @@ def _meta_size(metadata: Mapping[str, str]) -> Optional[Tuple[int, int]]:
     if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
         return None
     return tuple(size) if all(0 < side <= LARGEST_SIDE for side in size) else None
+
+
+def _notes_on_heat_map(chain: OutputChain) -> List[str]:
+    """What was assumed of the output hm, in lines for people."""
+    if chain.is_probability:
+        return ['hm is a probability in this file ({}), and is taken as it is'.format(chain)]
+    if chain.convolution is None and chain.nodes:
+        return [f'hm is taken as logits: what computes it is not understood ({chain})']
+    return []
 
 
 def _fixed(length):

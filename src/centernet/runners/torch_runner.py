@@ -1,6 +1,7 @@
 """Run a network in torch."""
 
-from typing import Any, Dict, List, Optional
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -8,8 +9,8 @@ import torch
 from .. import compat
 from ..checkpoint import LoadedModel
 from ..detection import Heads
+from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import describe_device
-from ..errors import CheckpointError
 from .input_limits import InputLimits, limits_of
 
 
@@ -17,17 +18,18 @@ class TorchRunner:
     """A network in torch; see :mod:`centernet.runners` for what all runners have in common.
 
     Args:
-        model: maps float32 [N, 3, H, W] to a dict with the heads hm, wh and reg. It is moved to ``device``
-            and set to evaluation mode.
+        model: maps float32 [N, 3, H, W] to a dict of heads. It is moved to ``device`` and set to evaluation
+            mode.
         device: where it runs. On the CPU the runner may use a copy of the model that is faster there.
         classes: channels of the heat map.
         identity: what determines the output apart from the kind of runner: architecture, the weights' sha256.
         about: more for people, such as the weights' path.
         threads: number of CPU threads; None keeps torch's setting.
+        heads: name -> channels; by default hm of ``classes``, wh and reg.
     """
 
-    #: any number of images goes through, and the outputs are heads
-    batch_size, decodes = None, False
+    #: any number of images goes through, and the outputs are heads, hm of logits
+    batch_size, decodes, heat_map = None, False, None
 
     def __init__(
         self,
@@ -37,15 +39,18 @@ class TorchRunner:
         identity: Optional[Dict[str, Any]] = None,
         about: Optional[Dict[str, Any]] = None,
         threads: Optional[int] = None,
+        heads: Optional[Mapping[str, int]] = None,
     ) -> None:
         self.device = torch.device(device)
         self.classes = classes
+        self.channels = ordered(heads or {'hm': classes, 'wh': 2, 'reg': 2})
+        self.no_boxes = why_no_boxes(self.channels)
         self._threads = threads if self.device.type == 'cpu' else None
         model = model.to(self.device).eval()
         self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
         self.path = self.arch = ''
         self.limits = InputLimits()
-        self.notes: List[str] = []
+        self.notes: List[str] = [] if self.no_boxes else notes_on(self.channels)
         self._identity = dict(identity or {})
         self._about = dict(about or {})
 
@@ -53,23 +58,15 @@ class TorchRunner:
     def of_checkpoint(
         cls, loaded: LoadedModel, device: torch.device, path: str, threads: Optional[int] = None
     ) -> 'TorchRunner':
-        """Create a runner from the result of :func:`centernet.checkpoint.load_model` for the file ``path``.
-
-        Raises:
-            CheckpointError: the network does not have the heads for detection.
-        """
-        if [loaded.heads.get(name) for name in ('wh', 'reg')] != [2, 2] or not loaded.heads.get('hm'):
-            raise CheckpointError(
-                '{} has the heads {}; detection (ctdet) needs hm (one channel per class), wh (2) and'
-                ' reg (2)'.format(path, ', '.join('{} ({})'.format(*head) for head in loaded.heads.items()))
-            )
+        """Create a runner from the result of :func:`centernet.checkpoint.load_model` for a file."""
         runner = cls(
             loaded.model,
             device,
-            loaded.heads['hm'],
+            loaded.heads.get('hm', 0),
             {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
             {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
             threads,
+            loaded.heads,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
         if loaded.unused_keys:
@@ -83,7 +80,15 @@ class TorchRunner:
         return self.device.type
 
     def __call__(self, images: np.ndarray) -> Heads:
-        """Run a batch, float32 [N, 3, H, W]; the heads are on the runner's device."""
+        """Run a batch, float32 [N, 3, H, W]; the heads are on the runner's device.
+
+        Raises:
+            ModelError: the network makes no boxes.
+        """
+        return of_outputs(self.outputs(images))
+
+    def outputs(self, images: np.ndarray) -> 'OrderedDict[str, torch.Tensor]':
+        """Run a batch as :meth:`__call__` does; returns every head by its name."""
         if self._threads:
             compat.set_threads(self._threads)
         with torch.no_grad():
@@ -91,7 +96,7 @@ class TorchRunner:
         if self.device.type == 'cuda':
             with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
                 torch.cuda.synchronize()
-        return Heads(heads['hm'], heads['wh'], heads['reg'])
+        return OrderedDict((name, heads[name]) for name in self.channels)
 
     def identity(self) -> Dict[str, Any]:
         """Return what determines the output, compared when a run is resumed."""

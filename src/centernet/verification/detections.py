@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..detection import Geometry, Heads, RawBoxes, decode, postprocess
+from ..detection.decode import boxes_at
 from . import tolerances
 from .heads import Figures
 
@@ -116,20 +117,18 @@ class _Side:
     def __init__(self, heads, raw, geometries, own=False):
         self.own = own
         self.probabilities = torch.sigmoid(heads.hm.detach().cpu().float()).numpy()
-        self.size, self.offset = (part.detach().cpu().float().numpy() for part in (heads.wh, heads.reg))
+        self.heads = heads
         self.boxes, self.scores, self.classes = (part.cpu().numpy() for part in raw)
         self.pixels = postprocess(raw, geometries)
 
     def of(self, index):
         return self.boxes[index], self.scores[index], self.classes[index]
 
-    def all_boxes(self, index):
-        """Return the box of every cell, [h * w, 4]."""
-        height, width = self.size.shape[2:]
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        x, y = x + self.offset[index, 0], y + self.offset[index, 1]
-        half_width, half_height = self.size[index] / 2
-        return np.stack([x - half_width, y - half_height, x + half_width, y + half_height], -1).reshape(-1, 4)
+    def all_boxes(self, index, class_index):
+        """Return the box of a class in every cell, [h * w, 4]."""
+        alone = Heads(*(part if part is None else part[index : index + 1] for part in self.heads))
+        cells = torch.arange(alone.hm.shape[2] * alone.hm.shape[3], device=alone.hm.device).unsqueeze(0)
+        return boxes_at(alone, torch.full_like(cells, class_index), cells)[0].detach().cpu().numpy()
 
 
 def _match(ours, others):
@@ -209,12 +208,12 @@ def _verdict(side, other, index, place, tie):
     if not 0 <= class_index < side.probabilities.shape[1]:  # from a wrong decoder in the file
         return None
     # The values of the two networks in the cell of this detection.
-    cell = int(np.abs(side.all_boxes(index) - side.boxes[index][place]).max(axis=1).argmin())
+    cell = int(np.abs(side.all_boxes(index, class_index) - side.boxes[index][place]).max(axis=1).argmin())
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
     agree = (
         max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit
-        and _overlap(side.boxes[index][place], other.all_boxes(index)[cell : cell + 1])[1][0]
+        and _overlap(side.boxes[index][place], other.all_boxes(index, class_index)[cell : cell + 1])[1][0]
     )
     lead, ahead = theirs - _highest_neighbour(others, cell), theirs - float(other.scores[index][-1])
     if not agree or lead < -tie:

@@ -128,10 +128,11 @@ def _correlation(ours, others):
 
 
 def _arrays(heads) -> Dict[str, np.ndarray]:
-    named = heads._asdict() if isinstance(heads, Heads) else heads
+    named = heads._asdict() if isinstance(heads, Heads) else heads  # reg may be None
     return {
         name: np.asarray(value.detach().cpu() if hasattr(value, 'detach') else value, np.float32)
         for name, value in named.items()
+        if value is not None
     }
 
 

@@ -4,10 +4,13 @@ import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+import torch
 
 from ..coco import CocoData, read_image
 from ..coco import compute_metrics as coco_metrics
 from ..detection import preprocess
+from ..detection.decode import only_peaks
+from ..detection.heads import of_outputs
 from ..errors import OptionError, ShapeError, VerificationError
 from ..evaluation import EvalOptions, evaluate
 from ..evaluation.eval_options import check, select
@@ -108,10 +111,12 @@ def verify(
     if compare_images < 1:
         raise OptionError(f'--compare-images must be at least 1, not {compare_images}')
     check(options)
-    stages = [_rules(model, target)]
+    stages = [_rules(model, target, spec.normalization)]
     stages += _heads_and_detections(reference, model, data, options, compare_images)
     if not metrics:
         stages.append(Stage('metrics', 'skipped', note='not requested'))
+    elif reference.no_boxes or model.no_boxes:
+        stages.append(Stage('metrics', 'skipped', note='no boxes'))
     elif model.classes != reference.classes:
         stages.append(Stage('metrics', 'skipped', note='the networks have different numbers of classes'))
     else:
@@ -125,17 +130,26 @@ def _stage(name, comparison, note=None):
     return Stage(name, 'passed' if comparison else 'failed', comparison, note=note)
 
 
-def _rules(model, target):
+def _rules(model, target, normalization):
     if model.path is None:
         return Stage('rules', 'skipped', note='the model is not in a file')
     found = rules.check(model.path, target)
+    recorded = model.limits.normalization
+    if recorded is not None and not recorded.same(normalization):
+        text = f'its metadata name the normalization {recorded}; the network takes {normalization}'
+        wrong = rules.Violation('normalization', '', text)
+        found = found._replace(
+            target=found.target or 'its readers',
+            checked=found.checked + ('normalization',),
+            violations=found.violations + (wrong,),
+        )
     if found.target is None:
         return Stage('rules', 'skipped', note=found.why)
     return _stage('rules', found)
 
 
 def _heads_and_detections(reference, model, data, options, count) -> List[Stage]:
-    if model.classes != reference.classes:
+    if model.classes and model.classes != reference.classes:
         error = ShapeError(f'the file has {model.classes} classes, the PyTorch model {reference.classes}')
         return _incomparable(error)
     batches = list(_run_both(reference, model, data, options, count))
@@ -143,7 +157,18 @@ def _heads_and_detections(reference, model, data, options, count) -> List[Stage]
         heads = compare_heads([batch.reference for batch in batches], [batch.model for batch in batches])
     except VerificationError as error:
         return _incomparable(error)
-    return [_stage('heads', heads), _stage('detections', compare_detections(batches))]
+    if reference.no_boxes or model.no_boxes:
+        note = f'no boxes: {reference.no_boxes or model.no_boxes}'
+        return [_stage('heads', heads), Stage('detections', 'skipped', note=note)]
+    is_probability = model.heat_map.is_probability
+    decoded = [
+        batch._replace(
+            reference=of_outputs(batch.reference, is_probability),
+            model=of_outputs(batch.model, is_probability),
+        )
+        for batch in batches
+    ]
+    return [_stage('heads', heads), _stage('detections', compare_detections(decoded))]
 
 
 def _incomparable(error) -> List[Stage]:
@@ -154,7 +179,8 @@ def _incomparable(error) -> List[Stage]:
 
 
 def _run_both(reference, model, data, options, count) -> Iterator[ComparedBatch]:
-    """Run the first ``count`` images through both networks."""
+    """Run the first ``count`` images through both networks; ``reference`` and ``model`` are all outputs by
+    name, not yet Heads."""
     ids = select(data, options)[:count]
     # With keep_res, each image has its own size.
     size = 1 if options.input.keep_res else options.batch_size
@@ -163,12 +189,21 @@ def _run_both(reference, model, data, options, count) -> Iterator[ComparedBatch]
         inputs = [preprocess(read_image(data.file(image_id)), options.input) for image_id in chosen]
         images = np.stack([planes for planes, _ in inputs])
         yield ComparedBatch(
-            reference(images),
-            model.heads(images),
+            _like(model.heat_map, reference.outputs(images)),
+            model.outputs(images),
             [geometry for _, geometry in inputs],
             chosen,
             model.boxes(images) if model.decodes else None,
         )
+
+
+def _like(heat_map, outputs):
+    """The reference's outputs, hm in the form in which the file has it."""
+    if heat_map is not None and heat_map.is_probability and 'hm' in outputs:
+        outputs['hm'] = torch.sigmoid(outputs['hm'])
+        if heat_map.only_peaks:
+            outputs['hm'] = only_peaks(outputs['hm'])
+    return outputs
 
 
 def _metrics(reference, model, data, options, folder, progress, reference_folder, resume):
@@ -201,9 +236,7 @@ def _metrics(reference, model, data, options, folder, progress, reference_folder
 
 
 def _notes(reference, model):
+    yield from model.notes
     said, ours = model.metadata.get('weights_sha256'), reference.identity().get('weights_sha256')
     if said and ours and said != ours:
         yield f"the file's metadata names other weights: sha256 {said[:12]}..., not {ours[:12]}..."
-    if model.translated:
-        operators = 'standard operators' if model.decomposed else 'DeformConv'
-        yield f'{model.translated} was translated to {operators} to run in onnxruntime'
