@@ -106,7 +106,7 @@ def test_the_example_of_an_error_can_be_given():
     """A name that would not survive the command line is shown as its id."""
     categories = [(3, 'a,b'), (4, '-'), (5, '@x'), (6, 'x' * 100), (7, 'fine')]
     assert '--categories=3,4,5,6,fine,-' in refused(categories, 6)
-    assert match(categories, 6, wanted='3,4,5,6,fine,-'.split(','))[0] == [3, 4, 5, 6, 7, None]
+    assert match(categories, 6, wanted=['3', '4', '5', '6', 'fine', '-'])[0] == [3, 4, 5, 6, 7, None]
 
 
 def test_an_error_stays_short():

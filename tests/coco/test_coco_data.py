@@ -258,13 +258,18 @@ def test_whole_numbers_written_as_decimals(make_coco):
 
 
 def test_annotations_of_what_is_not_listed_do_not_count(make_coco):
-    strays = [dict(category=4), dict(category=4, image=9), dict(category=8), dict(image=7, bbox=(0, 0, 1, -1))]
+    strays = [
+        dict(category=4),
+        dict(category=4, image=9),
+        dict(category=8),
+        dict(image=7, bbox=(0, 0, 1, -1)),
+    ]
     data = CocoData.load(str(make_coco([dict(image=1)] + strays + [dict(image=2)])))
     assert [sorted(entry['id'] for entry in data.coco.imgToAnns[image]) for image in (1, 2)] == [[1], [2]]
     assert list(data.coco.imgToAnns) == [1, 2]
     assert data.notes == [
-        "3 annotations do not count: their category_id (4, 8) is not in 'categories'",
-        "1 annotation does not count: its image_id (7) is not in 'images'",
+        "3 annotations do not count: 'categories' has no id 4, 8",
+        "1 annotation does not count: 'images' has no id 7",
     ]
 
 

@@ -70,10 +70,8 @@ def match_classes(
     if not found:
         if len(order) != count:
             raise _undecided('; no name is the same', categories, count, order)
-        return Matched(
-            order,
-            [f'classes: no category has the name of a class ({_few(names)}), so by the order of the ids{without}'],
-        )
+        said = f'no category has the name of a class ({_few(names)})'
+        return Matched(order, [f'classes: {said}, so by the order of the ids{without}'])
     expected = with_objects or {number for number, _ in order}
     strangers = [item for item in categories if item not in found and item[0] in expected]
     if strangers:
@@ -108,8 +106,8 @@ def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
 def _as_wanted(categories: List[Category], count: int, wanted: Sequence[str]) -> Matched:
     if len(wanted) != count:
         raise OptionError(
-            f'--categories has {len(wanted)} entries, but the network has {count} channels; {NO_CATEGORY} stands'
-            ' for a channel without a category'
+            f'--categories has {len(wanted)} entries, but the network has {count} channels; {NO_CATEGORY}'
+            ' stands for a channel without a category'
         )
     ids = {str(number): (number, name) for number, name in categories}
     by_name = _by_name(categories, wanted)

@@ -113,9 +113,7 @@ class CocoData:
             )
         )
 
-    def with_channels(
-        self, channels: Sequence[Optional[Category]], notes: Sequence[str] = ()
-    ) -> 'CocoData':
+    def with_channels(self, channels: Sequence[Optional[Category]], notes: Sequence[str] = ()) -> 'CocoData':
         """Return this data set for a network whose channels have these categories.
 
         Only categories with a channel count in the figures. No channels at all mean that none of the

@@ -69,7 +69,7 @@ def find_images(
     existing = [folder for folder in folders if os.path.isdir(folder)]
     for folder in existing:
         if any(os.path.isfile(os.path.join(folder, name)) for name in names):
-            return Images(folder, _shorten(folder, [entry for entry in entries if _is_foreign(entry)], entries))
+            return Images(folder, _shorten(folder, list(filter(_is_foreign, entries)), entries))
     for folder in existing:
         if any(_longest_end(folder, name) for name in names):
             return Images(folder, _shorten(folder, entries, entries))
@@ -109,10 +109,10 @@ def _shorten(folder: str, moved: List[Dict[str, Any]], entries: List[Dict[str, A
         return []
     owners = {}  # file -> the name of the image that it belongs to
     for entry in entries:
-        name = shortened.get(entry['id'], entry['file_name'])
         owner = owners.setdefault(os.path.normpath(entry['file_name']), entry)
-        other = shortened.get(owner['id'], owner['file_name'])
-        if name.replace('\\', '/') != other.replace('\\', '/') and {entry['id'], owner['id']} & set(shortened):
+        name, other = (shortened.get(item['id'], item['file_name']) for item in (entry, owner))
+        is_new = entry['id'] in shortened or owner['id'] in shortened
+        if is_new and name.replace('\\', '/') != other.replace('\\', '/'):
             raise DataError(
                 f'the images {other[:200]} and {name[:200]} would both be {entry["file_name"]} in {folder}:'
                 ' specify the folder in which they differ with --images'

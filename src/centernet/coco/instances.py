@@ -129,17 +129,17 @@ def _check_annotations(dataset: Dict[str, Any]) -> List[str]:
         entry['id'] = len(kept)
     dataset['annotations'] = kept
     return [
-        _stray_note(key, strays[key], table)
+        _stray_note(strays[key], table)
         for key, table in (('category_id', 'categories'), ('image_id', 'images'))
         if strays[key]
     ]
 
 
-def _stray_note(key: str, ids: List[int], table: str) -> str:
-    who = '1 annotation does not count: its' if len(ids) == 1 else f'{len(ids)} annotations do not count: their'
+def _stray_note(ids: List[int], table: str) -> str:
     different = sorted(set(ids))
     few = ', '.join(map(str, different[:3])) + (', ...' if len(different) > 3 else '')
-    return f"{who} {key} ({few}) is not in '{table}'"
+    count = '1 annotation does' if len(ids) == 1 else f'{len(ids)} annotations do'
+    return f"{count} not count: '{table}' has no id {few}"
 
 
 def _id(entry: Dict[str, Any], key: str, where: str) -> int:

@@ -54,9 +54,9 @@ def to_results(
             are dropped.
 
     Returns:
-        Up to m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are computed
-        in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does: the
-        published figures were computed from such values.
+        Up to m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are
+        computed in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does:
+        the published figures were computed from such values.
 
     Raises:
         UserError: a box or score is not finite, which damaged weights cause.
