@@ -18,6 +18,7 @@ from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
 from ..onnxfile.loading import LARGEST_SIDE, ModelAndFiles, check_input, damage_named, read_model_and_files
+from .class_names import class_names_of_metadata
 from .input_limits import InputLimits
 from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
@@ -40,6 +41,7 @@ class OnnxRunner:
 
     Attributes:
         classes: channels of the heat map.
+        class_names: their names in the file's metadata, or None.
         input_size: (height, width) that the file is fixed to, or None if it takes any.
         batch_size: the number of images that the file is fixed to, or None. A call takes any number all the
             same.
@@ -80,6 +82,7 @@ class OnnxRunner:
             )
         self.input_size = None if None in sides else tuple(sides)
         self.classes = self._check_outputs()
+        self.class_names = class_names_of_metadata(self.metadata, self.classes)
         self.arch = self.metadata.get('arch', 'unknown architecture')
         self.limits = InputLimits(fixed=self.input_size, stored=self.meta_size)
         self.notes = []
