@@ -40,7 +40,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     from ..runners import open_runner
 
     runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
-    data = setup.load_data(arguments, runner.path, runner.classes)
+    data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)
     print('\n'.join(_headline(runner, data, chosen)), file=stream)
@@ -136,6 +136,7 @@ def _headline(runner, data, chosen) -> List[str]:
     return [
         f'network: {runner.arch} ({setup.display_weights(runner.path)}){epoch}',
         f'data: {display_path(data.annotations)}',
+        *data.notes,
         *runner.notes,
         'input: {}'.format(', '.join(protocol)),
         _where(about, chosen),
