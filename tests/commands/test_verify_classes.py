@@ -1,5 +1,5 @@
-"""What ``centernet verify`` measures figures against: the annotations where the classes are the network's, else
-the PyTorch model's own detections."""
+"""What ``centernet verify`` measures figures against: the annotations where the classes are the network's,
+else the PyTorch model's own detections."""
 
 import json
 import shutil

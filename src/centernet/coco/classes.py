@@ -56,11 +56,11 @@ def match_classes(
         return _as_wanted(list(categories), count, wanted)
     if names is None and count == len(COCO_CLASSES):
         names = COCO_CLASSES
-    groups = _groups(categories, with_objects, supercategories)
     order, without = list(categories), ''
+    groups = _groups(categories, with_objects, supercategories)
     if len(order) != count and groups:
-        order = [category for category in categories if category not in groups]
-        without = f'; left out: {_few(groups)}, which only names the group of others'
+        order = sorted(set(categories) - set(groups))
+        without = f'; left out: {_few(groups)}, only the name of a group'
     if names is None:
         if len(order) != count:
             raise _undecided('', categories, count, order)
@@ -138,7 +138,7 @@ def _groups(
     return [
         (number, name)
         for number, name in categories
-        if number not in with_objects and members[name] - {number}
+        if number not in with_objects and len(members[name]) > (number in members[name])
     ]
 
 
