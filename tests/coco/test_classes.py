@@ -51,7 +51,7 @@ def test_categories_without_objects_may_match_nothing():
 def test_names_that_are_not_known():
     found, note = match(PETS, 3)
     assert found == [1, 5, 9]
-    assert 'not named' in note and 'order of the ids' in note
+    assert 'does not name' in note and 'order of the ids' in note
     assert 'order of the ids' in match([(n, f'class {n}') for n in range(80)], 80)[1]  # 80, but not COCO's
 
 

@@ -13,6 +13,8 @@ Channels = List[Optional[Category]]
 
 #: in --categories, a channel without a category
 NO_CATEGORY = '-'
+_BY_NAME = 'classes: matched to the categories by name'
+_BY_ORDER = 'classes: matched to the categories by the order of the ids'
 #: so many names are listed in a line, and in an error; longer names are cut
 _NAMED, _LISTED, _LETTERS = 8, 40, 30
 #: so many channels has the example of --categories
@@ -64,14 +66,14 @@ def match_classes(
     if names is None:
         if len(order) != count:
             raise _undecided('', categories, count, order)
-        return Matched(order, [f'classes: not named by the network, so by the order of the ids{without}'])
+        return Matched(order, [f'{_BY_ORDER}, as the network does not name its classes{without}'])
     by_name = _by_name(categories, names)
     found = {category for category in by_name if category is not None}
     if not found:
         if len(order) != count:
             raise _undecided('; no name is the same', categories, count, order)
-        said = f'no category has the name of a class ({_few(names)})'
-        return Matched(order, [f'classes: {said}, so by the order of the ids{without}'])
+        why = f'as no category has the name of a class ({_few(names)})'
+        return Matched(order, [f'{_BY_ORDER}, {why}{without}'])
     expected = with_objects or {number for number, _ in order}
     strangers = [item for item in categories if item not in found and item[0] in expected]
     if strangers:
@@ -82,9 +84,7 @@ def match_classes(
         differing = [
             f'{name} is {usual[1]}' for name, usual, match in zip(names, order, by_name) if match is None
         ]
-        return Matched(
-            order, [f'classes: by the order of the ids; names that differ: {_few(differing)}{without}']
-        )
+        return Matched(order, [f'{_BY_ORDER}, though some names differ: {_few(differing)}{without}'])
     return Matched(by_name, [] if by_name == list(categories) else [_about(by_name, categories)])
 
 
@@ -146,7 +146,7 @@ def _about(channels: Channels, categories: Sequence[Category]) -> str:
     """Say how categories were matched by name."""
     free, found = channels.count(None), set(channels)
     rest = [category for category in categories if category not in found]
-    text = 'classes: matched to the categories by name'
+    text = _BY_NAME
     if free:
         text += f'; {free} of {len(channels)} have no category'
     return text + (f'; categories left out, without objects: {_few(rest)}' if rest else '')
