@@ -128,7 +128,7 @@ def plain(our_threads: bool, weights: str, root: str, images: int) -> Dict[str, 
         for image_id, (planes, geometry) in zip(ids, loader):
             heads = loaded.model(planes)
             raw = decode(Heads(heads['hm'], heads['wh'], heads['reg']))
-            results += to_results(image_id, merge(postprocess(raw, [geometry])), data.categories)
+            results += to_results(image_id, merge(postprocess(raw, [geometry])), data.channels)
     seconds = time.perf_counter() - start
     return {'images_per_second': len(ids) / seconds, 'batch_size': 1, 'workers': 1}
 

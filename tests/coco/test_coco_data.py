@@ -203,7 +203,6 @@ def put(key, position, name, value):
         (lambda dataset: 3.5, 'a decimal number'),
         (lambda dataset: dataset.pop('images') and None, "it has no 'images'"),
         (lambda dataset: dataset.pop('categories') and None, "it has no 'categories'"),
-        (lambda dataset: dataset.pop('annotations') and None, "it has no 'annotations' (image_info"),
         (lambda dataset: dataset.update(images={}), "'images' is an object, not a list"),
         (lambda dataset: dataset.update(annotations=None), "'annotations' is null, not a list"),
         (lambda dataset: dataset.update(images=[]), "'images' is empty"),
@@ -212,13 +211,17 @@ def put(key, position, name, value):
         (put('images', 1, 'id', ...), "images[1] has no 'id'"),
         (put('images', 1, 'id', 'two'), "images[1]: its 'id' is text, not an integer"),
         (put('images', 1, 'id', True), "images[1]: its 'id' is true or false"),
+        (put('images', 1, 'id', 1.5), "images[1]: its 'id' is a decimal number"),
+        (put('images', 1, 'id', float('inf')), "images[1]: its 'id' is a decimal number"),
+        (put('images', 1, 'id', 1e300), "images[1]: its 'id' has more than 63 bits"),
+        (put('images', 1, 'id', 1.0), "the id 1 is used twice in 'images'"),
+        (put('annotations', 0, 'image_id', 1.5), "annotations[0]: its 'image_id' is a decimal number"),
         (put('images', 0, 'file_name', ...), "images[0] has no 'file_name'"),
         (put('images', 1, 'id', 1), "the id 1 is used twice in 'images': for 1.png and for 2.png"),
         (put('categories', 1, 'id', 1), "the id 1 is used twice in 'categories': for cat and for dog"),
         (put('categories', 1, 'name', None), "categories[1]: its 'name' is null, not text"),
         (put('annotations', 0, 'image_id', ...), "annotations[0] has no 'image_id'"),
         (put('annotations', 0, 'category_id', ...), "annotations[0] has no 'category_id'"),
-        (put('annotations', 0, 'category_id', 2), 'annotations[0] has category 2'),
         (put('annotations', 0, 'bbox', ...), "annotations[0] has no 'bbox'"),
         (
             put('annotations', 0, 'bbox', [1, 2, 3]),
@@ -234,6 +237,61 @@ def put(key, position, name, value):
 def test_invalid_instances_files_are_named(make_coco, change, expected):
     message = fails(edit(make_coco([dict(image=1)]), change))
     assert 'instances_val2017.json is not a COCO instances file: ' in message and expected in message
+
+
+def test_whole_numbers_written_as_decimals(make_coco):
+    root = make_coco([dict(image=2, category=3, iscrowd=1)])
+
+    def decimal(dataset):
+        for entry, keys in (
+            *((entry, ['id']) for entry in dataset['images'] + dataset['categories']),
+            (dataset['annotations'][0], ['image_id', 'category_id', 'iscrowd']),
+        ):
+            entry.update((key, float(entry[key])) for key in keys)
+
+    data = CocoData.load(edit(root, decimal))
+    entry = data.coco.imgToAnns[2][0]
+    numbers = [*data.image_ids, *(number for number, _ in data.categories)]
+    numbers += [entry[key] for key in ('image_id', 'category_id', 'iscrowd')]
+    assert numbers == [1, 2, 1, 3, 2, 3, 1] and {type(number) for number in numbers} == {int}
+    assert data.notes == []
+
+
+def test_annotations_of_what_is_not_listed_do_not_count(make_coco):
+    strays = [
+        dict(category=4),
+        dict(category=4, image=9),
+        dict(category=8),
+        dict(image=7, bbox=(0, 0, 1, -1)),
+    ]
+    data = CocoData.load(str(make_coco([dict(image=1)] + strays + [dict(image=2)])))
+    assert [sorted(entry['id'] for entry in data.coco.imgToAnns[image]) for image in (1, 2)] == [[1], [2]]
+    assert list(data.coco.imgToAnns) == [1, 2]
+    assert data.notes == [
+        "3 annotations do not count: 'categories' has no id 4, 8",
+        "1 annotation does not count: 'images' has no id 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    'change',
+    [lambda dataset: dataset.pop('annotations') and None, lambda dataset: dataset.update(annotations=[])],
+)
+def test_no_annotations(make_coco, change):
+    data = CocoData.load(edit(make_coco([dict(image=1)]), change))
+    assert len(data.ground_truth(1).boxes) == 0
+
+
+def test_channels_decide_which_objects_count(make_coco):
+    data = CocoData.load(str(make_coco([dict(category=3), dict(category=1, iscrowd=1)])))
+    other = data.with_channels([None, (3, 'dog')], ['a line'])
+    assert other.class_names == ['-', 'dog'] and other.evaluated == [(3, 'dog')]
+    truth = other.ground_truth(1)
+    assert truth.classes.tolist() == [1] and truth.crowd.tolist() == [False]
+    assert other.notes == ['a line'] and other.image_ids == data.image_ids
+    # the first one is as it was
+    assert data.class_names == ['cat', 'dog'] and data.notes == []
+    assert data.ground_truth(1).classes.tolist() == [1, 0]
 
 
 def test_unknown_image(make_coco):

@@ -42,6 +42,11 @@ def test_results_follow_upstreams_rounding():
     assert len(results) == 5000 and json.loads(json.dumps(results)) == results
 
 
+def test_detections_of_channels_without_a_category_are_dropped():
+    rows = np.array([[0, 0, 9, 9, 0.9, 0], [0, 0, 8, 8, 0.8, 1], [0, 0, 7, 7, 0.7, 2]], np.float32)
+    assert [item['score'] for item in to_results(1, rows, [(5, 'cat'), None, (3, 'dog')])] == [0.9, 0.7]
+
+
 def test_results_of_no_detections_and_of_nan():
     assert to_results(1, np.zeros((0, 6), np.float32), CATEGORIES) == []
     with pytest.raises(UserError, match=r'image 8 .* not finite'):
@@ -126,6 +131,8 @@ def test_no_ground_truth_gives_no_figures(make_coco):
     for results in ([], found(1, [0, 0, 50, 50, 0.9, 0])):
         for images in ([1, 2], []):
             metrics = figures(root, results, images)
+            assert format_metrics(metrics).startswith('no figures: ')
+            assert '\n' not in format_metrics(metrics)
             assert set(metrics.stats.values()) == {None} and set(metrics.per_class.values()) == {None}
 
 
@@ -188,23 +195,56 @@ def random_set(make_coco):
     return make_coco(objects, images=tuple(range(1, 31))), results
 
 
-def test_equals_pycocotools_used_directly(random_set, tmp_path):
+def pycocotools_on(root, results, **params):
+    """Return what pycocotools prints for a data set's own file, and its evaluator."""
+    (root / 'results.json').write_text(json.dumps(results))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(root / 'annotations' / 'instances_val2017.json'))
+        evaluator = COCOeval(truth, truth.loadRes(str(root / 'results.json')), 'bbox')
+        for name, value in params.items():
+            setattr(evaluator.params, name, value)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        with contextlib.redirect_stdout(printed):
+            evaluator.summarize()
+    return printed.getvalue().rstrip('\n'), evaluator
+
+
+@pytest.mark.parametrize('kept, channel', [(1, 0), (3, 1)])
+def test_dropped_channels_are_pycocotools_cat_ids(random_set, kept, channel):
     root, results = random_set
-    (tmp_path / 'results.json').write_text(json.dumps(results))
+    _, evaluator = pycocotools_on(root, results, catIds=[kept])
+    channels = [item if item[0] == kept else None for item in CATEGORIES]
+    data = CocoData.load(str(root)).with_channels(channels)
+    metrics = compute_metrics(data, results, data.image_ids)
+    assert 0.1 < metrics.stats['AP'] < 0.9
+    assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
+    assert metrics.per_class == {CATEGORIES[channel][1]: metrics.stats['AP']}
+
+
+def test_strays_count_as_little_as_in_pycocotools(random_set):
+    root, results = random_set
+    path = root / 'annotations' / 'instances_val2017.json'
+    dataset = json.loads(path.read_text())
+    for position, entry in enumerate(dataset['annotations']):
+        if position % 5 == 0:
+            entry[('category_id', 'image_id')[position % 2]] = 77
+    path.write_text(json.dumps(dataset))
+    _, evaluator = pycocotools_on(root, results)
+    metrics = figures(root, results, range(1, 31))
+    assert 0.1 < metrics.stats['AP'] < 0.9
+    assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
+
+
+def test_equals_pycocotools_used_directly(random_set):
+    root, results = random_set
     for image_ids in (list(range(1, 31)), list(range(4, 12))):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO(str(root / 'annotations' / 'instances_val2017.json'))
-            evaluator = COCOeval(truth, truth.loadRes(str(tmp_path / 'results.json')), 'bbox')
-            evaluator.params.imgIds = image_ids
-            evaluator.evaluate()
-            evaluator.accumulate()
-            with contextlib.redirect_stdout(printed):
-                evaluator.summarize()
+        printed, evaluator = pycocotools_on(root, results, imgIds=image_ids)
         metrics = figures(root, results, image_ids)
         assert 0.1 < metrics.stats['AP'] < 0.9
         assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
-        assert format_metrics(metrics) == printed.getvalue().rstrip('\n')
+        assert format_metrics(metrics) == printed
         for index, name in enumerate(('cat', 'dog')):
             assert metrics.per_class[name] == evaluator.eval['precision'][:, :, index, 0, 2].mean()
 

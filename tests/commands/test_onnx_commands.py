@@ -137,7 +137,7 @@ def test_eval_onnx_says_what_it_runs(run, files):
     assert f'network: dla_tiny ({files["ascend"]})' in out
     assert 'DeformableConv2D runs through its translation to ' in out
     assert (
-        'input: 64 x 64, flip test\ndevice: cpu (' in out
+        'input: 64 x 64, normalization coco, flip test\ndevice: cpu (' in out
         and ', 1 thread, batches of 1, no loader processes' in out
     )
     assert 'Average Precision' in out

@@ -10,7 +10,7 @@ import pytest
 from support.painted import PaintRunner, write_data
 
 from centernet.coco import CocoData
-from centernet.detection import InputSpec
+from centernet.detection import COCO, InputSpec
 from centernet.errors import DataError, OptionError
 from centernet.evaluation import EvalOptions, Interrupted, evaluate
 from centernet.provenance import git_revision
@@ -118,6 +118,7 @@ def test_the_files_record_the_run(data, tmp_path):
         'keep_res': False,
         'height': 128,
         'width': 128,
+        'normalization': {'name': 'coco', 'mean': list(COCO.mean), 'std': list(COCO.std)},
         'down_ratio': 4,
         'flip_test': True,
         'test_scales': [1.0],

@@ -11,7 +11,7 @@ from support.fuzzing import MIB
 from support.mutations import mutated
 
 from centernet.coco import CocoData, compute_metrics, read_image, to_results
-from centernet.errors import DataError
+from centernet.errors import DataError, UserError
 
 NAME = 'annotations'
 #: bytes of memory per byte of the file; '{},' becomes a dictionary of up to 240 bytes
@@ -27,6 +27,9 @@ _VALUES = (
     9,
     100,
     103,
+    1.0,
+    5.0,
+    103.0,
     1.5,
     -0.0,
     1e308,
@@ -39,6 +42,17 @@ _VALUES = (
     'red',
     '000.png',
     '../000.png',
+    'val2017\\000.png',
+    'C:\\data\\val2017\\001.png',
+    '/data/val2017/000.png',
+    'val2017/./001.png',
+    '..\\..\\000.png',
+    '\\',
+    'C:',
+    'a/' * 3000 + '000.png',
+    'Red',
+    'person',
+    'colour',
     '/dev/zero',
     '/dev/stdin',
     '.',
@@ -88,13 +102,30 @@ def _document():
     }
 
 
+def _document_of_others(draw):
+    """The same as other tools write it: ids as decimals, a category for the group, names of another machine,
+    strays, or no annotations."""
+    document = _document()
+    prefix = draw.choice(('', 'C:\\pets\\val2017\\', '/home/a/pets/', 'pets/', '..\\', '/dev/'))
+    for image in document['images']:
+        image.update(id=float(image['id']), file_name=prefix + image['file_name'])
+    for entry in document['annotations']:
+        entry['category_id'] = draw.choice((5.0, 9.0, 9, 7))
+        entry['image_id'] = draw.choice((100.0, 103, 7))
+    document['categories'].append({'id': 0, 'name': 'colour', 'supercategory': 'none'})
+    if draw.randrange(4) == 0:
+        del document['annotations']
+    return document
+
+
 def make(draw, folder, canary):
-    path = os.path.join(folder, 'case.json')
+    # beside the images, or elsewhere
+    path = os.path.join(folder, draw.choice(('', 'val2017')), 'case.json')
     kind = draw.choice(('values', 'values', 'values', 'bytes', 'bytes', 'bomb'))
     if kind == 'bomb':
         data = _bomb(draw)
     else:
-        document = _document()
+        document = _document_of_others(draw) if draw.randrange(3) == 0 else _document()
         for _ in range(draw.choice((1, 1, 2, 5)) if kind == 'values' else 0):
             _change(draw, document)
         data = json.dumps(document).encode(draw.choice(('utf-8', 'utf-8', 'utf-8', 'utf-8-sig', 'utf-16')))
@@ -139,7 +170,7 @@ def _change(draw, document):
 
 def _bomb(draw):
     many = draw.choice((100, 3000, 60000))
-    kind = draw.randrange(8)
+    kind = draw.randrange(10)
     if kind == 0:
         return b'[' * many
     if kind == 1:
@@ -163,13 +194,42 @@ def _bomb(draw):
             dict(document['annotations'][0], image_id=100 + i % 4) for i in range(min(many, 3000))
         ]
         return json.dumps(document).encode()
+    if kind == 7:  # many categories that name the group of each other
+        document = dict(
+            _document(),
+            categories=[
+                {'id': i, 'name': f'{i % draw.choice((1, 7, many))}', 'supercategory': str(i % 5)}
+                for i in range(min(many, 20000))
+            ],
+        )
+        return json.dumps(document).encode()
+    if kind == 8:  # many names of another machine
+        document = _document()
+        document['images'] += [
+            {'id': 1000 + i, 'file_name': f'C:\\{i}' + '\\a' * draw.choice((1, 20)) + '\\x.png'}
+            for i in range(min(many, 3000))
+        ]
+        return json.dumps(document).encode()
     return b'"' + b'\\u00e4' * many + b'"'
 
 
 def run(path):
-    """Read the file and evaluate some detections, like an evaluation."""
-    data = CocoData.load(annotations=path, images=os.path.join(os.path.dirname(path), 'val2017'))
+    """Read the file, match its categories and evaluate some detections, like an evaluation."""
+    folder = os.path.dirname(path)
+    if os.path.basename(folder) == 'val2017':
+        data = CocoData.load(folder)
+    else:
+        data = CocoData.load(annotations=path, images=os.path.join(folder, 'val2017'))
     assert len(set(data.class_names)) == len(data.categories)
+    assert all(len(note) < 2000 for note in data.notes)
+    for count, names, wanted in (
+        (2, ('green', 'RED'), None),
+        (2, None, None),
+        (80, None, None),
+        (3, ('red', 'person', '-'), None),
+        (3, None, ('9', '-', 'Red')),
+    ):
+        _match(data, count, names, wanted)
     read = 0
     for image_id in data.image_ids[:8]:
         data.ground_truth(image_id)
@@ -181,11 +241,22 @@ def run(path):
         results = [
             item
             for image_id in data.image_ids[:8]
-            for item in to_results(
-                image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.categories
-            )
+            for item in to_results(image_id, np.array([[0, 1.5, 3, 5.5, 0.9, 0]], np.float32), data.channels)
         ]
         json.dumps(compute_metrics(data, results, data.image_ids[:8]).stats, allow_nan=False)
+
+
+def _match(data, count, names, wanted):
+    try:
+        matched = data.matched(count, names, wanted)
+    except UserError as error:
+        assert len(str(error)) < 5000
+        return
+    assert len(matched.channels) == count and any(matched.channels)
+    assert len(matched.evaluated) == len(set(matched.evaluated))
+    assert all(len(note) < 2000 for note in matched.notes)
+    for image_id in data.image_ids[:2]:
+        assert set(matched.ground_truth(image_id).classes.tolist()) <= set(matched.channel_of().values())
 
 
 def allowance(path):

@@ -5,7 +5,12 @@ import pytest
 from centernet.coco import STAT_NAMES, CocoData, CocoMetrics
 from centernet.coco import compute_metrics as evaluate
 from centernet.verification import compare_metrics
-from centernet.verification.metrics import OWN_DETECTIONS, with_detections, without_annotations
+from centernet.verification.metrics import (
+    OWN_DETECTIONS,
+    has_ground_truth,
+    with_detections,
+    without_annotations,
+)
 
 
 def metrics(**changed):
@@ -33,6 +38,11 @@ def test_each_of_the_twelve_figures_counts(changed, same):
     assert [figure.name for figure in found.figures if figure.difference > 0] == list(changed)
 
 
+def test_no_figures_at_all_are_no_proof():
+    none = metrics(**dict.fromkeys(STAT_NAMES))
+    assert not compare_metrics(none, none, 10)
+
+
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / 'annotations').mkdir()
@@ -56,6 +66,17 @@ def test_images_can_be_used_for_a_network_of_other_classes(data):
     assert len(bare.categories) == 80
     assert bare.file(3) == data.file(3)
     assert len(data.categories) == 1
+
+
+def test_only_objects_that_can_be_found_are_ground_truth(data):
+    objects = [
+        dict(result(3, 9, 1), id=1, area=600, iscrowd=1),
+        dict(result(5, 9, 1), id=2, area=600, iscrowd=0),
+    ]
+    annotated = CocoData(dict(data.coco.dataset, annotations=objects), data.annotations, data.images)
+    assert [has_ground_truth(annotated, ids) for ids in ([3], [5], [3, 5])] == [False, True, True]
+    assert not has_ground_truth(annotated.with_channels([None]), [5])
+    assert not has_ground_truth(data, [3, 5])
 
 
 def test_a_networks_own_detections_measure_another(data):

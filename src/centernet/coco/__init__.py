@@ -4,6 +4,7 @@ Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (20
 pycocotools.
 """
 
+from .classes import Matched, match_classes
 from .data import CocoData, GroundTruth
 from .images import read_image
 from .metrics import STAT_NAMES, CocoMetrics, compute_metrics, format_metrics, to_results
@@ -13,8 +14,10 @@ __all__ = [
     'CocoData',
     'CocoMetrics',
     'GroundTruth',
+    'Matched',
     'compute_metrics',
     'format_metrics',
+    'match_classes',
     'read_image',
     'to_results',
 ]

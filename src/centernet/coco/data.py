@@ -2,15 +2,17 @@
 
 import collections
 import contextlib
-import glob
+import copy
 import io
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pycocotools.coco import COCO
 
 from ..errors import DataError
+from .classes import Category, match_classes
+from .find_files import find_annotations, find_images
 from .instances import read_instances
 
 
@@ -31,21 +33,27 @@ class CocoData:
 
     Attributes:
         image_ids: the ids of the images, in the order of the annotations file.
-        categories: list of (category id, name), sorted by id. A network's class index is the position in this
-            list: COCO's 80 categories, whose ids go up to 90 with gaps, are the classes 0 to 79.
+        categories: list of (category id, name), sorted by id.
+        channels: the category of each channel of a network's heat map, None for a channel without one. By
+            default they are the categories by id: COCO's 80, whose ids go up to 90 with gaps, are the
+            channels 0 to 79.
+        notes: a line for each assumption about the data.
         annotations: path of the annotations file.
         images: folder of the images.
         coco: pycocotools' COCO object. Segmentations are dropped (box metrics do not need them, and they take
             most of the memory), and annotations are renumbered from 1.
     """
 
-    def __init__(self, dataset: Dict[str, Any], annotations: str, images: str) -> None:
+    def __init__(
+        self, dataset: Dict[str, Any], annotations: str, images: str, notes: Sequence[str] = ()
+    ) -> None:
         self.annotations = annotations
         self.images = images
         self.coco = create_index(dataset)
         self.image_ids = [image['id'] for image in dataset['images']]
         self.categories = _named_categories(dataset['categories'])
-        self._class_of = {category: i for i, (category, _) in enumerate(self.categories)}
+        self.channels: Tuple[Optional[Category], ...] = tuple(self.categories)
+        self.notes = list(notes)
 
     @classmethod
     def load(
@@ -56,7 +64,8 @@ class CocoData:
         Args:
             root: a folder in COCO's layout: ``annotations/instances_val2017.json`` (or a single
                 ``annotations/*.json``) with the images in ``val2017/`` (the file's name after
-                ``instances_``), ``images/val2017/`` or ``images/``.
+                ``instances_``), ``images/val2017/`` or ``images/``; or a folder with a single ``*.json`` and
+                the images beside it.
             annotations: the annotations file, if it is elsewhere.
             images: the folder of the images, if it is elsewhere.
 
@@ -79,14 +88,54 @@ class CocoData:
             annotations = find_annotations(root)
         elif not os.path.isfile(annotations):
             raise DataError(f'no such annotations file: {annotations}')
-        dataset = read_instances(annotations)
-        images = _find_images(root, annotations, images, [image['file_name'] for image in dataset['images']])
-        return cls(dataset, annotations, images)
+        dataset, notes = read_instances(annotations)
+        found = find_images(root, annotations, images, dataset['images'])
+        return cls(dataset, annotations, found.folder, notes + found.notes)
+
+    def matched(
+        self, count: int, names: Optional[Sequence[str]] = None, wanted: Optional[Sequence[str]] = None
+    ) -> 'CocoData':
+        """Return this data set for a network with ``count`` channels; :func:`.classes.match_classes` finds
+        their categories, and explains the arguments and errors."""
+        entries = self.coco.dataset['categories']
+        return self.with_channels(
+            *match_classes(
+                self.categories,
+                {entry['category_id'] for entry in self.coco.dataset['annotations']},
+                {
+                    entry['id']: entry['supercategory']
+                    for entry in entries
+                    if isinstance(entry.get('supercategory'), str)
+                },
+                count,
+                names,
+                wanted,
+            )
+        )
+
+    def with_channels(self, channels: Sequence[Optional[Category]], notes: Sequence[str] = ()) -> 'CocoData':
+        """Return this data set for a network whose channels have these categories.
+
+        Only categories with a channel count in the figures. No channels at all mean that none of the
+        network's classes is known.
+
+        Args:
+            channels: (category id, name) or None for each channel.
+            notes: added to the data set's own.
+        """
+        data = copy.copy(self)
+        data.channels, data.notes = tuple(channels), self.notes + list(notes)
+        return data
+
+    @property
+    def evaluated(self) -> List[Category]:
+        """The categories that count, those with a channel, sorted by id."""
+        return sorted(category for category in self.channels if category is not None)
 
     @property
     def class_names(self) -> List[str]:
-        """The names of the classes, by class index."""
-        return [name for _, name in self.categories]
+        """The names of the classes, by channel; ``-`` for a channel without a category."""
+        return ['-' if category is None else category[1] for category in self.channels]
 
     def file(self, image_id: int) -> str:
         """Return the path of an image's file. Raise DataError for an id that is not in the data set."""
@@ -95,39 +144,24 @@ class CocoData:
         except KeyError:
             raise DataError(f'{self.annotations} has no image with the id {image_id}') from None
 
+    def channel_of(self) -> Dict[int, int]:
+        """Return category id -> channel, for the categories that count."""
+        return {category[0]: channel for channel, category in enumerate(self.channels) if category}
+
     def ground_truth(self, image_id: int) -> GroundTruth:
-        """Return the annotated objects of one image, which may be none."""
-        objects = self.coco.imgToAnns.get(image_id, [])
+        """Return the annotated objects of one image, which may be none. Classes are channels; objects of
+        categories without one are left out."""
+        channel_of = self.channel_of()
+        objects = [
+            item for item in self.coco.imgToAnns.get(image_id, []) if item['category_id'] in channel_of
+        ]
         boxes = np.array([item['bbox'] for item in objects], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return GroundTruth(
             boxes,
-            np.array([self._class_of[item['category_id']] for item in objects], np.int64),
+            np.array([channel_of[item['category_id']] for item in objects], np.int64),
             np.array([item['iscrowd'] for item in objects], bool),
         )
-
-
-def find_annotations(root: str) -> str:
-    """Return the annotations file in a folder of COCO's layout: in ``annotations``, the file
-    ``instances_val2017.json`` or the only ``.json`` file.
-
-    Raises:
-        DataError: there is no such file, or there are several.
-    """
-    folder = os.path.join(root, 'annotations')
-    standard = os.path.join(folder, 'instances_val2017.json')
-    if os.path.isfile(standard):
-        return standard
-    files = sorted(glob.glob(os.path.join(glob.escape(folder), '*.json')))
-    if not files:
-        raise DataError(f'no annotations file: looked for {standard} and any other .json file in that folder')
-    if len(files) > 1:
-        raise DataError(
-            '{} contains several annotations files ({}): specify one with --annotations'.format(
-                folder, ', '.join(os.path.basename(file) for file in files)
-            )
-        )
-    return files[0]
 
 
 def create_index(dataset: Dict[str, Any]) -> COCO:
@@ -144,33 +178,6 @@ def silence_stdout() -> Iterator[None]:
     """Discard what pycocotools prints to stdout about its progress."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-
-
-def _find_images(root: Optional[str], annotations: str, images: Optional[str], names: List[str]) -> str:
-    """Return the first folder that contains any of the images; usually this looks at a single file."""
-    if images is not None:
-        if not os.path.isdir(images):
-            raise DataError(f'no such images folder: {images}')
-        folders = [images]
-    else:
-        if root is None:
-            root = os.path.dirname(os.path.abspath(annotations))
-            root = os.path.dirname(root) if os.path.basename(root) == 'annotations' else root
-        split = os.path.splitext(os.path.basename(annotations))[0].replace('instances_', '', 1)
-        candidates = [os.path.join(root, *parts) for parts in ((split,), ('images', split), ('images',))]
-        folders = [folder for folder in candidates if os.path.isdir(folder)]
-        if not folders:
-            raise DataError(
-                'no images folder for {}: looked for {}'.format(annotations, ', '.join(candidates))
-            )
-    for folder in folders:
-        if any(os.path.isfile(os.path.join(folder, name)) for name in names):
-            return folder
-    raise DataError(
-        'none of the {} images of {} was found: looked for {} and the others in {}'.format(
-            len(names), annotations, names[0], ', '.join(folders)
-        )
-    )
 
 
 def _named_categories(entries: List[Dict[str, Any]]) -> List[Tuple[int, str]]:

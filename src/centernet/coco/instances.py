@@ -1,10 +1,11 @@
 """Read and check an annotations file in COCO's instances format."""
 
+import collections
 import json
 import math
 import os
 import re
-from typing import Any, Dict
+from typing import Any, Dict, List, NamedTuple
 
 from ..errors import DataError
 
@@ -12,8 +13,19 @@ from ..errors import DataError
 _LONG_NUMBER = re.compile('[0-9]{1000}')
 
 
-def read_instances(path: str) -> Dict[str, Any]:
+class Instances(NamedTuple):
+    """The content of an annotations file, and a line for each assumption about it."""
+
+    dataset: Dict[str, Any]
+    notes: List[str]
+
+
+def read_instances(path: str) -> Instances:
     """Read and check an annotations file.
+
+    A file without ``annotations``, as COCO's image_info files are, has none. Ids that are whole numbers
+    written as decimals (``1.0``) become integers. Annotations of categories or images that are not listed are
+    dropped, as pycocotools ignores them.
 
     Returns:
         Its content without segmentations. Missing ``area`` and ``iscrowd`` are filled in, and annotations are
@@ -49,26 +61,27 @@ def read_instances(path: str) -> Dict[str, Any]:
     except OSError as error:
         raise DataError(f'cannot read the annotations file {path}: {error.strerror}') from None
     try:
-        _check_dataset(dataset)
+        notes = _check_dataset(dataset)
     except _InvalidDataset as error:
         raise DataError(f'{path} is not a COCO instances file: {error}') from None
-    return dataset
+    return Instances(dataset, notes)
 
 
 class _InvalidDataset(Exception):
     """The message says what is wrong in an annotations file."""
 
 
-def _check_dataset(dataset: Any) -> None:
-    """Check everything that the evaluation relies on, fill in defaults, and renumber the annotations."""
+def _check_dataset(dataset: Any) -> List[str]:
+    """Check everything that the evaluation relies on, fill in defaults, drop annotations that do not count,
+    and renumber the others; return the notes."""
     if not isinstance(dataset, dict):
         raise _InvalidDataset(
             f'it contains {_kind(dataset)}, not an object with images, annotations and categories'
         )
+    dataset.setdefault('annotations', [])
     for key in ('images', 'annotations', 'categories'):
         if key not in dataset:
-            hint = ' (image_info files have no ground truth)' if key == 'annotations' else ''
-            raise _InvalidDataset(f"it has no '{key}'{hint}")
+            raise _InvalidDataset(f"it has no '{key}'")
         if not isinstance(dataset[key], list):
             raise _InvalidDataset(f"'{key}' is {_kind(dataset[key])}, not a list")
         for position, entry in enumerate(dataset[key]):
@@ -80,7 +93,7 @@ def _check_dataset(dataset: Any) -> None:
             raise _InvalidDataset(f"'{key}' is empty")
         for position, entry in enumerate(dataset[key]):
             where = f'{key}[{position}]'
-            number, name = _value(entry, 'id', int, where), _value(entry, text, str, where)
+            number, name = _id(entry, 'id', where), _value(entry, text, str, where)
             if key == 'images' and not _is_file_name(name):
                 raise _InvalidDataset(f"{where}: its 'file_name' is not a valid file name")
             if number in seen:
@@ -88,14 +101,21 @@ def _check_dataset(dataset: Any) -> None:
                     f"the id {number} is used twice in '{key}': for {seen[number]} and for {name}"
                 )
             seen[number] = name
-    categories = {entry['id'] for entry in dataset['categories']}
+    return _check_annotations(dataset)
+
+
+def _check_annotations(dataset: Dict[str, Any]) -> List[str]:
+    listed = {
+        'category_id': {entry['id'] for entry in dataset['categories']},
+        'image_id': {entry['id'] for entry in dataset['images']},
+    }
+    strays, kept = collections.defaultdict(list), []
     for position, entry in enumerate(dataset['annotations']):
         where = f'annotations[{position}]'
-        _value(entry, 'image_id', int, where)
-        if _value(entry, 'category_id', int, where) not in categories:
-            raise _InvalidDataset(
-                "{} has category {}, which is not in 'categories'".format(where, entry['category_id'])
-            )
+        unlisted = [key for key in ('image_id', 'category_id') if _id(entry, key, where) not in listed[key]]
+        if unlisted:
+            strays[unlisted[-1]].append(entry[unlisted[-1]])
+            continue
         box = _value(entry, 'bbox', list, where)
         if len(box) != 4 or not all(_is_number(value) for value in box) or min(box[2:]) < 0:
             raise _InvalidDataset(f'{where}: its bbox is {json.dumps(box)[:80]}, not [x, y, width, height]')
@@ -103,8 +123,31 @@ def _check_dataset(dataset: Any) -> None:
             raise _InvalidDataset(f"{where}: its 'area' is not a number")
         if entry.setdefault('iscrowd', 0) not in (0, 1):
             raise _InvalidDataset(f"{where}: its 'iscrowd' is neither 0 nor 1")
+        entry['iscrowd'] = int(entry['iscrowd'])
+        kept.append(entry)
         # COCOeval needs unique ids, and treats a match with annotation 0 as no match.
-        entry['id'] = position + 1
+        entry['id'] = len(kept)
+    dataset['annotations'] = kept
+    return [
+        _stray_note(strays[key], table)
+        for key, table in (('category_id', 'categories'), ('image_id', 'images'))
+        if strays[key]
+    ]
+
+
+def _stray_note(ids: List[int], table: str) -> str:
+    different = sorted(set(ids))
+    few = ', '.join(map(str, different[:3])) + (', ...' if len(different) > 3 else '')
+    count = '1 annotation does' if len(ids) == 1 else f'{len(ids)} annotations do'
+    return f"{count} not count: '{table}' has no id {few}"
+
+
+def _id(entry: Dict[str, Any], key: str, where: str) -> int:
+    """Return ``entry[key]``, an integer; a whole number written as a decimal becomes one in the entry."""
+    value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():
+        entry[key] = int(value)
+    return _value(entry, key, int, where)
 
 
 def _value(entry: Dict[str, Any], key: str, kind: type, where: str) -> Any:

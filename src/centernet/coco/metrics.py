@@ -1,7 +1,7 @@
 """Detections in COCO's results format, and their COCO metrics."""
 
 import collections
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
@@ -43,19 +43,20 @@ class CocoMetrics(NamedTuple):
 
 
 def to_results(
-    image_id: int, detections: np.ndarray, categories: List[Tuple[int, str]]
+    image_id: int, detections: np.ndarray, channels: Sequence[Optional[Tuple[int, str]]]
 ) -> List[Dict[str, Any]]:
     """Convert the detections of one image to COCO's results format.
 
     Args:
         image_id: the image's id.
         detections: float32 [m, 6]: x1, y1, x2, y2 in image pixels, score, class index.
-        categories: (category id, name) by class index.
+        channels: (category id, name) by class index, None where a class has no category: its detections
+            are dropped.
 
     Returns:
-        m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are computed
-        in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does: the
-        published figures were computed from such values.
+        Up to m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are
+        computed in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does:
+        the published figures were computed from such values.
 
     Raises:
         UserError: a box or score is not finite, which damaged weights cause.
@@ -71,13 +72,14 @@ def to_results(
     return [
         {
             'image_id': int(image_id),
-            'category_id': int(categories[class_index][0]),
+            'category_id': int(channels[class_index][0]),
             'bbox': [round(value, 2) for value in box],
             'score': round(score, 2),
         }
         for box, score, class_index in zip(
             boxes.tolist(), detections[:, 4].tolist(), detections[:, 5].astype(int).tolist()
         )
+        if channels[class_index] is not None
     ]
 
 
@@ -85,8 +87,9 @@ def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
     """Compute COCO's box metrics over some images.
 
     Args:
-        data: the ground truth.
-        results: detections in COCO's results format (:func:`to_results`); those of other images are ignored.
+        data: the ground truth; its categories that have a channel count.
+        results: detections in COCO's results format (:func:`to_results`); those of other images and
+            categories are ignored.
         image_ids: the images that count, with or without detections.
 
     Returns:
@@ -103,22 +106,27 @@ def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
                 data.annotations, unknown[0], f' (and {len(unknown) - 1} more)' if unknown[1:] else ''
             )
         )
-    precision, recall, evaluator = _accumulate(data.coco.dataset, results, wanted)
+    categories = data.evaluated
+    precision, recall, evaluator = _accumulate(
+        data.coco.dataset['annotations'], [category for category, _ in categories], results, wanted
+    )
     evaluator.eval = {'precision': precision, 'recall': recall}
     with silence_stdout():
         evaluator.summarize()
     precision = precision[:, :, :, 0, -1]  # [IoU, recall, class], any area, 100 detections
     return CocoMetrics(
         stats={name: _figure(value) for name, value in zip(STAT_NAMES, evaluator.stats)},
-        per_class={name: _figure(precision[:, :, i].mean()) for i, name in enumerate(data.class_names)},
+        per_class={name: _figure(precision[:, :, i].mean()) for i, (_, name) in enumerate(categories)},
     )
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
     """Return the twelve figures as pycocotools prints them, one per line, with ``n/a`` instead of -1.000 if
-    there is no ground truth."""
+    there is no ground truth of that size; a single line if there is none at all."""
     line = ' {:<18} {} @[ IoU={:<9} | area={:>6s} | maxDets={:>3d} ] = {}'
     values = [metrics.stats[name] for name in STAT_NAMES]
+    if not any(value is not None for value in values):
+        return 'no figures: the images have no ground truth'
     return '\n'.join(
         line.format(*(figure[1:] + ('n/a' if value is None else f'{value:0.3f}',)))
         for figure, value in zip(_FIGURES, values)
@@ -126,16 +134,19 @@ def format_metrics(metrics: CocoMetrics) -> str:
 
 
 def _accumulate(
-    dataset: Dict[str, Any], results: List[Dict[str, Any]], image_ids: Set[int]
+    annotations: List[Dict[str, Any]],
+    categories: List[int],
+    results: List[Dict[str, Any]],
+    image_ids: Set[int],
 ) -> Tuple[np.ndarray, np.ndarray, COCOeval]:
     """Return COCOeval's precision [IoU, recall, class, area, maxDets], its recall (the same axes without the
-    second), and an evaluator that can summarise them.
+    second) of these categories, and an evaluator that can summarise them.
 
     Each class is evaluated alone, over the images where it occurs. The figures are the same as for all
     classes at once, where COCOeval's tables of all images times all classes take gigabytes for val2017.
     """
     truth, found = collections.defaultdict(list), collections.defaultdict(list)
-    for entry in dataset['annotations']:
+    for entry in annotations:
         if entry['image_id'] in image_ids:
             truth[entry['category_id']].append(entry)
     # Add what pycocotools' loadRes adds. It fails on an empty list and creates a polygon for every box.
@@ -144,7 +155,7 @@ def _accumulate(
             box = result['bbox']
             found[result['category_id']].append(dict(result, id=number, iscrowd=0, area=box[2] * box[3]))
     precisions, recalls = [], []
-    for category in sorted(entry['id'] for entry in dataset['categories']):
+    for category in categories:
         images = sorted({entry['image_id'] for entry in truth[category] + found[category]})
         tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
         evaluator = COCOeval(

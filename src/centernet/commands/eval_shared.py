@@ -3,6 +3,7 @@
 import argparse
 from typing import Any, Dict, List
 
+from ..errors import OptionError
 from ..files import display_path
 from . import options, setup
 
@@ -41,7 +42,9 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     from ..runners import open_runner
 
     runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
-    data = setup.load_data(arguments, runner.path, runner.classes)
+    if runner.no_boxes:
+        raise OptionError(f'{runner.path} makes no boxes to evaluate: {runner.no_boxes}')
+    data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)
     print('\n'.join(_headline(runner, data, chosen)), file=stream)
@@ -139,6 +142,7 @@ def _headline(runner, data, chosen) -> List[str]:
     return [
         f'network: {runner.arch} ({setup.display_weights(runner.path)}){epoch}',
         f'data: {display_path(data.annotations)}',
+        *data.notes,
         *runner.notes,
         'input: {}'.format(', '.join(protocol)),
         _where(about, chosen),

@@ -96,16 +96,25 @@ def add_data_folder(group: Any) -> None:
         metavar='FOLDER',
         default=os.environ.get('DATA') or None,
         help="data set in COCO's layout: annotations/instances_val2017.json (or a single annotations/*.json)"
-        ' and the images in val2017/, images/val2017/ or images/ (default: DATA, else the built-in sample)',
+        ' and the images in val2017/, images/val2017/ or images/; or a single *.json with the images beside'
+        ' it (default: DATA, else the built-in sample)',
     )
     group.add_argument('--annotations', metavar='FILE', help='annotations file (default: found in --data)')
     group.add_argument('--images', metavar='FOLDER', help='folder of the images (default: found in --data)')
 
 
 def add_data(parser: argparse.ArgumentParser, title: str = 'data') -> None:
-    """Add --data, --annotations, --images, --limit and --ids."""
+    """Add --data, --annotations, --images, --categories, --limit and --ids."""
     group = parser.add_argument_group(title)
     add_data_folder(group)
+    group.add_argument(
+        '--categories',
+        type=parse_categories,
+        metavar='LIST',
+        help="names or ids of the data set's categories in the order of the network's channels, - for a"
+        ' channel without one, such as --categories=-,person,car; or @FILE with one per line (default:'
+        ' matched by name, else by the order of the ids)',
+    )
     add_limit(group)
     group.add_argument(
         '--ids',
@@ -190,16 +199,23 @@ def not_negative(text: str) -> int:
 def parse_ids(text: str) -> Tuple[int, ...]:
     """``139,285`` or ``@file`` -> ids."""
     if text.startswith('@'):
-        try:
-            with open(text[1:], encoding='utf-8') as file:
-                text = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise argparse.ArgumentTypeError(f'cannot read the list of ids {text[1:]}: {reason}') from None
+        text = _read_list(text[1:], 'ids')
     ids = _each(text.replace(',', ' ').split(), int, 'image ids are whole numbers such as 139,285')
     if not ids:
         raise argparse.ArgumentTypeError('the list of image ids is empty')
     return ids
+
+
+def parse_categories(text: str) -> Tuple[str, ...]:
+    """``person,car,-`` or ``@file`` with one entry per line -> entries."""
+    if text.startswith('@'):
+        entries = _read_list(text[1:], 'categories').strip().splitlines()
+    else:
+        entries = text.split(',')
+    entries = [entry.strip() for entry in entries]
+    if not all(entries):
+        raise argparse.ArgumentTypeError("an entry of the list of categories is empty; '-' stands for none")
+    return tuple(entries)
 
 
 def parse_scales(text: str) -> Tuple[float, ...]:
@@ -215,6 +231,15 @@ def _number(text: str, least: int) -> int:
     if number is None or number < least:
         raise argparse.ArgumentTypeError(f'must be a whole number of at least {least}, not {text!r}')
     return number
+
+
+def _read_list(path: str, what: str) -> str:
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise argparse.ArgumentTypeError(f'cannot read the list of {what} {path}: {reason}') from None
 
 
 def _each(words: Any, kind: Callable, message: str) -> Tuple:

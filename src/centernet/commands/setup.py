@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any, Iterable, Optional, TextIO
+from typing import Any, Iterable, Optional, Sequence, TextIO
 
 from ..device import apply_threads, prepare_threads
 from ..errors import OptionError, OutputError
@@ -65,36 +65,54 @@ def weights_or_sample(arguments: Any) -> str:
     return SAMPLE_WEIGHTS
 
 
-def load_data(arguments: Any, name: str, classes: Optional[int] = None) -> Any:
-    """The data set that the options name, or the built-in sample.
+def load_data(
+    arguments: Any,
+    name: str,
+    classes: int,
+    class_names: Optional[Sequence[str]] = None,
+    any_classes: bool = False,
+) -> Any:
+    """The data set that the options name, or the built-in sample, with its categories matched to the
+    network's classes.
 
     Args:
-        arguments: parsed options (data, annotations, images, output).
+        arguments: parsed options (data, annotations, images, categories, output).
         name: of the network's file, for messages.
-        classes: how many the network has; None where the sample's images serve any network.
+        classes: how many the network has.
+        class_names: their names, if they are known.
+        any_classes: whether the images serve a network of other classes, too. The data set then has no
+            channels, and a note says why.
 
     Returns:
         CocoData.
 
     Raises:
         DataError: it is missing or cannot be read.
-        OptionError: none is given, and the sample has other classes.
+        OptionError: none is given, and the sample has other classes; or its categories cannot be matched.
     """
     from ..coco import CocoData
     from ..sample import sample_folder
 
     if arguments.data or arguments.annotations:
-        return CocoData.load(arguments.data, arguments.annotations, arguments.images)
-    if arguments.images:
-        raise OptionError('--images needs --data or --annotations, which describe the images')
-    data = CocoData.load(sample_folder(arguments.output))
-    if classes is not None and classes != len(data.categories):
-        raise OptionError(
-            f'no --data: {name} has {classes} classes and the built-in sample has'
-            f' {len(data.categories)}; give the data set'
-        )
-    _log.info("no --data: using the built-in sample's images")
-    return data
+        data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
+    else:
+        if arguments.images:
+            raise OptionError('--images needs --data or --annotations, which describe the images')
+        data = CocoData.load(sample_folder(arguments.output))
+        if not any_classes and classes != len(data.categories):
+            raise OptionError(
+                f'no --data: {name} has {classes} classes and the built-in sample has'
+                f' {len(data.categories)}; give the data set'
+            )
+        _log.info("no --data: using the built-in sample's images")
+    try:
+        return data.matched(classes, class_names, arguments.categories)
+    except OptionError as error:
+        if any_classes and arguments.categories is None:
+            given = arguments.data or arguments.annotations
+            why = str(error) if given else f'{name} has other classes than the built-in sample'
+            return data.with_channels((), [f'classes: the annotations do not count: {why}'])
+        raise OptionError(f'cannot evaluate {name} on {data.annotations}: {error}') from error
 
 
 def input_spec(arguments: Any, limits: Any, name: str) -> Any:

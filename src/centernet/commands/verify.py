@@ -22,8 +22,9 @@ DESCRIPTION = """Compare ONNX files, run by ONNX Runtime, with their checkpoint,
   metrics     the twelve COCO figures over all images
 
 Without --data, images of the built-in sample are used: all of them if the input is small, fewer if it is
-large (see --limit). If the network has other classes than the data, the figures are measured against the
-PyTorch model's own detections. Writes verification.json and both evaluations into <output>/<file name>.
+large (see --limit). If the network has other classes than the data, or there are no annotations, the figures
+are measured against the PyTorch model's own detections. Writes verification.json and both evaluations into
+<output>/<file name>.
 
 exit status: 0 every file matches; 1 a file does not match; 2 invalid input or options"""
 
@@ -99,7 +100,9 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
         os.unlink(
             os.path.join(shared, 'journal.jsonl')
         )  # this run's first file makes it, the others reuse it
-    data = setup.load_data(arguments, weights)
+    data = setup.load_data(arguments, weights, reference.classes, reference.class_names, any_classes=True)
+    for note in data.notes:
+        print(note, file=stream)
     documents, written, same, checked = {}, [], True, set()
     for name, path in zip(names, files):
         folder = os.path.join(output, name)
@@ -163,5 +166,5 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream, c
         metrics=not arguments.no_metrics,
         target=arguments.rules,
         progress=not arguments.no_progress,
-        reference_folder=shared if reference.classes == len(data.categories) else None,
+        reference_folder=shared,
     )

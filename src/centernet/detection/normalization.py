@@ -87,7 +87,8 @@ def of_numbers(mean: Any, std: Any) -> Optional[Normalization]:
     found = [_numbers(part) for part in (mean, std)]
     if any(len(part) != 3 for part in found) or min(found[1]) <= 0:
         return None
-    return Normalization(*map(tuple, found))
+    numbers = Normalization(*map(tuple, found))
+    return NORMALIZATIONS.get(numbers.name, numbers)  # with its own decimals, not those of a float32
 
 
 def _numbers(value: Any) -> List[float]:

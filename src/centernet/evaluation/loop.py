@@ -109,7 +109,7 @@ def _run(
             clock = StageClock()
             detections = detect(runner, batch, options, clock)
             results = [
-                to_results(image_id, found, data.categories) for image_id, found in zip(batch.ids, detections)
+                to_results(image_id, found, data.channels) for image_id, found in zip(batch.ids, detections)
             ]
             clock.stop('post')
             wall, start = 1000 * (clock.now - start), clock.now
@@ -169,11 +169,9 @@ def _check_runner(runner: Callable, data: CocoData, options: EvalOptions) -> Non
             'the flip test averages heads, but this file contains the decoder and outputs boxes: export it'
             ' without the decoder'
         )
-    if getattr(runner, 'no_boxes', None):
-        raise OptionError(f'{runner.path} cannot be evaluated by boxes: {runner.no_boxes}')
-    if runner.classes != len(data.categories):
+    if runner.classes != len(data.channels):
         raise OptionError(
-            f'the network has {runner.classes} classes, but {data.annotations} has {len(data.categories)}'
+            f'the network has {runner.classes} classes, but {data.annotations} has {len(data.channels)}'
             ' categories: they belong to different data sets'
         )
 
@@ -183,7 +181,10 @@ def _fingerprint(runner: Callable, data: CocoData, options: EvalOptions) -> Dict
     return {
         'network': runner.identity(),
         'protocol': protocol(options),
-        'data': {'annotations_sha256': sha256(data.annotations)},
+        'data': {
+            'annotations_sha256': sha256(data.annotations),
+            'categories': [None if category is None else category[0] for category in data.channels],
+        },
     }
 
 

@@ -64,7 +64,11 @@ def conclude(
         'timings': timings,
         'protocol': protocol(options),
         'network': runner.describe(),
-        'data': {'annotations': data.annotations, 'images': data.images},
+        'data': {
+            'annotations': data.annotations,
+            'images': data.images,
+            'categories': [category and dict(zip(('id', 'name'), category)) for category in data.channels],
+        },
         'batch_size': options.batch_size,
         'workers': options.workers,
         'versions': versions(),
@@ -93,7 +97,7 @@ def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[
     if not records:
         return []
     folder = ensure_folder(os.path.join(folder, PICTURES_NAME))
-    class_of = {category: index for index, (category, _) in enumerate(data.categories)}
+    class_of = data.channel_of()
     paths = []
     for record in records:
         file = data.file(record.image_id)

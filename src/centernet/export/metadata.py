@@ -18,6 +18,7 @@ from ..detection import COCO, DOWN_RATIO, Normalization
 from ..detection.heads import ONE_SIZE, size_layout
 from ..onnxfile.graph import Graph
 from ..provenance import versions
+from ..runners.class_names import class_names
 
 #: who wrote the file, in the model's own fields
 PRODUCER = ('centernet', __version__)
@@ -31,12 +32,8 @@ def network_metadata(loaded: LoadedModel) -> Dict[str, str]:
     if loaded.checkpoint.epoch is not None:
         found['epoch'] = str(loaded.checkpoint.epoch)
     found['heads'] = json.dumps(loaded.heads)
-    names = loaded.checkpoint.meta.get('classes')
-    if (
-        isinstance(names, list)
-        and len(names) == loaded.heads.get('hm')
-        and all(isinstance(name, str) for name in names)
-    ):
+    names = class_names(loaded.checkpoint.meta, loaded.heads.get('hm', 0))
+    if names:
         found['classes'] = json.dumps(names)
     return found
 

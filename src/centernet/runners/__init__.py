@@ -6,6 +6,7 @@ A runner is any object with
   any device. It returns when the result is complete, so that the caller can time it. A runner whose network
   has a decoder (``decodes`` is true) returns :class:`~centernet.detection.RawBoxes` instead;
 - ``classes``: channels of its heat map;
+- ``class_names``: their names, or None if they are not known;
 - ``identity()``: plain dict of what decides its output (kind, architecture, hash of the weights, ...), which
   ``--resume`` compares;
 - ``describe()``: plain dict for people and metrics.json (paths, device, ...).

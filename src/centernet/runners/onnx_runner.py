@@ -22,6 +22,7 @@ from ..files import sha256
 from ..onnxfile.graph import of_model
 from ..onnxfile.loading import LARGEST_SIDE, ModelAndFiles, check_input, damage_named, read_model_and_files
 from ..onnxfile.output_chain import OutputChain, chain_before
+from .class_names import class_names_of_metadata
 from .input_limits import InputLimits, metadata_normalization
 from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
@@ -47,6 +48,7 @@ class OnnxRunner:
         classes: channels of the heat map, 0 without one.
         heat_map: the :class:`~centernet.onnxfile.output_chain.OutputChain` of hm, None without hm.
         no_boxes: why the heads make no boxes, None if they do.
+        class_names: their names in the file's metadata, or None.
         input_size: (height, width) that the file is fixed to, or None if it takes any.
         batch_size: the number of images that the file is fixed to, or None. A call takes any number all the
             same.
@@ -91,6 +93,7 @@ class OnnxRunner:
         self.channels = self._find_heads()
         self.classes = self.channels.get('hm', 0)
         self.no_boxes = why_no_boxes(self.channels)
+        self.class_names = class_names_of_metadata(self.metadata, self.classes)
         self.arch = self.metadata.get('arch', 'unknown architecture')
         self.limits = InputLimits(
             fixed=self.input_size, stored=self.meta_size, normalization=metadata_normalization(self.metadata)

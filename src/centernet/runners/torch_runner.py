@@ -11,6 +11,7 @@ from ..checkpoint import LoadedModel
 from ..detection import Heads
 from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import describe_device
+from .class_names import class_names
 from .input_limits import InputLimits, limits_of
 
 
@@ -50,6 +51,7 @@ class TorchRunner:
         self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
         self.path = self.arch = ''
         self.limits = InputLimits()
+        self.class_names: Optional[List[str]] = None
         self.notes: List[str] = [] if self.no_boxes else notes_on(self.channels)
         self._identity = dict(identity or {})
         self._about = dict(about or {})
@@ -69,6 +71,7 @@ class TorchRunner:
             loaded.heads,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
+        runner.class_names = class_names(loaded.checkpoint.meta, runner.classes)
         if loaded.unused_keys:
             names = ', '.join(loaded.unused_keys[:3]) + (', ...' if len(loaded.unused_keys) > 3 else '')
             runner.notes.append(f'{len(loaded.unused_keys)} entries of the checkpoint are not used: {names}')

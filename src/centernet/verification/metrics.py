@@ -28,8 +28,8 @@ class Figure(NamedTuple):
 class MetricsComparison(NamedTuple):
     """The figures of two networks over ``images`` images; true if all differences are within the tolerance.
 
-    ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the data set has other classes than
-    the network.
+    False if there are no figures. ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the
+    data set has other classes than the network, or no annotations.
     """
 
     images: int
@@ -37,7 +37,9 @@ class MetricsComparison(NamedTuple):
     figures: List[Figure]
 
     def __bool__(self) -> bool:
-        return all(figure.difference <= tolerances.METRICS.limit for figure in self.figures)
+        return any(figure.reference is not None for figure in self.figures) and all(
+            figure.difference <= tolerances.METRICS.limit for figure in self.figures
+        )
 
 
 def compare_metrics(
@@ -47,6 +49,11 @@ def compare_metrics(
     return MetricsComparison(
         images, ground_truth, [Figure(name, reference.stats[name], model.stats[name]) for name in STAT_NAMES]
     )
+
+
+def has_ground_truth(data: CocoData, image_ids: Sequence[int]) -> bool:
+    """Return whether there is an object to find in any of the images; crowds are none."""
+    return any(not data.ground_truth(image_id).crowd.all() for image_id in image_ids)
 
 
 def without_annotations(data: CocoData, classes: int) -> CocoData:

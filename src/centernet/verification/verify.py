@@ -20,7 +20,14 @@ from ..runners.onnx_runner import OnnxRunner
 from ..runners.torch_runner import TorchRunner
 from .detections import ComparedBatch, compare_detections
 from .heads import compare_heads
-from .metrics import ANNOTATIONS, OWN_DETECTIONS, compare_metrics, with_detections, without_annotations
+from .metrics import (
+    ANNOTATIONS,
+    OWN_DETECTIONS,
+    compare_metrics,
+    has_ground_truth,
+    with_detections,
+    without_annotations,
+)
 
 STAGES = ('rules', 'heads', 'detections', 'metrics')
 
@@ -84,8 +91,9 @@ def verify(
     Args:
         reference: runs the PyTorch network.
         model: runs the ONNX file.
-        data: the images, and the ground truth of the stage ``metrics``. If the network has another number of
-            classes, the figures are measured against the PyTorch network's own detections.
+        data: the images, and the ground truth of the stage ``metrics``. If its channels are not those of the
+            network, or the images have no annotations, the figures are measured against the PyTorch network's
+            own detections.
         folder: output folder of the evaluations of the stage ``metrics``, each in a folder of its own.
         options: the input size, which images, and how fast.
         compare_images: number of images for the stages ``heads`` and ``detections``.
@@ -93,7 +101,7 @@ def verify(
         target: the target whose rules the file must keep; by default taken from its metadata or operators.
         progress: show bars on stderr.
         reference_folder: a folder with an evaluation of ``reference`` on this data with the same protocol, to
-            be reused. Ignored if the data has another number of categories.
+            be reused. Ignored if the figures are measured against its own detections.
         resume: resume the interrupted evaluation of the file in ``folder``.
 
     Returns:
@@ -207,7 +215,10 @@ def _like(heat_map, outputs):
 
 
 def _metrics(reference, model, data, options, folder, progress, reference_folder, resume):
-    own = reference.classes != len(data.categories)
+    notes = []
+    own = reference.classes != len(data.channels)
+    if not own and not has_ground_truth(data, select(data, options)):
+        own, notes = True, ['the images have no annotations']
     if own:
         data, reference_folder = without_annotations(data, reference.classes), None
     first = evaluate(
@@ -231,8 +242,10 @@ def _metrics(reference, model, data, options, folder, progress, reference_folder
         options = options._replace(image_ids=None, limit=None)
     second = evaluate(model, data, options, os.path.join(folder, 'model'), resume=resume, progress=progress)
     ground_truth = OWN_DETECTIONS if own else ANNOTATIONS
-    note = f'{len(first.failed)} images could not be read' if first.failed else None
-    return _stage('metrics', compare_metrics(expected, second.metrics, len(image_ids), ground_truth), note)
+    if first.failed:
+        notes.append(f'{len(first.failed)} images could not be read')
+    comparison = compare_metrics(expected, second.metrics, len(image_ids), ground_truth)
+    return _stage('metrics', comparison, '; '.join(notes) or None)
 
 
 def _notes(reference, model):
