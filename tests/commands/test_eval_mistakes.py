@@ -163,3 +163,11 @@ def test_numbers_that_mean_nothing(eval_pth, option, value):
     status, _, err = eval_pth(option, value)
     assert status == 2
     assert option in err and 'whole number' in err and 'Traceback' not in err
+
+
+def test_a_checkpoint_of_several_networks(refused, tmp_path, weights):
+    saved = torch.load(str(weights))
+    saved['ema'] = {'state_dict': saved['state_dict']}
+    torch.save(saved, str(tmp_path / 'several.pth'))
+    message = refused(weights=tmp_path / 'several.pth')
+    assert 'state_dict, ema.state_dict' in message and '--weights-key state_dict' in message

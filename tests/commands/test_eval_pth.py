@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import torch
 from support.painted import write_data
 from support.processes import start
 
@@ -130,3 +131,24 @@ def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, nu
     assert '--resume' in err
     assert seconds < 10  # one or two, on a machine that is not busy
     assert journal.read_bytes().endswith(b'\n')
+
+
+def test_the_entry_of_the_checkpoint(eval_pth, tmp_path, weights):
+    """The detections are those of the entry that was asked for, and a run of another one is not resumed."""
+    saved = torch.load(str(weights))
+    saved['ema'] = {'state_dict': saved.pop('state_dict')}
+    saved['model'] = {
+        name: value + 0.5 if name == 'hm.2.bias' else value
+        for name, value in saved['ema']['state_dict'].items()
+    }
+    torch.save(saved, str(tmp_path / 'several.pth'))
+    several = tmp_path / 'several.pth'
+    assert eval_pth('--limit', '2')[0] == 0
+    expected = (tmp_path / 'out' / 'results.json').read_text()
+    status, out, _ = eval_pth('--limit', '2', '--weights-key', 'ema.state_dict', weights=several)
+    assert status == 0 and 'the weights are the entry ema.state_dict of the file' in out
+    assert (tmp_path / 'out' / 'results.json').read_text() == expected
+    status, _, err = eval_pth('--limit', '2', '--weights-key', 'model', '--resume', weights=several)
+    assert status == 2 and 'weights_entry was "ema.state_dict", is now "model"' in err
+    assert eval_pth('--limit', '2', '--weights-key', 'model', weights=several)[0] == 0
+    assert (tmp_path / 'out' / 'results.json').read_text() != expected

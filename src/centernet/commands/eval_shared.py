@@ -39,7 +39,14 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     from ..evaluation import evaluate, format_report
     from ..runners import open_runner
 
-    runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
+    runner = open_runner(
+        path,
+        arguments.device,
+        threads,
+        getattr(arguments, 'arch', None),
+        is_onnx,
+        getattr(arguments, 'weights_key', None),
+    )
     data = setup.load_data(arguments, runner.path, runner.classes)
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)

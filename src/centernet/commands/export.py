@@ -83,7 +83,7 @@ def run(arguments: Any) -> int:
     if not weights:
         _log.info("no --weights: exporting the built-in sample's checkpoint")
         weights = SAMPLE_WEIGHTS
-    loaded = load_model(weights, arguments.arch)
+    loaded = load_model(weights, arguments.arch, weights_key=arguments.weights_key)
     spec = setup.input_spec(arguments, limits_of(loaded), weights)
     files = export(
         loaded,
@@ -99,6 +99,9 @@ def run(arguments: Any) -> int:
     print(
         f'{loaded.arch} ({setup.display_weights(weights)}), input {spec.width} x {spec.height}', file=stream
     )
+    if not arguments.verify:  # which prints them, too
+        for note in loaded.notes:
+            print(note, file=stream)
     setup.print_files(files, stream)
     if not arguments.verify:
         if arguments.json:

@@ -16,12 +16,19 @@ def stem_of(weights: str) -> str:
     return os.path.splitext(os.path.basename(weights))[0]
 
 
-def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
+def exported_files(
+    weights: Optional[str],
+    targets: Sequence[str],
+    arch: Optional[str] = None,
+    weights_key: Optional[str] = None,
+) -> List[str]:
     """Return the files of a checkpoint in ``output/export``, after exporting those that are missing.
 
     Args:
         weights: the checkpoint; None takes WEIGHTS of the environment, else the built-in sample's.
         targets: names of targets.
+        arch: of a checkpoint that does not name its architecture.
+        weights_key: of a checkpoint with several state dicts, the entry to take.
 
     Returns:
         Their paths, in the order of ``targets``.
@@ -40,6 +47,6 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
         _log.info(
             'no model is given and %s is missing: exporting %s first', first, setup.display_weights(weights)
         )
-        loaded = load_model(weights)
+        loaded = load_model(weights, arch, weights_key=weights_key)
         export(loaded, folder, stem_of(weights), missing, size=limits_of(loaded).stored or (512, 512))
     return files

@@ -67,14 +67,16 @@ class TorchRunner:
             loaded.model,
             device,
             loaded.heads['hm'],
-            {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
+            {
+                'arch': loaded.arch,
+                'weights_sha256': loaded.checkpoint.sha256,
+                'weights_entry': loaded.checkpoint.entry,
+            },
             {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
             threads,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
-        if loaded.unused_keys:
-            names = ', '.join(loaded.unused_keys[:3]) + (', ...' if len(loaded.unused_keys) > 3 else '')
-            runner.notes.append(f'{len(loaded.unused_keys)} entries of the checkpoint are not used: {names}')
+        runner.notes.extend(loaded.notes)
         return runner
 
     @property
