@@ -59,15 +59,22 @@ def test_the_architecture_comes_from_the_checkpoint(tmp_path):
     assert load_model(save(tmp_path / 'c.pth', weights('res_18'), arch='dla_tiny'), 'res_18').arch == 'res_18'
 
 
-@pytest.mark.parametrize('arch', ['res18', ['res_18']])
+@pytest.mark.parametrize('arch', ['res_181', ['res_18']])
 def test_a_checkpoint_of_an_unknown_architecture(tmp_path, arch):
     message = refusal(save(tmp_path / 'a.pth', weights(), arch=arch))
     assert str(tmp_path) in message and 'did you mean res_18?' in message
 
 
+def test_other_spellings_of_an_architecture(tmp_path):
+    path = save(tmp_path / 'a.pth', weights(), arch='resnet18')
+    assert (
+        load_model(path).arch == load_model(path, 'res18').arch == load_model(path, 'Res-18').arch == 'res_18'
+    )
+
+
 def test_an_unknown_architecture_is_said_before_the_file_is_read(tmp_path):
     with pytest.raises(ArchitectureError, match=r'did you mean res_18\?'):
-        load_model(str(tmp_path / 'none.pth'), 'res18')
+        load_model(str(tmp_path / 'none.pth'), 'res_181')
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_wrong_architecture_names_the_right_one(refused):
 
 
 def test_an_unknown_architecture_names_the_nearest(refused):
-    assert 'res_18' in refused(arch='res18')
+    assert 'did you mean dlav0_34?' in refused(arch='dlav0')
 
 
 def test_weights_of_another_task(refused, tmp_path):

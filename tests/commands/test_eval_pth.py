@@ -52,6 +52,15 @@ def test_keep_res_pads_to_what_the_network_needs(eval_pth):
     assert json.loads(out)['protocol']['pad'] == 31
 
 
+@pytest.mark.parametrize('most', [3, 150])
+def test_the_number_of_detections(eval_pth, tmp_path, most):
+    status, out, _ = eval_pth('--limit', '2', '--max-detections', str(most))
+    assert status == 0 and f'up to {most} detections' in out
+    found = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert len(found) == 2 * most
+    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['protocol']['max_per_image'] == most
+
+
 def test_resume_by_flag(eval_pth, tmp_path):
     eval_pth('--limit', '5')
     status, _, _ = eval_pth('--resume')

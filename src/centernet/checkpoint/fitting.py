@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import ArchitectureError, CheckpointError
 from ..models import create_model
-from ..models.registry import TABLE
+from ..models.registry import TABLE, known_name
 from .reader import Checkpoint, read_checkpoint
 
 StateDict = Dict[str, torch.Tensor]
@@ -64,8 +64,10 @@ def load_model(
         CheckpointError: the file cannot be read, or does not fit; the message says why, and which
             architecture fits.
     """
-    if arch is not None and arch not in TABLE:
-        create_model(arch, {'hm': 1})  # raises, before a large file is read
+    if arch is not None:
+        arch = known_name(arch)
+        if arch not in TABLE:
+            create_model(arch, {'hm': 1})  # raises, before a large file is read
     checkpoint = read_checkpoint(path, weights_key)
     notes = (
         [] if checkpoint.entry in _USUAL else [f'the weights are the entry {checkpoint.entry} of the file']
@@ -73,6 +75,7 @@ def load_model(
     checkpoint = _rename_offsets(checkpoint, notes)
     if arch is None:
         arch = checkpoint.meta.get('arch', DEFAULT_ARCH)
+        arch = known_name(arch) if type(arch) is str else arch
     found, head_conv = read_heads(checkpoint.state_dict)
     if not found:
         raise CheckpointError(
