@@ -59,15 +59,22 @@ def test_the_architecture_comes_from_the_checkpoint(tmp_path):
     assert load_model(save(tmp_path / 'c.pth', weights('res_18'), arch='dla_tiny'), 'res_18').arch == 'res_18'
 
 
-@pytest.mark.parametrize('arch', ['res18', ['res_18']])
+@pytest.mark.parametrize('arch', ['res_181', ['res_18']])
 def test_a_checkpoint_of_an_unknown_architecture(tmp_path, arch):
     message = refusal(save(tmp_path / 'a.pth', weights(), arch=arch))
     assert str(tmp_path) in message and 'did you mean res_18?' in message
 
 
+def test_other_spellings_of_an_architecture(tmp_path):
+    path = save(tmp_path / 'a.pth', weights(), arch='resnet18')
+    assert (
+        load_model(path).arch == load_model(path, 'res18').arch == load_model(path, 'Res-18').arch == 'res_18'
+    )
+
+
 def test_an_unknown_architecture_is_said_before_the_file_is_read(tmp_path):
     with pytest.raises(ArchitectureError, match=r'did you mean res_18\?'):
-        load_model(str(tmp_path / 'none.pth'), 'res18')
+        load_model(str(tmp_path / 'none.pth'), 'res_181')
 
 
 @pytest.mark.parametrize(
@@ -115,6 +122,86 @@ def test_a_missing_entry(tmp_path):
     message = refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
     assert 'a.pth does not fit res_18: 1 of its 150 entries is missing (layer1.0.bn1.weight)' in message
     assert message.endswith('the file is incomplete')
+
+
+def test_renamed_layers_are_not_called_missing_alone(tmp_path):
+    """One sees both names, so that one can rename them back."""
+    state_dict = OrderedDict(
+        (name.replace('layer1.0.', 'stage1.first.'), value) for name, value in weights().items()
+    )
+    message = refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+    assert '10 of its 150 entries are missing (layer1.0.conv1.weight, layer1.0.bn1.weight, ' in message
+    assert "12 of the file's entries are unknown to it (stage1.first.conv1.weight, " in message
+    assert 'renamed' in message and 'incomplete' not in message
+
+
+def test_a_renamed_landmark(tmp_path):
+    state_dict = OrderedDict(
+        (name.replace('deconv_layers', 'upsample'), value) for name, value in weights('resdcn_18').items()
+    )
+    message = refusal(save(tmp_path / 'a.pth', state_dict), 'resdcn_18')
+    assert 'deconv_layers.0.weight' in message and 'upsample.0.weight' in message
+    assert 'incomplete' not in message
+
+
+@pytest.mark.parametrize('arch', ['dla_tiny', 'resdcn_18'])
+def test_the_offsets_of_mmcv(tmp_path, arch):
+    """mmcv's ModulatedDeformConv2dPack names the same layer conv_offset."""
+    state_dict = weights(arch)
+    renamed = OrderedDict(
+        (name.replace('conv_offset_mask', 'conv_offset'), value) for name, value in state_dict.items()
+    )
+    assert renamed.keys() != state_dict.keys()
+    loaded = load_model(save(tmp_path / 'a.pth', renamed), arch)
+    assert (loaded.unused_keys, len(loaded.notes)) == ([], 1)
+    count = len(set(renamed) - set(state_dict))
+    assert f'{count} entries' in loaded.notes[0] and 'conv_offset_mask' in loaded.notes[0]
+    read = loaded.model.state_dict()
+    assert all(torch.equal(read[name], value) for name, value in state_dict.items())
+
+
+def test_offsets_without_masks_do_not_fit(tmp_path):
+    state_dict = weights('resdcn_18')
+    for name in [name for name in state_dict if 'conv_offset_mask' in name]:
+        value = state_dict.pop(name)
+        state_dict[name.replace('conv_offset_mask', 'conv_offset')] = value[:18]
+    message = refusal(save(tmp_path / 'a.pth', state_dict), 'resdcn_18')
+    assert '6 have another shape (deconv_layers.0.conv_offset_mask.weight is [18, ' in message
+
+
+def test_notes(tmp_path):
+    state_dict = weights('dla_tiny')
+    assert load_model(save(tmp_path / 'a.pth', state_dict), 'dla_tiny').notes == []
+    state_dict['base.fc.bias'] = torch.zeros(1000)
+    (note,) = load_model(save(tmp_path / 'b.pth', state_dict), 'dla_tiny').notes
+    assert note == '1 entry of the checkpoint is not used: base.fc.bias'
+    torch.save({'net': weights('dla_tiny')}, str(tmp_path / 'c.pth'))
+    assert load_model(str(tmp_path / 'c.pth'), 'dla_tiny').notes == [
+        'the weights are the entry net of the file'
+    ]
+
+
+def test_centertracks_layers_for_the_previous_frame(tmp_path):
+    state_dict = weights('dla_tiny')
+    state_dict['base.pre_img_layer.0.weight'] = torch.zeros(16, 3, 7, 7)
+    state_dict['base.pre_hm_layer.0.weight'] = torch.zeros(16, 1, 7, 7)
+    unused, frame = load_model(save(tmp_path / 'a.pth', state_dict), 'dla_tiny').notes
+    assert unused.startswith('2 entries') and 'base.pre_img_layer.0.weight' in unused
+    assert 'CenterTrack' in frame and 'without the previous frame' in frame
+
+
+def test_the_entry_that_is_asked_for(tmp_path):
+    """The figures are those of the right weights."""
+    first, second = weights('dla_tiny'), OrderedDict()
+    for name, value in first.items():
+        second[name] = value + 1 if value.dtype == torch.float32 else value
+    torch.save({'model': first, 'ema': {'state_dict': second}}, str(tmp_path / 'a.pth'))
+    for key, expected in (('model', first), ('ema.state_dict', second)):
+        loaded = load_model(str(tmp_path / 'a.pth'), 'dla_tiny', weights_key=key)
+        read = loaded.model.state_dict()
+        assert all(torch.equal(read[name], value) for name, value in expected.items())
+        assert key in loaded.notes[0] and loaded.checkpoint.entry == key
+    assert 'several networks: model, ema.state_dict;' in refusal(str(tmp_path / 'a.pth'), 'dla_tiny')
 
 
 @pytest.mark.parametrize('gone', ['wh.2.weight', 'wh.2.bias', 'wh.0.weight'])

@@ -234,6 +234,7 @@ def test_what_training_scripts_leave_beside_the_weights(tmp_path, form):
         'path': '/data/coco',
         'size': [512, 384],
         'scores': [0.25, -3, True, 1e-300, None],
+        'history': [0.0, 1.0, 2.0],
         'big_endian': 0.5,
         'counter': {'a': 2, 'b': 1},
         'default': {'lr': [0.1]},

@@ -60,7 +60,7 @@ def test_the_wrong_architecture_names_the_right_one(refused):
 
 
 def test_an_unknown_architecture_names_the_nearest(refused):
-    assert 'res_18' in refused(arch='res18')
+    assert 'did you mean dlav0_34?' in refused(arch='dlav0')
 
 
 def test_weights_of_another_task(refused, tmp_path):
@@ -164,3 +164,11 @@ def test_numbers_that_mean_nothing(eval_pth, option, value):
     status, _, err = eval_pth(option, value)
     assert status == 2
     assert option in err and 'whole number' in err and 'Traceback' not in err
+
+
+def test_a_checkpoint_of_several_networks(refused, tmp_path, weights):
+    saved = torch.load(str(weights))
+    saved['ema'] = {'state_dict': saved['state_dict']}
+    torch.save(saved, str(tmp_path / 'several.pth'))
+    message = refused(weights=tmp_path / 'several.pth')
+    assert 'state_dict, ema.state_dict' in message and '--weights-key state_dict' in message

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import torch
 from support.painted import write_data
 from support.processes import start
 
@@ -49,6 +50,15 @@ def test_keep_res_pads_to_what_the_network_needs(eval_pth):
     status, out, _ = eval_pth('--json', '--keep-res', batch_size=3)
     assert status == 0
     assert json.loads(out)['protocol']['pad'] == 31
+
+
+@pytest.mark.parametrize('most', [3, 150])
+def test_the_number_of_detections(eval_pth, tmp_path, most):
+    status, out, _ = eval_pth('--limit', '2', '--max-detections', str(most))
+    assert status == 0 and f'up to {most} detections' in out
+    found = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert len(found) == 2 * most
+    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['protocol']['max_per_image'] == most
 
 
 def test_resume_by_flag(eval_pth, tmp_path):
@@ -130,3 +140,24 @@ def test_a_signal_ends_the_run_soon_and_tells_how_to_go_on(tmp_path, weights, nu
     assert '--resume' in err
     assert seconds < 10  # one or two, on a machine that is not busy
     assert journal.read_bytes().endswith(b'\n')
+
+
+def test_the_entry_of_the_checkpoint(eval_pth, tmp_path, weights):
+    """The detections are those of the entry that was asked for, and a run of another one is not resumed."""
+    saved = torch.load(str(weights))
+    saved['ema'] = {'state_dict': saved.pop('state_dict')}
+    saved['model'] = {
+        name: value + 0.5 if name == 'hm.2.bias' else value
+        for name, value in saved['ema']['state_dict'].items()
+    }
+    torch.save(saved, str(tmp_path / 'several.pth'))
+    several = tmp_path / 'several.pth'
+    assert eval_pth('--limit', '2')[0] == 0
+    expected = (tmp_path / 'out' / 'results.json').read_text()
+    status, out, _ = eval_pth('--limit', '2', '--weights-key', 'ema.state_dict', weights=several)
+    assert status == 0 and 'the weights are the entry ema.state_dict of the file' in out
+    assert (tmp_path / 'out' / 'results.json').read_text() == expected
+    status, _, err = eval_pth('--limit', '2', '--weights-key', 'model', '--resume', weights=several)
+    assert status == 2 and 'weights_entry was "ema.state_dict", is now "model"' in err
+    assert eval_pth('--limit', '2', '--weights-key', 'model', weights=several)[0] == 0
+    assert (tmp_path / 'out' / 'results.json').read_text() != expected

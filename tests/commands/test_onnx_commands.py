@@ -6,6 +6,7 @@ import shutil
 
 import onnx
 import pytest
+import torch
 from support.onnx_files import detector
 from support.random_weights import save_checkpoint
 
@@ -235,3 +236,29 @@ def test_a_raw_file_is_not_verified(run, files):
     status, _, err = run('export', '--weights', files['weights'], '--raw', '--verify')
     assert status == 2
     assert '--raw and --verify' in err
+
+
+def test_the_entry_of_a_checkpoint_with_several_networks(run, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved = torch.load(files['weights'])
+    ema = saved.pop('state_dict')
+    saved['model'] = {
+        name: value + 3 if name.startswith(('hm.2', 'wh.2')) else value for name, value in ema.items()
+    }
+    torch.save(dict(saved, ema=ema), 'several.pth')
+    words = ('--weights', 'several.pth', '--limit', '2', '--no-metrics')
+    status, out, _ = run('verify', files['portable'], '--weights-key', 'ema', *words)
+    assert status == 0 and 'the weights are the entry ema of the file' in out
+    assert run('verify', files['portable'], '--weights-key', 'model', *words)[0] == 1
+    status, _, err = run('verify', files['portable'], *words)
+    assert status == 2 and 'model, ema; choose' in err and '--weights-key' in err
+    # the files that are missing are exported from the same entry
+    status, out, _ = run('verify', '--weights-key', 'model', *words)
+    assert status == 0 and '4 of 4 files match' in out
+    status, out, _ = run('export', '--weights', 'several.pth', '--weights-key', 'ema', '--target', 'onnx')
+    assert status == 0 and 'the weights are the entry ema of the file' in out
+
+
+def test_the_entry_needs_weights(files, capsys):
+    assert main(['modify', files['portable'], '--weights-key', 'ema']) == 2
+    assert '--weights-key needs --weights' in capsys.readouterr().err

@@ -66,12 +66,122 @@ def test_new_flags_are_taken_too():
     )
 
 
+def test_hyphens_and_underscores():
+    """test.py spells its options with underscores, eval-pth with hyphens; here both are taken."""
+    flags = understood(
+        'ctdet --load-model m.pth --flip-test --test-scales=1,0.5 --max_detections 7 --weights_key=ema'
+        ' --save_images 3 --on_bad_image skip --exp-id a_b --output a_b --annotations=c_d.json'
+    )
+    assert (flags.weights, flags.flip_test, flags.test_scales) == ('m.pth', True, (1.0, 0.5))
+    assert (flags.max_detections, flags.weights_key, flags.save_images) == (7, 'ema', 3)
+    assert (flags.on_bad_image, flags.output, flags.annotations) == ('skip', 'a_b', 'c_d.json')
+
+
+def test_the_number_of_detections():
+    assert understood('ctdet --K 40').max_detections == 40
+    assert understood('ctdet').max_detections == 100
+
+
+def test_defaults_of_test_py_that_are_given():
+    flags = understood('ctdet --input_res -1 --input_h -1 --input_w -1 --down_ratio 4 --dataset coco')
+    assert (flags.input_height, flags.input_width) == (None, None)
+
+
+def test_a_size_that_keep_res_does_not_use(capsys):
+    flags = understood('ctdet --keep_res --input_res 512')
+    assert (flags.keep_res, flags.input_height, flags.input_width) == (True, None, None)
+    assert '--input_res is not used' in capsys.readouterr().err
+
+
+PASCAL = ['--normalization', 'pascal']
+
+
+@pytest.mark.parametrize(
+    'words, expected',
+    [
+        ('', PASCAL + ['--input-height', '384', '--input-width', '384']),
+        ('--keep_res', PASCAL + ['--keep-res']),
+        ('--input_res 512', PASCAL + ['--input-height', '512', '--input-width', '512']),
+        ('--input_h 512', PASCAL + ['--input-width', '384', '--input-height', '512']),
+        ('--input-width 512', PASCAL + ['--input-height', '384', '--input-width', '512']),
+        ('--normalization half --keep_res', ['--keep-res', '--normalization', 'half']),
+    ],
+)
+def test_pascal(words, expected, capsys):
+    assert (
+        translate(['ctdet', '--dataset', 'pascal'] + words.split())
+        == [
+            'eval-pth',
+            '--output',
+            './pth_result',
+        ]
+        + expected
+    )
+    said = capsys.readouterr().err
+    assert ("the figures are COCO's" in said) == ('pascal' in expected)
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        (
+            '--lr 1e-4 --lr_step 90,120 --no_color_aug --seed 3',
+            '--lr, --lr_step, --seed, --no_color_aug (of the',
+        ),
+        ('--head_conv 64', '--head_conv (read from the checkpoint)'),
+        ('--not_reg_offset --cat_spec_wh', '--not_reg_offset, --cat_spec_wh (read from the checkpoint)'),
+        ('--exp_id coco_dla', '--exp_id (results go to --res_data_save_path)'),
+        ('--debug 2 --vis_thresh 0.3', '--debug, --vis_thresh (--save-images N draws'),
+        ('--not_cuda_benchmark', '--not_cuda_benchmark (of the training)'),
+        ('--dense_hp --hp_weight 1', '--hp_weight, --dense_hp (of another task)'),
+        ('--resume --load_model m.pth', '--resume continues an interrupted evaluation'),
+    ],
+)
+def test_what_is_ignored_is_said_in_one_line(capsys, words, said):
+    plain = understood('ctdet --load_model m.pth')
+    capsys.readouterr()
+    flags = understood('ctdet --load_model m.pth ' + words)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith('centernet: ') and said in lines[0]
+    assert dict(vars(flags), resume=False) == vars(plain)
+
+
+def options_of_test_py():
+    """The names of the options in CenterNet's opts.py, and whether they take a value."""
+    switches = (
+        'test resume not_cuda_benchmark hide_data_time save_all trainval flip_test nms not_prefetch_test'
+        ' fix_res not_rand_crop no_color_aug rect_mask mse_loss norm_wh dense_wh cat_spec_wh not_reg_offset'
+        ' dense_hp not_hm_hp not_reg_hp_offset not_reg_bbox'
+    )
+    values = (
+        'exp_id debug demo load_model gpus num_workers seed print_iter metric vis_thresh debugger_theme arch'
+        ' head_conv input_res input_h input_w lr lr_step num_epochs batch_size master_batch_size num_iters'
+        ' val_intervals test_scales K shift scale rotate flip aug_rot aug_ddd kitti_split reg_loss hm_weight'
+        ' off_weight wh_weight hp_weight hm_hp_weight dep_weight dim_weight rot_weight peak_thresh'
+        ' scores_thresh center_thresh aggr_weight'
+    )
+    return [f'--{name}' for name in switches.split()] + [f'--{name} 1' for name in values.split()]
+
+
+def test_every_option_of_test_py_is_known():
+    given = options_of_test_py()
+    flags = understood('ctdet --annotations a.json --dataset coco --down_ratio 4 ' + ' '.join(given))
+    assert (flags.weights, flags.device, flags.max_detections, flags.workers) == ('1', 'cuda:1', 1, 0)
+
+
 @pytest.mark.parametrize(
     'words, message',
     [
         ('multi_pose', 'only ctdet is supported'),
         ('--keep_res --fix_res', 'exclude'),
         ('--gpus all', 'not the number of a GPU'),
+        ('ctdet --down_ratio 2', 'only 4 is supported'),
+        ('ctdet --dataset kitti', 'only coco and pascal are supported'),
+        ('ctdet --dataset coco_hp', 'only coco and pascal are supported'),
+        ('ctdet --trainval', 'no ground truth: use --annotations'),
+        ('ctdet --agnostic_ex', '--agnostic_ex would change the result'),
+        ('ctdet --eval_oracle_wh', '--eval_oracle_wh would change the result'),
+        ('ctdet --exp_id coco_dla --resume', 'exp/ctdet/coco_dla/model_last.pth; name it with --load_model'),
     ],
 )
 def test_mistakes(capsys, words, message):
@@ -79,6 +189,15 @@ def test_mistakes(capsys, words, message):
         translate(words.split())
     assert leaving.value.code == 2
     assert message in capsys.readouterr()[1]
+
+
+def test_help_names_what_is_taken(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        translate(['--help'])
+    assert leaving.value.code == 0
+    text = capsys.readouterr().out
+    for name in ('--load_model', '--dataset', '--K', '--trainval', '--gpus', '--resume'):
+        assert name in text
 
 
 def test_it_runs_without_being_installed(tmp_path):

@@ -2,12 +2,16 @@
 unpicklers."""
 
 import argparse
+import contextlib
+import datetime
 import io
+import json
 import os
+import pickle
 import pickletools
 import struct
 import tarfile
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +21,25 @@ from support.fuzzing import MIB
 from support.mutations import NUMBERS, mutated
 
 from centernet.checkpoint import load_model, read_checkpoint
+from centernet.errors import CheckpointError
 from centernet.sample import SAMPLE_WEIGHTS
 
 NAME = 'checkpoint'
+
+
+class _Entries(dict):
+    """As EasyDict and CfgNode are."""
+
+    def __init__(self, **entries):
+        super().__init__(entries)
+        self.frozen = True
+
+
+class _Object:
+    def __init__(self):
+        self.lr = 0.5
+
+
 #: bytes of memory for a byte of the file; a pickle's byte may be an empty set, which is 220
 MULTIPLE = 300
 _BASE = {}
@@ -46,6 +66,13 @@ _NAMES = (
     b'pathlib\nPosixPath',
     b'torch\ndevice',
     b'torch\nfloat32',
+    b'collections\ndeque',
+    b'copyreg\n_reconstructor',
+    b'copyreg\n__newobj__',
+    b'datetime\ndatetime',
+    b'numpy.core.numeric\n_frombuffer',
+    b'torch._utils\n_rebuild_parameter_with_state',
+    b'train\nOptions',
     b'posix\nmkdir',
     b'os\nsystem',
     b'builtins\neval',
@@ -72,13 +99,30 @@ def prepare(folder):
             ]
         ),
     }
+    beside = {
+        'epoch': 3,
+        'model': {'module.hm.2.weight': torch.ones(2, 4, 1, 1), 'module.model.hm.2.bias': torch.zeros(2)},
+        'ema': {'state_dict': _Entries(w=torch.ones(2, 2)), 'decay': 0.5},
+        'options': _Entries(mean=np.ones((1, 1, 3)), inner=_Entries(a=[1, 2]), object=_Object()),
+        'arrays': [
+            np.asfortranarray(np.ones((2, 3), np.float32)),
+            np.zeros(0),
+            np.array([None]),
+            np.int64(3),
+        ],
+        'objects': [_Object, len, deque([1, 2]), datetime.datetime(2020, 1, 2), {1: _Object()}],
+        'history': {'loss': [0.5 + i for i in range(300)], 'more': [{'a': i, 'b': 0.5} for i in range(50)]},
+    }
     for form in ('zip', 'legacy'):
-        save(path, saved, form)
-        with open(path, 'rb') as file:
-            _BASE[form] = file.read()
+        for name, content in (('', saved), (' beside', beside)):
+            save(path, content, form)
+            with open(path, 'rb') as file:
+                _BASE[form + name] = file.read()
     _BASE['pickle'] = claim(
         {'w': ('FloatStorage', '0', 4, 0, (2, 2), (2, 1)), 'v': ('HalfStorage', '1', 4, 1, (3,), (1,))}
     )
+    _BASE['objects'] = pickle.dumps({key: beside[key] for key in ('options', 'arrays', 'objects')}, 4)
+    _BASE['protocol 5'] = _protocol_5()
     with open(SAMPLE_WEIGHTS, 'rb') as file:
         _BASE['sample'] = file.read()
 
@@ -87,15 +131,19 @@ def make(draw, folder, canary):
     path = os.path.join(folder, 'case.pth')
     kind = draw.choice(('file', 'file', 'pickle', 'pickle', 'opcodes', 'opcodes', 'bomb', 'tar', 'sample'))
     if kind == 'file':
-        form = draw.choice(('zip', 'legacy'))
-        _write(path, mutated(draw, _BASE[form], (_BASE['zip'], _BASE['legacy'])))
+        name = draw.choice(('zip', 'legacy', 'zip beside', 'legacy beside'))
+        _write(path, mutated(draw, _BASE[name], (_BASE['zip'], _BASE['legacy beside'], _BASE['objects'])))
     elif kind == 'sample':
         _write(path, mutated(draw, _BASE['sample']) if draw.random() < 0.8 else _BASE['sample'])
     elif kind == 'tar':
         _write(path, _tar(draw))
     else:
         data = (
-            mutated(draw, _BASE['pickle'], (_attack(canary),))
+            mutated(
+                draw,
+                _BASE[draw.choice(('pickle', 'objects', 'protocol 5'))],
+                (_attack(canary), _BASE['protocol 5'], _BASE['objects']),
+            )
             if kind == 'pickle'
             else _opcodes(draw, canary)
             if kind == 'opcodes'
@@ -118,7 +166,11 @@ def make(draw, folder, canary):
 
 def run(path):
     """The reader, and for what it lets through the rest of the way to a network."""
+    for key in ('model', 'ema.state_dict'):
+        with contextlib.suppress(CheckpointError):
+            read_checkpoint(path, key)
     read = read_checkpoint(path)
+    json.dumps(read.meta)
     for tensor in read.state_dict.values():
         float(tensor.double().sum())  # touches its memory
     if os.path.getsize(path) > MIB:
@@ -133,6 +185,18 @@ def allowance(path):
 def _write(path, data):
     with open(path, 'wb') as file:
         file.write(data)
+
+
+def _protocol_5():
+    """A state dict, and an array as Python 3.8 and newer write it."""
+    dtype = b'cnumpy\ndtype\n' + text('f8') + b'\x89\x88\x87R(K\x03' + text('<') + b'NNNJ\xff\xff\xff\xffJ'
+    dtype += b'\xff\xff\xff\xffK\x00tb'
+    data = b'\x96' + struct.pack('<Q', 24) + bytes(24)
+    array = (
+        b'cnumpy._core.numeric\n_frombuffer\n(' + data + dtype + b'K\x01K\x01K\x03\x87' + text('C') + b'tR'
+    )
+    body = b'}(' + text('state_dict') + _BASE['pickle'][2:-1] + text('mean') + array + b'u.'
+    return b'\x80\x05\x95' + struct.pack('<Q', len(body)) + body
 
 
 def _attack(canary):
@@ -185,6 +249,14 @@ def _opcodes(draw, canary):
                         b'h\x00',
                         b'q\x00',
                         b'(lp0\n',
+                        b'\x81',
+                        b'b',
+                        b'e',
+                        b'ctrain\nOptions\n)\x81',
+                        b'cnumpy\nndarray\n',
+                        b'\x96\x03' + bytes(7) + b'abc',
+                        _BASE['objects'][11:-1],
+                        _BASE['protocol 5'][11:-1],
                         _BASE['pickle'][2:-1],
                     )
                 )
@@ -230,7 +302,7 @@ def _argument(draw, opcode, canary):
 def _bomb(draw):
     """A pickle of a few hundred to some ten thousand bytes that asks for a lot."""
     many = draw.choice((50, 500, 5000))
-    kind = draw.randrange(13)
+    kind = draw.randrange(19)
     # Each level holds the one below twice. Not as a key: hashing it takes for ever, in one's own file.
     nested = b')' + b'2\x86' * min(many, 500)
     if kind == 0:
@@ -276,6 +348,43 @@ def _bomb(draw):
         return claim(one)
     if kind == 11:
         return b'\x80\x04' + b'\x8f\x94' * many * 10 + b'.'
+    if kind == 12:  # copies of one list as dictionaries
+        pairs = b'](' + b'NN\x86' * 1000 + b'eq\x00(' + b'ccollections\nOrderedDict\nq\x01'
+        return b'\x80\x02' + pairs + b'h\x01h\x00\x85R' * many + b't.'
+    if kind == 13:  # names of long texts
+        return b'\x80\x04' + text('x' * 20000) + b'q\x00(' + b'h\x00h\x00\x93' * many + b't.'
+    if kind == 14:  # names that grow
+        return (
+            b'\x80\x02ca\nb\nq\x00'
+            + (b'0cbuiltins\ngetattr\nh\x00' + text('x' * 99) + b'\x86Rq\x00') * many
+            + b'.'
+        )
+    if kind == 15:  # one dictionary under many names, and in many
+        one = b'\x80\x02}(' + b''.join(text(str(i)) + b'N' for i in range(many)) + b'uq\x00'
+        return one + b'}(' + b''.join(text(str(i)) + b'h\x00' for i in range(many)) + b'u.'
+    if kind == 16:  # one array many times
+        array = _BASE['protocol 5']
+        array = array[array.index(b'cnumpy._core.numeric') : -2]
+        array = array.replace(struct.pack('<Q', 24) + bytes(24), struct.pack('<Q', 60000) + bytes(60000))
+        array = array.replace(
+            b'K\x01K\x01K\x03\x87', b'M\x4c\x1d\x85' if draw.random() < 0.5 else b'K\x00' * 3 + b'\x87'
+        )
+        state = text('state_dict') + _BASE['pickle'][2:-1]
+        return (
+            b'\x80\x05}('
+            + state
+            + text('a')
+            + array
+            + b'q\x000'
+            + text('b')
+            + b']('
+            + b'h\x00' * many
+            + b'eu.'
+        )
+    if kind == 17:  # an array of many empty lists
+        array = _BASE['protocol 5'].replace(struct.pack('<Q', 24) + bytes(24), bytes(8))
+        sides = number(draw.choice(NUMBERS)), number(draw.choice(NUMBERS))
+        return array.replace(b'K\x01K\x01K\x03\x87', sides[0] + sides[1] + b'K\x00\x87')
     sizes = tuple(draw.choice(NUMBERS) for _ in range(draw.randrange(4)))
     storage = text('storage') + b'ctorch\nFloatStorage\n' + text('0') + text('cpu')
     return (

@@ -39,7 +39,29 @@ def refused(path, said):
 
 def test_a_pickle_of_many_megabytes(tmp_path):
     write_zip(tmp_path / 'a.pth', b'\x80\x02' + b']' * (1 << 23) + b'.', {})
-    refused(tmp_path / 'a.pth', 'its pickle has more than')
+    refused(tmp_path / 'a.pth', 'more than is read .* values')
+    write_zip(tmp_path / 'a.pth', b'\x80\x02' + bytes(1 << 26) + b'.', {})
+    refused(tmp_path / 'a.pth', 'more than is read .* MiB')
+
+
+def test_copies_of_one_list_as_dictionaries(tmp_path):
+    """They took the memory of a dictionary for four bytes each."""
+    pairs = b''.join(b'(M' + i.to_bytes(2, 'little') + b'Nt' for i in range(10000))
+    copies = b'h\x01h\x00\x85R' * 100000
+    data = b'\x80\x02]q\x00(' + pairs + b'eccollections\nOrderedDict\nq\x01(' + copies + b't.'
+    write_zip(tmp_path / 'a.pth', data, {})
+    refused(tmp_path / 'a.pth', 'too many entries')
+
+
+def test_names_made_of_long_texts(tmp_path):
+    data = b'\x80\x04' + text('x' * 20000) + b'q\x00(' + b'h\x00h\x00\x93' * 100000 + b't.'
+    write_zip(tmp_path / 'a.pth', data, {})
+    refused(tmp_path / 'a.pth', 'a name is too long')
+
+
+def test_a_number_of_a_million_decimal_digits(tmp_path):
+    write_zip(tmp_path / 'a.pth', b'\x80\x02L' + b'7' * 10**6 + b'L\n.', {})
+    refused(tmp_path / 'a.pth', 'a line is too long')
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from centernet.errors import ArchitectureError
 from centernet.models import ARCHITECTURES, create_model, default_head_conv, divisor
 from centernet.models.heads import HEATMAP_BIAS, bilinear_upsampling
-from centernet.models.registry import TABLE
+from centernet.models.registry import TABLE, known_name
 
 DEPTHS = (18, 34, 50, 101, 152)
 DEFORMABLE = ['dla_34', 'dla_tiny'] + [f'resdcn_{depth}' for depth in DEPTHS]
@@ -43,6 +43,25 @@ def test_an_unknown_architecture_gets_a_suggestion(given, meant):
     assert f'did you mean {meant}?' in message
     assert all(name in message for name in ARCHITECTURES)
     assert '\n' not in message
+
+
+@pytest.mark.parametrize(
+    'given, meant',
+    [
+        ('res18', 'res_18'),
+        ('resnet_101', 'res_101'),
+        ('DLA34', 'dla_34'),
+        ('dlav034', 'dlav0_34'),
+        ('resdcn18', 'resdcn_18'),
+        ('resnet_dcn_50', 'resdcn_50'),
+        ('hourglass_104', 'hourglass'),
+        ('dla_34', 'dla_34'),
+        ('dlav0', 'dlav0'),
+        ('yolov3', 'yolov3'),
+    ],
+)
+def test_other_spellings(given, meant):
+    assert known_name(given) == meant
 
 
 @pytest.mark.parametrize('given', ['yolov3', '', None, 3.6, ()])

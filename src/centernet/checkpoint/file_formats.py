@@ -19,13 +19,14 @@ from typing import Any, BinaryIO, Dict
 import numpy as np
 import torch
 
-from .unpickler import Inert, Pickles, Storage, Unpickler
+from .unpickler import Inert, Pickles, Storage, Unpickler, UnreadableError
 
 #: the pickled magic number as it stands near the start of a legacy file, whatever the pickle's protocol
 LEGACY_MAGIC = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 _LEGACY_PROTOCOL = 1001
-#: bytes of a checkpoint's pickles; large networks with an optimizer have 0.5 MB
-_MOST_PICKLED = 1 << 22
+#: bytes of a checkpoint's pickles; large networks with an optimizer have 0.5 MB, long histories 10 MB
+_MOST_PICKLED = 1 << 25
+_TOO_LARGE = f'holds more than is read beside the weights ({_MOST_PICKLED >> 20} MiB)'
 _MOST_DIMENSIONS = 16
 
 
@@ -36,7 +37,8 @@ class SavedFile:
         saved: the saved object; its tensors are Inert. Every storage of it is in the file, with its size.
 
     Raises (from every method):
-        RefusedError: the pickle asks for a name that is not admitted.
+        RefusedError: the pickle calls a name that is not admitted.
+        UnreadableError: the pickle is too large, or needs data from outside.
         ValueError, or any other exception: the file is truncated or damaged.
     """
 
@@ -85,12 +87,17 @@ class LegacyFile(SavedFile):
         super().__init__(file)
         self._places: Dict[str, int] = {}
         pickles = Pickles(file.read(_MOST_PICKLED))
-        _, version, _ = (Unpickler(pickles).load() for _ in range(3))
-        if version != _LEGACY_PROTOCOL:
-            raise ValueError('it has an unknown protocol version')
         unpickler = Unpickler(pickles)
-        self.saved = unpickler.load()
-        keys = Unpickler(pickles).load()
+        try:
+            _, version, _ = (Unpickler(pickles).load() for _ in range(3))
+            if version != _LEGACY_PROTOCOL:
+                raise ValueError('it has an unknown protocol version')
+            self.saved = unpickler.load()
+            keys = Unpickler(pickles).load()
+        except Exception as error:
+            if pickles.tell() == _MOST_PICKLED:  # of a file that goes on
+                raise UnreadableError(_TOO_LARGE) from error
+            raise
         if any(type(key) is not str for key in keys):
             raise ValueError('its list of storages is not a list of keys')
         place = pickles.tell()
@@ -127,7 +134,7 @@ class ZipFile(SavedFile):
             self._order = {b'little': '<', b'big': '>'}[self._zip.read(self._entry('byteorder'))]
         entry = self._entry('data.pkl')
         if entry.file_size > _MOST_PICKLED:
-            raise ValueError(f'its pickle has more than {_MOST_PICKLED} bytes')
+            raise UnreadableError(_TOO_LARGE)
         unpickler = Unpickler(Pickles(self._zip.read(entry)))
         self.saved = unpickler.load()
         for key, storage in unpickler.storages.items():

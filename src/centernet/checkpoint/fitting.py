@@ -1,5 +1,6 @@
 """A checkpoint -> the network it belongs to, with its weights."""
 
+import re
 from collections import OrderedDict
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from ..errors import ArchitectureError, CheckpointError
 from ..models import create_model
-from ..models.registry import TABLE
+from ..models.registry import TABLE, known_name
 from .reader import Checkpoint, read_checkpoint
 
 StateDict = Dict[str, torch.Tensor]
@@ -27,6 +28,8 @@ class LoadedModel(NamedTuple):
     checkpoint: Checkpoint
     #: entries of the file that the network does not use, such as ``base.fc.*`` of the published DLA files
     unused_keys: List[str]
+    #: what the user should know of how the checkpoint was read, one line each
+    notes: List[str]
 
 
 #: used when neither the caller nor the checkpoint names an architecture
@@ -34,30 +37,45 @@ DEFAULT_ARCH = 'dla_34'
 # the most channels that any architecture feeds into its heads
 _WIDEST_BODY = 256
 
+# where a state dict usually is
+_USUAL = ('', 'state_dict')
+_MMCV_OFFSETS = re.compile(r'\.conv_offset\.(weight|bias)$')
+_CLOSEST = 'no other architecture is closer'
+_PREVIOUS_FRAME = ('base.pre_img_layer.', 'base.pre_hm_layer.')
 # BatchNorm's counters matter to training with momentum None only, and torch < 0.4.1 did not save them.
 _OPTIONAL = '.num_batches_tracked'
 # A head's last convolution: after a 3x3 one, and in the hourglass's second stack.
 _LAST_LAYERS = ('2.weight', '2.bias', '1.1.weight', '1.1.bias')
 
 
-def load_model(path: str, arch: Optional[str] = None, heads: Optional[Heads] = None) -> LoadedModel:
+def load_model(
+    path: str, arch: Optional[str] = None, heads: Optional[Heads] = None, weights_key: Optional[str] = None
+) -> LoadedModel:
     """Read a checkpoint and build its network.
 
     Args:
         path: the ``.pth`` file.
         arch: the architecture; default: the checkpoint's entry ``arch``, else ``dla_34``.
         heads: name -> channels; default: as in the checkpoint. Their width always comes from the checkpoint.
+        weights_key: the entry of the state dict, where there are several.
 
     Raises:
         ArchitectureError: ``arch`` is unknown.
         CheckpointError: the file cannot be read, or does not fit; the message says why, and which
             architecture fits.
     """
-    if arch is not None and arch not in TABLE:
-        create_model(arch, {'hm': 1})  # raises, before a large file is read
-    checkpoint = read_checkpoint(path)
+    if arch is not None:
+        arch = known_name(arch)
+        if arch not in TABLE:
+            create_model(arch, {'hm': 1})  # raises, before a large file is read
+    checkpoint = read_checkpoint(path, weights_key)
+    notes = (
+        [] if checkpoint.entry in _USUAL else [f'the weights are the entry {checkpoint.entry} of the file']
+    )
+    checkpoint = _rename_offsets(checkpoint, notes)
     if arch is None:
         arch = checkpoint.meta.get('arch', DEFAULT_ARCH)
+        arch = known_name(arch) if type(arch) is str else arch
     found, head_conv = read_heads(checkpoint.state_dict)
     if not found:
         raise CheckpointError(
@@ -72,9 +90,45 @@ def load_model(path: str, arch: Optional[str] = None, heads: Optional[Heads] = N
     problems, unused = compare(shapes(model.state_dict()), shapes(checkpoint.state_dict), arch)
     if problems:
         suggestion = _suggestion(arch, heads, checkpoint.state_dict, found, head_conv)
+        if suggestion == _CLOSEST:
+            if unused:
+                suggestion += ': layers were renamed, or it is another network'
+            elif 'missing' in problems[0]:
+                suggestion += ', so the file is incomplete'
+        if unused and not suggestion.startswith('it fits'):
+            verb = 'is' if len(unused) == 1 else 'are'
+            problems.append(f"{len(unused)} of the file's entries {verb} unknown to it ({_first(unused)})")
         raise CheckpointError(f'{path} does not fit {arch}: {" and ".join(problems)}; {suggestion}')
     model.load_state_dict(checkpoint.state_dict, strict=False)
-    return LoadedModel(model.eval(), arch, heads, checkpoint, unused)
+    return LoadedModel(model.eval(), arch, heads, checkpoint, unused, notes + _unused_notes(unused))
+
+
+def _rename_offsets(checkpoint: Checkpoint, notes: List[str]) -> Checkpoint:
+    """Take mmcv's name of the layer that gives a deformable convolution its offsets and masks; the layer is
+    the same, with its channels in the same order."""
+    names = [name for name in checkpoint.state_dict if _MMCV_OFFSETS.search(name)]
+    renamed = {name: _MMCV_OFFSETS.sub(r'.conv_offset_mask.\1', name) for name in names}
+    if not names or not set(checkpoint.state_dict).isdisjoint(renamed.values()):
+        return checkpoint
+    notes.append(f"{len(names)} entries with mmcv's name conv_offset are read as conv_offset_mask")
+    state_dict = OrderedDict(
+        (renamed.get(name, name), value) for name, value in checkpoint.state_dict.items()
+    )
+    return checkpoint._replace(state_dict=state_dict)
+
+
+def _unused_notes(unused: List[str]) -> List[str]:
+    """What to say of the entries that are not used."""
+    notes = []
+    if unused:
+        verb = 'entry of the checkpoint is' if len(unused) == 1 else 'entries of the checkpoint are'
+        notes.append(f'{len(unused)} {verb} not used: {_first(unused)}')
+    if any(name.startswith(_PREVIOUS_FRAME) for name in unused):
+        notes.append(
+            "CenterTrack's layers for the previous frame are among them: the figures are those of single"
+            ' images without the previous frame'
+        )
+    return notes
 
 
 def _check_size(path: str, heads: Heads, head_conv: Optional[int], state_dict: StateDict) -> None:
@@ -163,7 +217,7 @@ def _suggestion(arch: str, heads: Heads, state_dict: StateDict, found: Heads, he
         if share > most:
             best, most = name, share
     if best == arch:
-        return 'no other architecture is closer, so the file is incomplete'
+        return _CLOSEST
     if most < 0.5:
         return 'it is not close to any known architecture'
     return f'the closest is {best}: {most:.0%} of the entries are the same'
@@ -173,6 +227,6 @@ def _list(heads: Heads) -> str:
     return ', '.join(f'{name} {channels}' for name, channels in heads.items())
 
 
-def _first(parts: Iterable[str], most: int = 2) -> str:
+def _first(parts: Iterable[str], most: int = 3) -> str:
     parts = list(parts)
     return ', '.join(parts[:most]) + (', ...' if len(parts) > most else '')

@@ -41,7 +41,14 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     from ..evaluation.eval_options import select
     from ..runners import open_runner
 
-    runner = open_runner(path, arguments.device, threads, getattr(arguments, 'arch', None), is_onnx)
+    runner = open_runner(
+        path,
+        arguments.device,
+        threads,
+        getattr(arguments, 'arch', None),
+        is_onnx,
+        getattr(arguments, 'weights_key', None),
+    )
     if runner.no_boxes:
         raise OptionError(f'{runner.path} makes no boxes to evaluate: {runner.no_boxes}')
     data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
@@ -73,6 +80,7 @@ def eval_options(arguments: Any, runner: Any) -> Any:
         flip_test=arguments.flip_test,
         test_scales=arguments.test_scales,
         nms=arguments.nms,
+        max_per_image=arguments.max_detections,
         image_ids=arguments.ids,
         limit=arguments.limit,
         batch_size=arguments.batch_size or runner.batch_size or batch_size,
@@ -83,7 +91,7 @@ def eval_options(arguments: Any, runner: Any) -> Any:
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add --keep-res, --flip-test, --test-scales and --nms."""
+    """Add --keep-res, --flip-test, --test-scales, --nms and --max-detections."""
     group = parser.add_argument_group('protocol')
     group.add_argument(
         '--keep-res',
@@ -99,6 +107,13 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         help='evaluate at several scales and merge with soft-NMS, such as 0.5,0.75,1,1.25,1.5 (default: 1)',
     )
     group.add_argument('--nms', action='store_true', help='apply soft-NMS at a single scale, too')
+    group.add_argument(
+        '--max-detections',
+        type=options.positive,
+        default=100,
+        metavar='N',
+        help='keep the N best detections of each image; the COCO figures look at 100 (default: 100)',
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
@@ -137,6 +152,8 @@ def _headline(runner, data, chosen) -> List[str]:
         protocol.append('flip test')
     if chosen.nms or len(chosen.test_scales) > 1:
         protocol.append('soft-NMS')
+    if chosen.max_per_image != 100:
+        protocol.append(f'up to {chosen.max_per_image} detections')
     about = runner.describe()
     epoch = '' if about.get('epoch') is None else f', epoch {about["epoch"]}'
     return [

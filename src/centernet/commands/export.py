@@ -84,7 +84,7 @@ def run(arguments: Any) -> int:
     if not weights:
         _log.info("no --weights: exporting the built-in sample's checkpoint")
         weights = SAMPLE_WEIGHTS
-    loaded = load_model(weights, arguments.arch)
+    loaded = load_model(weights, arguments.arch, weights_key=arguments.weights_key)
     targets = options.chosen_targets(arguments.target)
     if options.ALL in arguments.target:
         targets = suitable(targets, loaded.heads)
@@ -106,6 +106,9 @@ def run(arguments: Any) -> int:
         f' normalization {spec.normalization}',
         file=stream,
     )
+    if not arguments.verify:  # which prints them, too
+        for note in loaded.notes:
+            print(note, file=stream)
     setup.print_files(files, stream)
     if not arguments.verify:
         if arguments.json:

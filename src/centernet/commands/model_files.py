@@ -28,12 +28,19 @@ def suitable(targets: Sequence[str], heads: Mapping[str, int]) -> List[str]:
     return found
 
 
-def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
+def exported_files(
+    weights: Optional[str],
+    targets: Sequence[str],
+    arch: Optional[str] = None,
+    weights_key: Optional[str] = None,
+) -> List[str]:
     """Return the files of a checkpoint in ``output/export``, after exporting those that are missing.
 
     Args:
         weights: the checkpoint; None takes WEIGHTS of the environment, else the built-in sample's.
         targets: names of targets.
+        arch: of a checkpoint that does not name its architecture.
+        weights_key: of a checkpoint with several state dicts, the entry to take.
 
     Returns:
         Their paths, in the order of ``targets``, without those that the network's heads do not suit.
@@ -53,7 +60,7 @@ def exported_files(weights: Optional[str], targets: Sequence[str]) -> List[str]:
         _log.info(
             'no model is given and %s is missing: exporting %s first', first, setup.display_weights(weights)
         )
-        loaded = load_model(weights)
+        loaded = load_model(weights, arch, weights_key=weights_key)
         limits, missing = limits_of(loaded), suitable(missing, loaded.heads)
         size, normalization = limits.stored or (512, 512), limits.normalization or COCO
         export(loaded, folder, stem_of(weights), missing, size=size, normalization=normalization)

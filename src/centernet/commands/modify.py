@@ -50,12 +50,17 @@ def run(arguments: Any) -> int:
     from ..detection.normalization import parse_normalization
     from ..export.repair import repair
 
-    if arguments.arch and not arguments.weights:
-        raise OptionError('--arch needs --weights')
-    loaded = load_model(arguments.weights, arguments.arch) if arguments.weights else None
+    for option, value in (('--arch', arguments.arch), ('--weights-key', arguments.weights_key)):
+        if value and not arguments.weights:
+            raise OptionError(f'{option} needs --weights')
+    loaded = None
+    if arguments.weights:
+        loaded = load_model(arguments.weights, arguments.arch, weights_key=arguments.weights_key)
     output = arguments.output or os.path.splitext(arguments.model)[0] + '_modify.onnx'
     chosen = parse_normalization(arguments.normalization) if arguments.normalization else None
     found = repair(arguments.model, output, arguments.target, arguments.outputs, loaded, chosen)
+    for note in loaded.notes if loaded else ():
+        print(note)
     print('\n'.join([display_path(arguments.model) + ':'] + ['  ' + line for line in found.changes]))
     setup.print_files(found.files)
     return 0

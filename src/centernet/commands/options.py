@@ -24,13 +24,13 @@ def default_output(command: str) -> str:
 
 
 def add_weights(group: Any, help_default: str, environment: bool = True, arch: bool = True) -> None:
-    """Add --weights and, unless ``arch`` is false, --arch.
+    """Add --weights and, unless ``arch`` is false, --arch and --weights-key.
 
     Args:
         group: an argparse group.
         help_default: what happens without --weights, for the help.
         environment: whether WEIGHTS is the default.
-        arch: whether to add --arch.
+        arch: whether to add --arch and --weights-key.
     """
     group.add_argument(
         '--weights',
@@ -45,6 +45,12 @@ def add_weights(group: Any, help_default: str, environment: bool = True, arch: b
         metavar='NAME',
         help='architecture, such as dla_34, resdcn_18, res_18 or hourglass (default: as stored in the'
         ' checkpoint, else dla_34)',
+    )
+    group.add_argument(
+        '--weights-key',
+        metavar='NAME',
+        help='entry of the checkpoint that holds the weights, such as ema or ema.state_dict; needed where'
+        ' there are several (default: the only one)',
     )
 
 

@@ -72,7 +72,9 @@ def run(arguments: Any) -> int:
     """Verify; returns the exit status."""
     threads = setup.start(arguments)
     weights = setup.weights_or_sample(arguments)
-    files = arguments.files or exported_files(arguments.weights, list(TARGETS))
+    files = arguments.files or exported_files(
+        arguments.weights, list(TARGETS), arguments.arch, arguments.weights_key
+    )
     return verify_files(arguments, files, weights, threads, arguments.output)
 
 
@@ -93,8 +95,12 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
     names = [stem_of(path) for path in files]
     if len(set(names)) < len(names):
         raise OptionError('two of the files have the same name; verify them separately')
-    reference = open_runner(weights, arguments.device, threads, arguments.arch, is_onnx=False)
+    reference = open_runner(
+        weights, arguments.device, threads, arguments.arch, is_onnx=False, weights_key=arguments.weights_key
+    )
     stream = setup.text_stream(arguments)
+    for note in reference.notes:
+        print(note, file=stream)
     shared = os.path.join(output, 'reference')
     with contextlib.suppress(FileNotFoundError):
         os.unlink(

@@ -40,6 +40,7 @@ def check(options: EvalOptions) -> None:
         ('--batch-size', options.batch_size, 1),
         ('--workers', options.workers, 0),
         ('--limit', options.limit, 1),
+        ('--max-detections', options.max_per_image, 1),
         ('--save-images', options.save_images, 0),
         ('the input height', options.input.height, 1),
         ('the input width', options.input.width, 1),

@@ -137,7 +137,7 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions, clock: StageClo
             heads = runner(group.images)
             flipped = runner(mirror(group.images)) if options.flip_test else None
             clock.stop('net')
-            raw = heads if isinstance(heads, RawBoxes) else decode(heads, flipped)
+            raw = heads if isinstance(heads, RawBoxes) else decode(heads, flipped, options.max_per_image)
             raw = type(raw)(*(part.cpu() for part in raw))
             clock.stop('dec')
             for position, found in zip(group.positions, postprocess(raw, group.geometries)):

@@ -45,6 +45,8 @@ for _depth in _RESNET_DEPTHS:
         'resnet_dcn', 'build', {'depth': _depth}, 64, 32, 'deconv_layers.0.conv_offset_mask.weight'
     )
 
+# names of other repositories that are more than another spelling
+_ALIASES = {'hourglass_104': 'hourglass', 'hourglass104': 'hourglass', 'large_hourglass': 'hourglass'}
 #: names of all architectures, sorted
 ARCHITECTURES = tuple(sorted(TABLE))
 
@@ -98,6 +100,15 @@ def divisor(arch: str) -> int:
         ArchitectureError: the architecture is unknown.
     """
     return _lookup(arch).divisor
+
+
+def known_name(arch: str) -> str:
+    """Return the name of an architecture that is spelled in another way: ``resnet18`` -> ``res_18``,
+    ``dla34`` -> ``dla_34``; other names as they are."""
+    if arch in TABLE:
+        return arch
+    known = {_plain(name): name for name in ARCHITECTURES}
+    return known.get(_plain(_ALIASES.get(arch, arch)), arch)
 
 
 def nearest(arch: Any) -> Optional[str]:

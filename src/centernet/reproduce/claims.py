@@ -4,6 +4,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from ..errors import OptionError
 from ..fetch import catalog
+from ..models.registry import known_name
 from ..verification.tolerances import PUBLISHED_AP, RECORDED_AP, Tolerance
 
 
@@ -100,7 +101,7 @@ def choose(claims: Claims, arch: Optional[str]) -> Claims:
     """
     if arch is None:
         return claims
-    networks = tuple(network for network in claims.networks if network.arch == arch)
+    networks = tuple(network for network in claims.networks if network.arch == known_name(arch))
     if not networks:
         known = ', '.join(network.arch for network in claims.networks)
         raise OptionError(f'there are no claims about {arch} on {claims.data}, only about {known}')

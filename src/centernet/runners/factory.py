@@ -10,6 +10,7 @@ def open_runner(
     threads: Optional[int] = None,
     arch: Optional[str] = None,
     is_onnx: Optional[bool] = None,
+    weights_key: Optional[str] = None,
 ) -> Any:
     """Open a checkpoint or an ONNX file as a runner.
 
@@ -20,6 +21,7 @@ def open_runner(
             torch.
         arch: of a checkpoint that does not name its architecture.
         is_onnx: whether it is an ONNX file; None decides by the name, which then ends in ``.onnx``.
+        weights_key: of a checkpoint with several state dicts, the entry to take.
 
     Returns:
         A :class:`~.torch_runner.TorchRunner` or an :class:`~.onnx_runner.OnnxRunner`.
@@ -39,4 +41,5 @@ def open_runner(
     from .torch_runner import TorchRunner
 
     found = resolve_device(device)
-    return TorchRunner.of_checkpoint(load_model(path, arch), found, path, threads=threads)
+    loaded = load_model(path, arch, weights_key=weights_key)
+    return TorchRunner.of_checkpoint(loaded, found, path, threads=threads)

@@ -65,16 +65,18 @@ class TorchRunner:
             loaded.model,
             device,
             loaded.heads.get('hm', 0),
-            {'arch': loaded.arch, 'weights_sha256': loaded.checkpoint.sha256},
+            {
+                'arch': loaded.arch,
+                'weights_sha256': loaded.checkpoint.sha256,
+                'weights_entry': loaded.checkpoint.entry,
+            },
             {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
             threads,
             loaded.heads,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
         runner.class_names = class_names(loaded.checkpoint.meta, runner.classes)
-        if loaded.unused_keys:
-            names = ', '.join(loaded.unused_keys[:3]) + (', ...' if len(loaded.unused_keys) > 3 else '')
-            runner.notes.append(f'{len(loaded.unused_keys)} entries of the checkpoint are not used: {names}')
+        runner.notes.extend(loaded.notes)
         return runner
 
     @property
