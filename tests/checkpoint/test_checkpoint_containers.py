@@ -93,6 +93,13 @@ def test_a_key_that_is_none(tmp_path, key, says):
         read_checkpoint(tmp_path / 'a.pth', key)
 
 
+def test_a_bare_state_dict_with_another_one_beside_it(tmp_path):
+    """Its own convolutions are what counts; a table of two dimensions is no network."""
+    own = {'a': torch.ones(1, 1, 1, 1)}
+    assert list(read(tmp_path, dict(own, teacher=weights())).state_dict) == ['a']
+    assert read(tmp_path, {'model': weights(), 'confusion': torch.ones(3, 3)}).entry == 'model'
+
+
 def test_a_key_for_a_bare_state_dict(tmp_path):
     assert '--weights-key ema: ' in refusal(tmp_path, weights(), 'ema')
     assert 'one state dict' in refusal(tmp_path, weights(), 'ema')

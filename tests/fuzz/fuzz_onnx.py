@@ -10,7 +10,7 @@ from support.fuzzing import MIB
 from support.mutations import NUMBERS, mutated
 from support.onnx_files import detector
 
-from centernet.errors import ModelError
+from centernet.errors import ModelError, OptionError
 from centernet.export import rules
 from centernet.export.repair import repair
 from centernet.export.targets import TARGETS
@@ -46,11 +46,49 @@ def prepare(folder):
             _BASE.append(
                 detector(spelling, batch=1 if fixed else 'N', size=(32, 32) if fixed else ('H', 'W'))
             )
+    for base in list(_BASE):
+        for change in (_with_sigmoid, _with_other_heads):
+            model = onnx.ModelProto()
+            model.CopyFrom(base)
+            change(model)
+            _BASE.append(model)
     with open(os.path.join(folder, 'weights.bin'), 'wb') as file:
         file.write(np.arange(4096, dtype=np.float32).tobytes())
     os.mkdir(os.path.join(folder, 'folder'))
     os.mkdir(os.path.join(folder, 'sub'))
     os.symlink('/etc/passwd', os.path.join(folder, 'link.bin'))
+
+
+def _with_sigmoid(model):
+    """Make hm a probability, which is kept at peaks alone."""
+    for node in model.graph.node:
+        node.output[:] = ['logits' if name == 'hm' else name for name in node.output]
+    model.graph.node.extend(
+        [
+            helper.make_node('Sigmoid', ['logits'], ['heat']),
+            helper.make_node('MaxPool', ['heat'], ['top'], kernel_shape=[3, 3], pads=[1] * 4),
+            helper.make_node('Equal', ['top', 'heat'], ['same']),
+            helper.make_node('Cast', ['same'], ['keep'], to=TensorProto.FLOAT),
+            helper.make_node('Mul', ['heat', 'keep'], ['hm']),
+        ]
+    )
+
+
+def _with_other_heads(model):
+    """Make reg another head, and wh a size for each class."""
+    names = {'reg': 'hps', 'reg.weight': 'hps.2.weight'}
+    for node in model.graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]
+    for tensor in model.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
+        if tensor.name.startswith('wh.'):
+            values = np.concatenate([numpy_helper.to_array(tensor)] * 4)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for value in model.graph.output:
+        value.name = names.get(value.name, value.name)
+        if value.name == 'wh':
+            value.type.tensor_type.shape.dim[1].dim_value = 8
 
 
 def make(draw, folder, canary):
@@ -78,7 +116,8 @@ def make(draw, folder, canary):
     with open(path, 'wb') as file:
         file.write(data)
     with open(path + '.way', 'w') as file:
-        file.write(draw.choice(list(TARGETS)))
+        outputs = draw.choice(('', 'hm,wh,reg', 'hm,wh,reg', 'hm,wh', 'hm,wh,reg,hps'))
+        file.write(draw.choice(list(TARGETS)) + ' ' + outputs)
     return path
 
 
@@ -190,8 +229,20 @@ def _change(draw, model):
         node.domain = draw.choice(('com.example', 'ai.onnx', 'com.microsoft', 'centernet.aside'))
     else:
         model.metadata_props.add(
-            key=draw.choice(('target', 'heads', 'arch', 'classes')),
-            value=draw.choice(('ascend', '', '-1', 'x' * 999)),
+            key=draw.choice(('target', 'heads', 'arch', 'classes', 'mean', 'std', 'input_size')),
+            value=draw.choice(
+                (
+                    'ascend',
+                    '',
+                    '-1',
+                    'x' * 999,
+                    '[0.5, 0.5, 0.5]',
+                    '[1, 1, 1]',
+                    '[[1e999]]',
+                    '["a"]',
+                    '[' * 999,
+                )
+            ),
         )
 
 
@@ -341,16 +392,16 @@ def _nest(draw, model):
 def run(path):
     """Repair the file, check the rules, and run it in onnxruntime with one image; each may reject it."""
     with open(path + '.way') as file:
-        target = file.read()
+        target, _, outputs = file.read().partition(' ')
     refusals = []
     for step in (
-        lambda: repair(path, path + '.out', target, ['hm', 'wh', 'reg']),
+        lambda: repair(path, path + '.out', target, outputs.split(',') if outputs else None),
         lambda: rules.check(path, target),
         lambda: _evaluate(path),
     ):
         try:
             step()
-        except ModelError as error:
+        except (ModelError, OptionError) as error:
             refusals.append(error)
     if refusals:
         raise refusals[0]
@@ -358,7 +409,9 @@ def run(path):
 
 def _evaluate(path):
     runner = OnnxRunner(path, 'cpu', 1)
-    runner(np.zeros((1, 3) + (runner.input_size or (32, 32)), np.float32))
+    image = np.zeros((1, 3) + (runner.input_size or (32, 32)), np.float32)
+    runner.outputs(image)
+    runner(image)
 
 
 def allowance(path):

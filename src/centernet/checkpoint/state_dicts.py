@@ -65,7 +65,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
         )
     # Random states and figures are tensors of fewer dimensions; each network has a convolution.
     weights = [name for name, entry in nested.items() if entry.dimensions >= 2]
-    if alone and not weights:
+    if alone and (not weights or _dimensions(entries) >= 4):  # convolutions are there already
         return Found('', entries)
     weights = weights or [name for name, entry in nested.items() if entry.dimensions >= 0]
     if len(weights) > 1:
