@@ -135,6 +135,7 @@ def test_renamed_layers_are_not_called_missing_alone(tmp_path):
     assert 'renamed' in message and 'incomplete' not in message
 
 
+@pytest.mark.slow
 def test_a_renamed_landmark(tmp_path):
     state_dict = OrderedDict(
         (name.replace('deconv_layers', 'upsample'), value) for name, value in weights('resdcn_18').items()

@@ -102,6 +102,7 @@ def run_script(name, folder, *words):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('script, suffix', [('export_onnx.py', '.pth'), ('modify_onnx.py', '.onnx')])
 def test_the_scripts_have_the_sample_s_paths(script, suffix, tmp_path):
     status, output = run_script(script, tmp_path)

@@ -238,6 +238,7 @@ def test_a_raw_file_is_not_verified(run, files):
     assert '--raw and --verify' in err
 
 
+@pytest.mark.slow
 def test_the_entry_of_a_checkpoint_with_several_networks(run, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved = torch.load(files['weights'])

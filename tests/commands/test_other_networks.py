@@ -55,7 +55,12 @@ def ap(document):
 
 
 @pytest.mark.parametrize(
-    'name, wrong, warned', [('pascal', 0.713, False), ('half', 0.450, True), ('unit', 0.212, True)]
+    'name, wrong, warned',
+    [
+        ('half', 0.450, True),
+        pytest.param('pascal', 0.713, False, marks=pytest.mark.slow),
+        pytest.param('unit', 0.212, True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_wrong_normalization_is_found_out_and_the_right_one_gives_the_figure(
     name, wrong, warned, run, tmp_path

@@ -317,6 +317,7 @@ def test_resume_after_a_signal(fetch, files, places, server, tmp_path, number, s
     assert server.ranges('/net.pth') == [None, f'bytes={size}-']
 
 
+@pytest.mark.slow
 def test_kill_often(fetch, files, places, server, tmp_path):
     server.pause = 0.01
     seed = random.randrange(1 << 30)

@@ -37,6 +37,7 @@ def refused(path, said):
 # checkpoints
 
 
+@pytest.mark.slow
 def test_a_pickle_of_many_megabytes(tmp_path):
     write_zip(tmp_path / 'a.pth', b'\x80\x02' + b']' * (1 << 23) + b'.', {})
     refused(tmp_path / 'a.pth', 'more than is read .* values')

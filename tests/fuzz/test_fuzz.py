@@ -10,6 +10,7 @@ from support.fuzzing import fuzz
 from targets import NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_a_short_pass(name):
     outcome = fuzz(name, seed=0, seconds=600, most=100)
@@ -58,6 +59,7 @@ def test_what_is_wrong_is_found(tmp_path, monkeypatch, wrong, said):
     assert said in str(outcome.findings[0])
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did():
     run = subprocess.run(
         [sys.executable, os.path.dirname(__file__), '--target', 'annotations', '--seconds', '3'],

@@ -133,6 +133,7 @@ def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, figures, offset,
     assert ('NOT reproduced: 1 of 3 claims fails' in out) == (verdict == 'fails')
 
 
+@pytest.mark.slow
 def test_exchanged_weights_fail(reproduce, tmp_path, figures):
     checkpoint = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
     torch.manual_seed(5)
@@ -204,6 +205,7 @@ def test_an_export_that_cannot_be_made_fails(reproduce, monkeypatch, claims):
     assert status == 1 and document['rows'][-1]['note'] == 'there is no such operator'
 
 
+@pytest.mark.slow
 def test_a_part_of_the_images_is_not_compared(reproduce, claims):
     claims = change(claims, figures=with_ap({'fix_res': 0.123, 'keep_res': None}))
     status, document, out, _ = reproduce('--limit', '2', '--target', 'portable', claims=claims)
