@@ -9,6 +9,7 @@ from ..detection import Normalization
 from ..detection.normalization import of_numbers, parse_normalization
 from ..errors import OptionError
 from ..models import divisor
+from ..onnxfile.loading import LARGEST_SIDE
 
 # entries of a checkpoint under which training scripts keep their options
 _OPTIONS = ('opt', 'args', 'config', 'cfg', 'hyper_parameters')
@@ -70,6 +71,15 @@ def recorded_normalization(meta: Mapping[str, Any]) -> Optional[Normalization]:
                 scale = 255 if max(found.std) > 3 else 1
                 return Normalization(*(tuple(value / scale for value in part) for part in found))
     return None
+
+
+def metadata_size(metadata: Mapping[str, str]) -> Optional[Tuple[int, int]]:
+    """The size in an ONNX file's metadata, ``input_size`` in JSON; None if there is none."""
+    try:
+        size = stored_size(json.loads(metadata.get('input_size', '')))
+    except (ValueError, RecursionError):
+        return None
+    return size if size and max(size) <= LARGEST_SIDE else None
 
 
 def metadata_normalization(metadata: Mapping[str, str]) -> Optional[Normalization]:

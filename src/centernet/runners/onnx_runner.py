@@ -4,10 +4,9 @@ A file with a decoder has the outputs boxes, scores and classes instead (``cente
 it returns its own boxes.
 """
 
-import json
 import os
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnx
@@ -20,10 +19,10 @@ from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
 from ..onnxfile.graph import of_model
-from ..onnxfile.loading import LARGEST_SIDE, ModelAndFiles, check_input, damage_named, read_model_and_files
+from ..onnxfile.loading import ModelAndFiles, check_input, damage_named, read_model_and_files
 from ..onnxfile.output_chain import OutputChain, chain_before
 from .class_names import class_names_of_metadata
-from .input_limits import InputLimits, metadata_normalization
+from .input_limits import InputLimits, metadata_normalization, metadata_size
 from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
 
@@ -73,7 +72,7 @@ class OnnxRunner:
         self._placement = placement(device)
         proto, files = ModelAndFiles(model, []) if self.path is None else read_model_and_files(self.path)
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
-        self.meta_size = _meta_size(self.metadata)
+        self.meta_size = metadata_size(self.metadata)
         self._sha256 = None if self.path is None else sha256(self.path)
         runnable = self._prepare(proto, files)
         with damage_named(self._name):
@@ -300,17 +299,6 @@ def _expected_shape(name, arrays, image_shape):
         return (count,) + arrays[name].shape[1:]
     boxes = arrays['scores'].shape[1] if arrays['scores'].ndim == 2 else 0
     return (count, boxes, 4) if name == 'boxes' else (count, boxes)
-
-
-def _meta_size(metadata: Mapping[str, str]) -> Optional[Tuple[int, int]]:
-    """The (height, width) in metadata, None if it is missing or invalid."""
-    try:
-        size = json.loads(metadata.get('input_size', ''))
-    except ValueError:
-        return None
-    if not isinstance(size, list) or [type(side) for side in size] != [int, int]:
-        return None
-    return tuple(size) if all(0 < side <= LARGEST_SIDE for side in size) else None
 
 
 def _notes_on_heat_map(chain: OutputChain) -> List[str]:
