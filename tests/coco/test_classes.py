@@ -86,12 +86,16 @@ def test_names_that_are_spelled_differently():
     categories = [(number, spelled.get(name, name)) for number, name in enumerate(COCO_CLASSES)]
     found, note = match(categories, 80)
     assert found == list(range(80))
-    assert 'airplane is aeroplane' in note and 'tv is tvmonitor' in note and 'order of the ids' in note
+    assert (
+        'airplane is taken as aeroplane' in note
+        and 'tv is taken as tvmonitor' in note
+        and 'order of the ids' in note
+    )
 
 
 def test_a_stranger_among_names_in_another_order_is_an_error():
     message = refused(PETS, names=['dog', 'cat', 'bird'])
-    assert 'no class of the network: hot dog' in message
+    assert 'not classes of the network: hot dog' in message
     assert '--categories=dog,cat,-' in message
 
 
@@ -118,8 +122,8 @@ def test_an_error_stays_short():
 
 def test_names_that_are_not_unique_do_not_match():
     assert match([(1, 'Cat'), (2, 'cat')], names=['cat', 'Cat'])[0] == [2, 1]  # exactly
-    assert 'no class' in refused([(1, 'CAT'), (2, 'cat'), (3, 'dog')], names=['dog', 'Cat', 'x'])
-    assert 'no class' in refused([(1, 'CAT'), (2, 'dog')], names=['dog', 'Cat', 'cat'])
+    assert 'not classes' in refused([(1, 'CAT'), (2, 'cat'), (3, 'dog')], names=['dog', 'Cat', 'x'])
+    assert 'not classes' in refused([(1, 'CAT'), (2, 'dog')], names=['dog', 'Cat', 'cat'])
 
 
 def test_the_categories_that_the_user_wants():
@@ -136,9 +140,9 @@ def test_a_name_comes_before_an_id():
 @pytest.mark.parametrize(
     'wanted, said',
     [
-        (['cat'], '1 entries, but the network has 2'),
+        (['cat'], '1 entry, but the network has 2'),
         (['cat', 'bird'], "'bird' is neither"),
-        (['cat', '1'], "'cat' is there twice"),
+        (['cat', '1'], "'cat' appears twice"),
         (['-', '-'], 'no channel has'),
     ],
 )

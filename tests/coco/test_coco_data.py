@@ -268,8 +268,8 @@ def test_annotations_of_what_is_not_listed_do_not_count(make_coco):
     assert [sorted(entry['id'] for entry in data.coco.imgToAnns[image]) for image in (1, 2)] == [[1], [2]]
     assert list(data.coco.imgToAnns) == [1, 2]
     assert data.notes == [
-        "3 annotations do not count: 'categories' has no id 4, 8",
-        "1 annotation does not count: 'images' has no id 7",
+        "3 annotations are ignored: 'categories' has no id 4, 8",
+        "1 annotation is ignored: 'images' has no id 7",
     ]
 
 
@@ -298,3 +298,15 @@ def test_unknown_image(make_coco):
     data = CocoData.load(str(make_coco()))
     with pytest.raises(DataError, match='no image with the id 99'):
         data.file(99)
+
+
+def test_boxes_of_other_formats_are_said(make_coco):
+    """Corners end outside of their images, fractions within two pixels."""
+    right = [dict(image=1, bbox=[100, 100, 20, 20]), dict(image=2, bbox=[5, 5, 150, 100])]
+    assert CocoData.load(str(make_coco(right))).notes == []
+    corners = [dict(image=1, bbox=[150, 140, 170, 160]), dict(image=2, bbox=[120, 5, 180, 100])]
+    (note,) = CocoData.load(str(make_coco(corners, root='corners'))).notes
+    assert '2 of 2 boxes end outside' in note and '[x, y, width, height]' in note
+    fractions = [dict(image=1, bbox=[0.1, 0.2, 0.5, 0.5]), dict(image=2, bbox=[0.5, 0.5, 0.5, 0.5])]
+    (note,) = CocoData.load(str(make_coco(fractions, root='fractions'))).notes
+    assert 'second pixel' in note

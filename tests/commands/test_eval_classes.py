@@ -180,7 +180,7 @@ def test_annotations_that_do_not_count(evaluate, write, tmp_path, sample):
     root = write(change)
     status, out, _ = evaluate('--data', root)
     assert status == 0
-    assert '2 annotations do not count' in out and '1 annotation does not count' in out
+    assert '2 annotations are ignored' in out and '1 annotation is ignored' in out
     expected = pycocotools_on(root / 'annotations' / 'instances_val2017.json', sample[2])
     assert [figures(tmp_path)['metrics'][name] for name in STAT_NAMES] == expected
 
@@ -217,7 +217,9 @@ def test_what_cannot_be_matched_is_an_error_that_shows_how(evaluate, write, tmp_
     status, _, err = evaluate('--data', root)
     assert status == 2
     message = err.splitlines()[-1]
-    assert 'no class of the network: disc' in message and '--categories=-,rectangle,triangle,ring' in message
+    assert (
+        'not classes of the network: disc' in message and '--categories=-,rectangle,triangle,ring' in message
+    )
     (tmp_path / 'list.txt').write_text('disc\nrectangle\n\ntriangle\nring\n')
     listed = ('--categories', f'@{tmp_path / "list.txt"}')
     status, _, err = evaluate('--data', root, *listed)

@@ -67,7 +67,7 @@ def test_weights_of_another_task(refused, tmp_path):
     model = create_model('dla_tiny', {'hm': 2, 'dep': 1})
     torch.save({'arch': 'dla_tiny', 'state_dict': model.state_dict()}, str(tmp_path / 'other.pth'))
     message = refused(weights=tmp_path / 'other.pth')
-    assert 'makes no boxes' in message and 'no head wh; its heads are hm, dep' in message
+    assert 'has no boxes' in message and 'no head wh; its heads are hm, dep' in message
 
 
 def test_other_classes_than_the_data(refused, tmp_path, save_weights):

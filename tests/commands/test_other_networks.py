@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from support import sample_way
 from support.changed_sample import (
     AP,
     IMAGES,
@@ -297,7 +298,8 @@ def test_a_sigmoid_in_a_file_is_recognised_and_removed(peaks, plain_file, run, t
     status, document, err = run('verify', path, '--weights', sample_weights, limit=6)
     assert status == 0, err
     # modify gives a file of logits
-    assert cli.main(['modify', path, '--target', 'portable', '--output', str(tmp_path / 'logits.onnx')]) == 0
+    argv = ['modify', path, '--target', 'portable', '--outputs', 'hm,wh,reg']
+    assert cli.main([*argv, '--output', str(tmp_path / 'logits.onnx')]) == 0
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if 'output hm' in line]
     assert 'Sigmoid' in line and 'removed' in line and ('MaxPool' in line) == peaks
@@ -352,3 +354,91 @@ def test_a_file_with_deform_conv_is_repaired_for_the_other_targets(run, tmp_path
         assert ('16 DeformConv written as' in changes) == (target != 'onnx')
         status, _, err = run('verify', made, '--weights', weights, '--compare-images', '2', limit=4)
         assert status == 0, err
+
+
+# Files that would give wrong figures in silence
+
+
+def test_exchanged_outputs_are_said(plain_file, run, tmp_path):
+    model = onnx.load(plain_file)
+    for node in model.graph.node:
+        node.output[:] = [{'wh': 'reg', 'reg': 'wh'}.get(name, name) for name in node.output]
+    path = str(tmp_path / 'exchanged.onnx')
+    onnx.save(model, path)
+    status, _, err = run('eval-onnx', path, limit=2)
+    # the graph of torch 1.0.0 has no names of modules, and its numbers are gone
+    assert status == 0 and ('wh is computed by the weights of reg' in err) == sample_way.MODERN
+    _, _, err = run('eval-onnx', plain_file, limit=2)
+    assert 'warning: outputs' not in err
+
+
+def test_peaks_of_logits_are_refused_and_repaired(plain_file, run, tmp_path):
+    model = onnx.load(plain_file)
+    with_sigmoid(model, peaks=True)
+    for node in model.graph.node:
+        node.input[:] = ['logits' if name == 'heat' else name for name in node.input]
+    path = str(tmp_path / 'peaks.onnx')
+    onnx.save(model, path)
+    status, _, err = run('eval-onnx', path, limit=2)
+    assert status == 2 and 'logits at peaks' in err
+    made = str(tmp_path / 'logits.onnx')
+    assert cli.main(['modify', path, '--target', 'portable', '--outputs', 'hm,wh,reg', '--output', made]) == 0
+    status, document, _ = run('eval-onnx', made)
+    assert status == 0 and ap(document) == pytest.approx(AP, abs=1e-3)
+
+
+def test_a_negated_sigmoid_is_not_removed(plain_file, tmp_path, capsys):
+    model = onnx.load(plain_file)
+    for node in model.graph.node:
+        node.output[:] = ['logits' if name == 'hm' else name for name in node.output]
+    model.graph.node.extend(
+        [helper.make_node('Neg', ['logits'], ['turned']), helper.make_node('Sigmoid', ['turned'], ['hm'])]
+    )
+    path = str(tmp_path / 'negated.onnx')
+    onnx.save(model, path)
+    assert cli.main(['modify', path, '--target', 'portable', '--outputs', 'hm,wh,reg']) == 2
+    assert 'more than a sigmoid' in capsys.readouterr().err
+
+
+def test_a_graph_that_normalises_itself_and_other_metadata_are_said(plain_file, run, tmp_path):
+    model = onnx.load(plain_file)
+    for node in model.graph.node:
+        node.input[:] = ['inner' if name == 'image' else name for name in node.input]
+    model.graph.initializer.append(helper.make_tensor('half', TensorProto.FLOAT, [], [0.5]))
+    model.graph.node.insert(0, helper.make_node('Sub', ['image', 'half'], ['inner']))
+    for entry in model.metadata_props:
+        if entry.key == 'colour_order':
+            entry.value = 'RGB'
+    path = str(tmp_path / 'inside.onnx')
+    onnx.save(model, path)
+    status, _, err = run('eval-onnx', path, limit=2)
+    assert status == 0 and 'changes the image itself' in err and 'Sub' in err and "colour_order 'RGB'" in err
+
+
+def test_modify_says_which_normalization_it_records(plain_file, tmp_path, capsys):
+    weights = save_changed(tmp_path / 'net.pth', normalization='half')
+    argv = ['modify', plain_file, '--target', 'portable', '--outputs', 'hm,wh,reg']
+    argv += ['--output', str(tmp_path / 'made.onnx')]
+    capsys.readouterr()
+    assert cli.main([*argv, '--weights', SAMPLE_WEIGHTS]) == 0
+    assert 'normalization' not in capsys.readouterr().out
+    assert cli.main([*argv, '--weights', weights]) == 0
+    assert 'coco is recorded, although the checkpoint says half' in capsys.readouterr().out
+    assert cli.main([*argv, '--normalization', 'unit']) == 0
+    assert 'unit is recorded, although the file says coco' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['classes', 'boxes', 'image'])
+def test_a_head_with_the_name_of_another_output_is_refused(name, tmp_path, capsys):
+    weights = save_changed(tmp_path / 'net.pth', with_head(name, 2))
+    assert cli.main(['export', '--weights', weights, '--output', str(tmp_path)]) == 2
+    assert f'a head cannot be called {name}' in capsys.readouterr().err
+
+
+def test_what_is_assumed_of_the_input_is_said(run, tmp_path):
+    _, _, err = run('eval-pth', '--weights', SAMPLE_WEIGHTS, limit=2)
+    assert 'input: 128 x 128, normalization coco (assumed)' in err
+    weights = save_changed(tmp_path / 'net.pth', input_size='128', normalization='imagenet', classes=['a'])
+    _, _, err = run('eval-pth', '--weights', weights, '--input-height', '64', '--input-width', '64', limit=2)
+    assert 'input: 64 x 64, normalization coco (assumed)' in err
+    assert all(f'the entry {name} is ignored' in err for name in ('input_size', 'normalization', 'classes'))

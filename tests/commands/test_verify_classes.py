@@ -73,7 +73,7 @@ def test_annotations_of_other_ids_count(verify):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (rename(circle='ring', ring='circle', triangle='star'), 'no class of the network: star'),
+        (rename(circle='ring', ring='circle', triangle='star'), 'not classes of the network: star'),
         (lambda content: content['annotations'].clear(), ''),
         (lambda content: content.pop('annotations'), ''),
     ],

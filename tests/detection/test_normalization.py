@@ -6,7 +6,8 @@ import pytest
 from centernet.detection import COCO, NORMALIZATIONS, InputSpec, preprocess
 from centernet.detection.normalization import Normalization, normalise, of_numbers, parse_normalization
 from centernet.errors import OptionError
-from centernet.runners.input_limits import metadata_normalization, recorded_normalization
+from centernet.runners.input_limits import metadata_normalization
+from centernet.runners.recorded import notes_on_records, recorded_normalization, recorded_size
 
 HALF = NORMALIZATIONS['half']
 
@@ -57,6 +58,7 @@ def test_anything_else_is_refused(text):
         ({'opt': {'mean': list(np.float32(COCO.mean).tolist()), 'std': np.float32(COCO.std).tolist()}}, COCO),
         ({'normalization': 'something else'}, None),
         ({'mean': 0.5, 'std': 1.0}, None),
+        ({'normalization': [[0.5] * 3, [1] * 3]}, HALF),
         ({'mean': [0.5, 0.5], 'std': [1.0, 1.0]}, None),
         ({'mean': [True] * 3, 'std': [1.0] * 3}, None),
         ({'mean': [0.5] * 3, 'std': [0.0] * 3}, None),
@@ -66,6 +68,9 @@ def test_anything_else_is_refused(text):
 )
 def test_what_a_checkpoint_records(meta, expected):
     found = recorded_normalization(meta)
+    places = [place for place in (meta, meta.get('opt')) if isinstance(place, dict)]
+    given = any(key in place for place in places for key in ('mean', 'normalization'))
+    assert bool(notes_on_records(meta)) == (given and expected is None)
     assert (found is None) == (expected is None)
     assert expected is None or (found.same(expected) and found.name == expected.name)
 
@@ -82,3 +87,21 @@ def test_metadata_that_anybody_wrote(text):
 def test_nested_numbers():
     assert of_numbers(((0.5,), [0.5, [0.5]]), [1, 1, 1]) == HALF
     assert of_numbers([0.5, 0.5, 0.5, 0.5], [1, 1, 1]) is None
+
+
+@pytest.mark.parametrize(
+    'meta, expected',
+    [
+        ({}, None),
+        ({'input_size': [96, 128]}, (96, 128)),
+        ({'input_size': 128}, (128, 128)),
+        ({'input_size': [3, 96, 128]}, (96, 128)),
+        ({'opt': {'input_h': 96, 'input_w': 128, 'input_res': 128}}, (96, 128)),
+        ({'args': {'input_h': -1, 'input_w': -1, 'input_res': 128}}, (128, 128)),
+        ({'input_size': '96x128'}, None),
+        ({'input_size': [0, 128]}, None),
+    ],
+)
+def test_the_size_that_a_checkpoint_records(meta, expected):
+    assert recorded_size(meta) == expected
+    assert bool(notes_on_records(meta)) == (bool(meta) and expected is None)

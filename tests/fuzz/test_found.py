@@ -1,6 +1,7 @@
 """What fuzzing and reading the code found, one by one: each hung, crashed, took gigabytes or showed a
 traceback before."""
 
+import contextlib
 import json
 import os
 import time
@@ -365,3 +366,34 @@ def test_a_cycle(tmp_path):
     for step in (lambda: OnnxRunner(path, 'cpu', 1), lambda: repair(path, path + '.out', 'onnx', HEADS)):
         with pytest.raises(ModelError, match='cycle'):
             step()
+
+
+def test_constants_that_only_their_shapes_betray(tmp_path):
+    """A constant that goes through an operator that is not computed here, and then grows."""
+    model = detector(batch=1, size=(32, 32))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(4096, np.float32), 'const'))
+    nodes = [helper.make_node('Clip', ['const'], ['grown0'])]
+    for level in range(30):
+        nodes.append(helper.make_node('Concat', [f'grown{level}'] * 2, [f'grown{level + 1}'], axis=0))
+    model.graph.node.extend(nodes)
+    with pytest.raises(ModelError, match='constants'):
+        OnnxRunner(write(tmp_path, model), 'cpu', 1)
+
+
+@pytest.mark.parametrize('key, values', [('pads', [-1] * 4), ('strides', [0, 0]), ('dilations', [0, 1])])
+def test_windows_that_crash_old_runtimes(key, values, tmp_path):
+    model = detector(batch=1, size=(32, 32))
+    node = model.graph.node[-1]
+    node.attribute.extend([helper.make_attribute(key, values)])
+    with pytest.raises(ModelError, match=key):
+        OnnxRunner(write(tmp_path, model), 'cpu', 1)
+
+
+def test_a_split_into_more_parts_than_outputs(tmp_path):
+    model = detector(batch=1, size=(32, 32))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1 << 16, np.float32), 'const'))
+    model.graph.node.append(helper.make_node('Split', ['const', 'const'], ['part']))
+    start = time.process_time()
+    with contextlib.suppress(ModelError):
+        repair(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'portable', HEADS)
+    assert time.process_time() - start < 5

@@ -3,7 +3,7 @@ import json
 import pytest
 from support.onnx_files import detector
 
-from centernet.runners.class_names import class_names, class_names_of_metadata
+from centernet.runners.class_names import class_names, class_names_of_metadata, note_on_names
 from centernet.runners.onnx_runner import OnnxRunner
 
 PETS = ['cat', 'dog']
@@ -19,6 +19,11 @@ PETS = ['cat', 'dog']
         {'CLASSES': PETS},
         {'meta': {'CLASSES': PETS, 'mmcv_version': '1.3'}},
         {'classes': 2, 'names': PETS},
+        {'classes': 'cat, dog'},
+        {'classes': {'cat': 0, 'dog': 1}},
+        {'classes': {1: 'cat', 2: 'dog'}},
+        {'classes': ['__background__', 'cat', 'dog']},
+        {'args': {'class_names': PETS}},
     ],
 )
 def test_where_names_are_found(meta):
@@ -40,6 +45,7 @@ def test_where_names_are_found(meta):
 )
 def test_what_is_not_a_list_of_names(meta):
     assert class_names(meta, 2) is None
+    assert len(note_on_names(meta, 2)) == bool(meta and meta != {'meta': 'CLASSES'})
 
 
 def test_names_in_the_metadata_of_a_file():

@@ -1,6 +1,6 @@
 import pytest
 
-from centernet.runners.input_limits import stored_size
+from centernet.runners.recorded import stored_size
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ _WIDEST_BODY = 256
 _USUAL = ('', 'state_dict')
 _MMCV_OFFSETS = re.compile(r'\.conv_offset\.(weight|bias)$')
 _CLOSEST = 'no other architecture is closer'
+# of the entries; a file that has fewer in common with a network is another one
+_A_FEW = 0.2
 _PREVIOUS_FRAME = ('base.pre_img_layer.', 'base.pre_hm_layer.')
 # BatchNorm's counters matter to training with momentum None only, and torch < 0.4.1 did not save them.
 _OPTIONAL = '.num_batches_tracked'
@@ -78,9 +80,7 @@ def load_model(
         arch = known_name(arch) if type(arch) is str else arch
     found, head_conv = read_heads(checkpoint.state_dict)
     if not found:
-        raise CheckpointError(
-            f'{path} has no heads (hm, wh, reg): it is not a CenterNet checkpoint, or an incomplete one'
-        )
+        raise CheckpointError(f'{path} {_why_no_heads(checkpoint.state_dict)}')
     heads = OrderedDict(found if heads is None else heads)
     _check_size(path, heads, head_conv, checkpoint.state_dict)
     try:
@@ -101,6 +101,18 @@ def load_model(
         raise CheckpointError(f'{path} does not fit {arch}: {" and ".join(problems)}; {suggestion}')
     model.load_state_dict(checkpoint.state_dict, strict=False)
     return LoadedModel(model.eval(), arch, heads, checkpoint, unused, notes + _unused_notes(unused))
+
+
+def _why_no_heads(state_dict: StateDict) -> str:
+    """Say why there are no heads: other names, or another network."""
+    for name in state_dict:
+        inner = re.match(r'(.+?\.)(hm|wh|reg)\.', name)
+        if inner:
+            return (
+                f'has the names of a network inside of another, such as {name}: remove'
+                f' {inner.group(1)!r} from the names'
+            )
+    return 'has no heads (hm, wh, reg): it is not a CenterNet checkpoint, or an incomplete one'
 
 
 def _rename_offsets(checkpoint: Checkpoint, notes: List[str]) -> Checkpoint:
@@ -202,7 +214,7 @@ def _suggestion(arch: str, heads: Heads, state_dict: StateDict, found: Heads, he
     # Building a network takes time. So the requested one comes first, then those with the most specific
     # landmark, then small networks before large ones; and one that has nearly all entries ends the search.
     for name in sorted(TABLE, key=lambda name: (name != arch, -len(TABLE[name].landmark), len(name), name)):
-        if TABLE[name].landmark not in given or most > 0.9:
+        if (TABLE[name].landmark not in given and name != arch) or most > 0.9:
             continue
         try:
             expected = shapes(create_model(name, OrderedDict(found), head_conv).state_dict())
@@ -216,7 +228,7 @@ def _suggestion(arch: str, heads: Heads, state_dict: StateDict, found: Heads, he
         share = same / len(set(expected) | set(given))
         if share > most:
             best, most = name, share
-    if best == arch:
+    if best == arch and most > _A_FEW:
         return _CLOSEST
     if most < 0.5:
         return 'it is not close to any known architecture'

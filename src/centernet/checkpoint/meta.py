@@ -1,11 +1,14 @@
 """The plain values beside the weights: options, epochs, histories."""
 
+import functools
+import operator
 import pathlib
 import re
 from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from .file_formats import SavedFile
 from .state_dicts import is_tensor
 from .unpickler import Inert
 
@@ -14,15 +17,24 @@ _DEPTH = 6
 _MOST_ENTRIES = 10000
 #: of all entries together, and of one
 _MOST_VALUES, _MOST_VALUES_EACH = 200000, 20000
+#: entries that may be tensors, of so many numbers
+_READ = {'mean', 'std', 'input_size', 'input_res', 'input_h', 'input_w'}
+_MOST_IN_TENSOR = 16
 _NUMBER = re.compile('(b1|[iu][1248]|f[248])$')
 
 
-def plain_values(entries: Dict[str, Any]) -> Dict[str, Any]:
+def plain_values(entries: Dict[str, Any], file: SavedFile) -> Dict[str, Any]:
     """The entries that are numbers, text, or lists and dictionaries of these.
 
-    Namespaces and objects of a dictionary's subclass become dictionaries, numpy's arrays lists, its numbers
-    Python's, and paths text. Within lists and dictionaries other values are None.
+    Namespaces and objects of a dictionary's subclass become dictionaries, arrays lists, numpy's numbers
+    Python's, and paths text; small tensors that describe the input become lists, too. Within lists and
+    dictionaries other values are None.
+
+    Args:
+        entries: of the saved object.
+        file: holds the values of the tensors.
     """
+    entries = {name: _small_tensors(name, value, file) for name, value in entries.items()}
     left, found = _MOST_VALUES, {}
     for key, value in entries.items():
         room = [min(left, _MOST_VALUES_EACH)]
@@ -32,6 +44,24 @@ def plain_values(entries: Dict[str, Any]) -> Dict[str, Any]:
         if plain is not None:
             found[key] = plain
     return found
+
+
+def _small_tensors(name: str, value: Any, file: SavedFile, depth: int = 0) -> Any:
+    """Read an entry that describes the input, and is a small tensor; also among the options in an entry."""
+    if is_tensor(value):
+        size = value.args[2]
+        small = len(size) < 5 and 0 < functools.reduce(operator.mul, size, 1) <= _MOST_IN_TENSOR
+        return file.tensor(value).tolist() if small and name in _READ else value
+    options = value if isinstance(value, dict) else None
+    if type(value) is Inert and _is_namespace(value):
+        options = value.state if value.entries is None else value.entries
+    if depth or not isinstance(options, dict) or not _READ.intersection(options):
+        return value
+    return {key: _small_tensors(key, part, file, 1) for key, part in options.items()}
+
+
+def _is_namespace(value: Inert) -> bool:
+    return value.entries is not None or value.name in ('argparse.Namespace', 'types.SimpleNamespace')
 
 
 def _plain(value: Any, depth: int, room: List[int]) -> Any:
@@ -56,7 +86,7 @@ def _plain(value: Any, depth: int, room: List[int]) -> Any:
     if isinstance(value, dict):
         if value and all(map(is_tensor, value.values())):  # more weights
             return None
-        items = ((key, part) for key, part in value.items() if type(key) is str)
+        items = ((key, part) for key, part in value.items() if type(key) in (str, int))
         return {key: _plain(part, depth + 1, room) for key, part in items}
     return None
 
@@ -65,7 +95,7 @@ def _python_value(value: Inert) -> Any:
     """What an object stands for, as Python's own types or an array; None for objects that are not kept."""
     if value.args is None:
         return None
-    if value.name in ('argparse.Namespace', 'types.SimpleNamespace'):
+    if _is_namespace(value):
         return value.state
     if value.name == 'torch.Size':
         return value.args[0]

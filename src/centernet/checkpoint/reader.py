@@ -58,7 +58,8 @@ def read_checkpoint(path: Union[str, 'os.PathLike[str]'], weights_key: Optional[
                     name: value
                     for name, value in dictionary(saved_file.saved).items()
                     if type(name) is str and name != omitted and not TRAINING.search(name)
-                }
+                },
+                saved_file,
             )
     except CheckpointError:
         raise

@@ -56,8 +56,8 @@ def match_classes(
     """
     if wanted is not None:
         return _as_wanted(list(categories), count, wanted)
-    if names is None and count == len(COCO_CLASSES):
-        names = COCO_CLASSES
+    are_assumed = names is None and count == len(COCO_CLASSES)
+    names = COCO_CLASSES if are_assumed else names
     order, without = list(categories), ''
     groups = _groups(categories, with_objects, supercategories)
     if len(order) != count and groups:
@@ -79,13 +79,15 @@ def match_classes(
     if strangers:
         in_place = all(match in (None, usual) for match, usual in zip(by_name, order))
         if len(order) != count or not in_place:
-            said = '; these are no class of the network: ' + _few(strangers, _LISTED)
+            said = '; not classes of the network: ' + _few(strangers, _LISTED)
             raise _undecided(said, categories, count, by_name)
         differing = [
-            f'{name} is {usual[1]}' for name, usual, match in zip(names, order, by_name) if match is None
+            f'{name} is taken as {usual[1]}'
+            for name, usual, match in zip(names, order, by_name)
+            if match is None
         ]
         return Matched(order, [f'{_BY_ORDER}, though some names differ: {_few(differing)}{without}'])
-    return Matched(by_name, [] if by_name == list(categories) else [_about(by_name, categories)])
+    return Matched(by_name, [] if by_name == list(categories) else [_about(by_name, categories, are_assumed)])
 
 
 def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
@@ -106,7 +108,8 @@ def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
 def _as_wanted(categories: List[Category], count: int, wanted: Sequence[str]) -> Matched:
     if len(wanted) != count:
         raise OptionError(
-            f'--categories has {len(wanted)} entries, but the network has {count} channels; {NO_CATEGORY}'
+            f'--categories has {_many(len(wanted), "entr", "ies", "y")}, but the network has'
+            f' {_many(count, "channel", "s")}; {NO_CATEGORY}'
             ' stands for a channel without a category'
         )
     ids = {str(number): (number, name) for number, name in categories}
@@ -120,7 +123,7 @@ def _as_wanted(categories: List[Category], count: int, wanted: Sequence[str]) ->
                 f' {_few(categories, _LISTED)}'
             )
         if category is not None and category in channels:
-            raise OptionError(f"--categories: '{category[1][:_LETTERS]}' is there twice")
+            raise OptionError(f"--categories: '{category[1][:_LETTERS]}' appears twice")
         channels.append(category)
     if not any(channels):
         raise OptionError('--categories: no channel has a category')
@@ -142,14 +145,14 @@ def _groups(
     ]
 
 
-def _about(channels: Channels, categories: Sequence[Category]) -> str:
+def _about(channels: Channels, categories: Sequence[Category], are_assumed: bool) -> str:
     """Say how categories were matched by name."""
     free, found = channels.count(None), set(channels)
     rest = [category for category in categories if category not in found]
-    text = _BY_NAME
+    text = _BY_NAME + ', with the names of COCO assumed for its 80 channels' * are_assumed
     if free:
         text += f'; {free} of {len(channels)} have no category'
-    return text + (f'; categories left out, without objects: {_few(rest)}' if rest else '')
+    return text + (f'; left out, as they have no objects: {_few(rest)}' if rest else '')
 
 
 def _undecided(
@@ -164,11 +167,17 @@ def _undecided(
         for item in (list(guess) + [None] * count)[: min(count, _SHOWN)]
     ]
     example = shlex.quote(','.join(shown)) + (' and so on' if count > _SHOWN else '')
+    classes = _many(count, 'class', 'es')
+    theirs = _many(len(categories), 'categor', 'ies', 'y')
     return OptionError(
-        f'the network has {count} classes and the data set {len(categories)} categories{said}; say which'
-        f" belong together: --categories takes {count} names or ids, in the order of the network's channels,"
-        f' {NO_CATEGORY} for a channel without one, such as --categories={example}'
+        f'the network has {classes} and the data set {theirs}{said}; say which category belongs to which'
+        " class: --categories takes one name or id for each, in the order of the network's channels,"
+        f' {NO_CATEGORY} for none, such as --categories={example}'
     )
+
+
+def _many(count: int, noun: str, plural: str, singular: str = '') -> str:
+    return f'{count} {noun}{singular if count == 1 else plural}'
 
 
 def _needs_id(name: str) -> bool:

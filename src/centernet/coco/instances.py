@@ -127,19 +127,43 @@ def _check_annotations(dataset: Dict[str, Any]) -> List[str]:
         kept.append(entry)
         # COCOeval needs unique ids, and treats a match with annotation 0 as no match.
         entry['id'] = len(kept)
+    if strays and not kept:
+        ids = [number for numbers in strays.values() for number in numbers]
+        raise _InvalidDataset(
+            f'its annotations name no listed image and category; the first has the id {ids[0]}'
+        )
     dataset['annotations'] = kept
-    return [
+    return _box_notes(dataset) + [
         _stray_note(strays[key], table)
         for key, table in (('category_id', 'categories'), ('image_id', 'images'))
         if strays[key]
     ]
 
 
+def _box_notes(dataset: Dict[str, Any]) -> List[str]:
+    """A line if most boxes are no [x, y, width, height] in pixels, as those of other formats."""
+    sizes = {entry['id']: (entry.get('width'), entry.get('height')) for entry in dataset['images']}
+    measured = beyond = tiny = 0
+    for entry in dataset['annotations']:
+        width, height = sizes[entry['image_id']]
+        x, y, box_width, box_height = entry['bbox']
+        tiny += max(x + box_width, y + box_height) <= 2
+        if _is_number(width) and _is_number(height):
+            measured += 1
+            beyond += x + box_width > 1.05 * width + 1 or y + box_height > 1.05 * height + 1
+    expected = 'a bbox is [x, y, width, height] in pixels'
+    if tiny and tiny == len(dataset['annotations']):
+        return [f'warning: no box reaches beyond the second pixel; {expected}']
+    if 2 * beyond > measured:
+        return [f'warning: {beyond} of {measured} boxes end outside of their images; {expected}']
+    return []
+
+
 def _stray_note(ids: List[int], table: str) -> str:
     different = sorted(set(ids))
     few = ', '.join(map(str, different[:3])) + (', ...' if len(different) > 3 else '')
-    count = '1 annotation does' if len(ids) == 1 else f'{len(ids)} annotations do'
-    return f"{count} not count: '{table}' has no id {few}"
+    count = '1 annotation is' if len(ids) == 1 else f'{len(ids)} annotations are'
+    return f"{count} ignored: '{table}' has no id {few}"
 
 
 def _id(entry: Dict[str, Any], key: str, where: str) -> int:

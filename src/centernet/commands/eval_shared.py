@@ -50,11 +50,11 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
         getattr(arguments, 'weights_key', None),
     )
     if runner.no_boxes:
-        raise OptionError(f'{runner.path} makes no boxes to evaluate: {runner.no_boxes}')
+        raise OptionError(f'{runner.path} has no boxes to evaluate: {runner.no_boxes}')
     data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)
-    print('\n'.join(_headline(runner, data, chosen)), file=stream)
+    print('\n'.join(_headline(arguments, runner, data, chosen)), file=stream)
     setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
     found = evaluate(
         runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
@@ -142,10 +142,14 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
     options.add_report(group)
 
 
-def _headline(runner, data, chosen) -> List[str]:
+def _headline(arguments, runner, data, chosen) -> List[str]:
     spec = chosen.input
-    protocol = ['original size' if spec.keep_res else f'{spec.width} x {spec.height}']
-    protocol.append(f'normalization {spec.normalization}')
+    limits = runner.limits
+    assumed = not (limits.fixed or limits.stored or arguments.input_height or arguments.input_width)
+    size = f'{spec.width} x {spec.height}' + ' (assumed)' * assumed
+    protocol = ['original size' if spec.keep_res else size]
+    assumed = limits.normalization is None and not arguments.normalization
+    protocol.append(f'normalization {spec.normalization}' + ' (assumed)' * assumed)
     if chosen.test_scales != (1.0,):
         protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in chosen.test_scales))
     if chosen.flip_test:

@@ -76,6 +76,7 @@ def run(arguments: Any) -> int:
     from ..checkpoint import load_model
     from ..export.exporter import export
     from ..runners.input_limits import limits_of
+    from ..runners.recorded import notes_on_records
     from ..sample import SAMPLE_WEIGHTS
 
     if arguments.raw and arguments.verify:
@@ -107,7 +108,7 @@ def run(arguments: Any) -> int:
         file=stream,
     )
     if not arguments.verify:  # which prints them, too
-        for note in loaded.notes:
+        for note in loaded.notes + notes_on_records(loaded.checkpoint.meta):
             print(note, file=stream)
     setup.print_files(files, stream)
     if not arguments.verify:

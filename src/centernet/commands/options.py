@@ -214,6 +214,8 @@ def parse_ids(text: str) -> Tuple[int, ...]:
 
 def parse_categories(text: str) -> Tuple[str, ...]:
     """``person,car,-`` or ``@file`` with one entry per line -> entries."""
+    if text == '@':
+        raise argparse.ArgumentTypeError('the name of the file is missing behind @')
     if text.startswith('@'):
         entries = _read_list(text[1:], 'categories').strip().splitlines()
     else:

@@ -105,6 +105,8 @@ def load_data(
                 f' {len(data.categories)}; give the data set'
             )
         _log.info("no --data: using the built-in sample's images")
+    if not classes:  # a network without hm, whose heads alone are compared
+        return data.with_channels(())
     try:
         return data.matched(classes, class_names, arguments.categories)
     except OptionError as error:

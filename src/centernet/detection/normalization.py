@@ -31,6 +31,8 @@ class Normalization(NamedTuple):
         return self.name or '/'.join(','.join(f'{value:g}' for value in part) for part in self)
 
 
+#: what is done to a pixel value, for the metadata of files
+FORMULA = '(pixel / 255 - mean) / std'
 #: name -> the normalization that a network was trained with. coco: CenterNet's own for COCO. pascal:
 #: ImageNet's numbers, which CenterNet's pascal.py applies to blue, green, red in the order in which others
 #: list red, green, blue. half and unit: what people use for data of their own.
@@ -83,11 +85,12 @@ def parse_normalization(text: str) -> Normalization:
 
 def of_numbers(mean: Any, std: Any) -> Optional[Normalization]:
     """The normalization with these numbers, which may be nested in lists of any depth; None if they are not
-    three each, or not sensible."""
+    three each, or not sensible. Numbers above 3 are of pixels from 0 to 255."""
     found = [_numbers(part) for part in (mean, std)]
     if any(len(part) != 3 for part in found) or min(found[1]) <= 0:
         return None
-    numbers = Normalization(*map(tuple, found))
+    scale = 255 if max(found[0] + found[1]) > 3 else 1
+    numbers = Normalization(*(tuple(value / scale for value in part) for part in found))
     return NORMALIZATIONS.get(numbers.name, numbers)  # with its own decimals, not those of a float32
 
 

@@ -4,9 +4,9 @@ import os
 from typing import List, Optional, Sequence, Tuple
 
 from ..checkpoint import LoadedModel
-from ..detection import COCO, Normalization
+from ..detection import COCO, DECODED, Normalization
 from ..detection.heads import ordered
-from ..errors import OptionError
+from ..errors import ModelError, OptionError
 from ..files import ensure_folder
 from ..models import divisor
 from . import passes
@@ -66,6 +66,12 @@ def export(
         )
     if raw and boxes is not None:
         raise OptionError('--with-decode and --raw cannot be combined')
+    reserved = [name for name in heads if name in (*DECODED, INPUT_NAME)]
+    if reserved:
+        raise ModelError(
+            f'a head cannot be called {reserved[0]} in a file: the input and the outputs of the decoder are'
+            f' {", ".join((INPUT_NAME, *DECODED))}'
+        )
     reason = None if boxes is None else why_no_decoder(heads)
     if reason:
         raise OptionError(f'--with-decode: {reason}')

@@ -12,7 +12,6 @@ The names, order and values of the outputs decide nothing: the well-known export
 wrongly.
 """
 
-import re
 from collections import OrderedDict
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
@@ -25,6 +24,7 @@ from ..detection.heads import why_no_boxes
 from ..errors import ModelError, OptionError
 from ..onnxfile.graph import Graph
 from ..onnxfile.output_chain import chain_before
+from ..runners.output_names import by_names, by_numbers
 
 
 class Identified(NamedTuple):
@@ -57,8 +57,8 @@ def identify(
     if checkpoint is not None:
         return _checked(graph, _by_weights(graph, lasts, checkpoint), 'by the weights of the checkpoint')
     for decide, how in (
-        (_by_names, 'by the names of the weights'),
-        (_by_numbers, "by the numbers of the weights (torch 1.0's names)"),
+        (by_names, 'by the names of the weights'),
+        (by_numbers, "by the numbers of the weights (torch 1.0's names)"),
     ):
         found = decide(graph, lasts)
         if found is not None:
@@ -122,27 +122,6 @@ def _is_module(state_dict, key, weight, bias):
         and np.array_equal(state_dict[key].numpy(), weight)
         and (bias is None or np.array_equal(state_dict[stem + '.bias'].numpy(), bias))
     )
-
-
-def _by_names(graph, lasts):
-    heads = []
-    for last in lasts:
-        parts = [part for part in last.inputs[1].split('.')[:-1] if part not in ('model', 'module')]
-        known = set(parts).intersection(HEADS)
-        # a head of another name is told from other layers by its number in the head, as in hps.2.weight
-        if len(known) > 1 or not (
-            known or (len(parts) > 1 and parts[0].isidentifier() and parts[-1].isdigit())
-        ):
-            return None
-        heads.append(known.pop() if known else parts[0])
-    return heads
-
-
-def _by_numbers(graph, lasts):
-    if len(lasts) != len(HEADS) or not all(re.match(r'\d+$', name) for name in graph.initializers):
-        return None
-    numbers = [int(last.inputs[1]) for last in lasts]
-    return [HEADS[sorted(numbers).index(number)] for number in numbers]
 
 
 def _checked(graph, heads, how):

@@ -16,6 +16,7 @@ from .. import __version__
 from ..checkpoint import LoadedModel
 from ..detection import COCO, DOWN_RATIO, Normalization
 from ..detection.heads import ONE_SIZE, size_layout
+from ..detection.normalization import FORMULA
 from ..onnxfile.graph import Graph
 from ..provenance import versions
 from ..runners.class_names import class_names
@@ -66,7 +67,7 @@ def file_metadata(
             ('colour_order', 'BGR'),
             ('mean', json.dumps(mean)),
             ('std', json.dumps(std)),
-            ('normalisation', '(pixel / 255 - mean) / std'),
+            ('normalisation', FORMULA),
             ('geometry', 'fix_res: the longer side is fitted into the input, centred'),
             ('down_ratio', str(DOWN_RATIO)),
             ('decoded', outputs),

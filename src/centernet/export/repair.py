@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from ..checkpoint import LoadedModel
 from ..detection import COCO, Normalization
@@ -19,6 +19,21 @@ from .build import build
 from .differences import differences
 from .metadata import NETWORK_KEYS, save
 from .targets import Target, find_target, why_not
+
+#: what a sigmoid and a search for peaks are written with, as long as nothing is multiplied by a constant
+_PLAIN = {
+    'Cast',
+    'Clip',
+    'Constant',
+    'Equal',
+    'Greater',
+    'GreaterOrEqual',
+    'Identity',
+    'MaxPool',
+    'Mul',
+    'Sigmoid',
+    'Where',
+}
 
 
 class Repaired(NamedTuple):
@@ -68,15 +83,11 @@ def _repair(graph: Graph, path, output, target: Target, heads, loaded, normaliza
             )
         )
     check_input(path, shape)
-    before = graph.copy()
     identified = identify_outputs.identify(graph, heads, None if loaded is None else loaded.checkpoint)
     changes = _rename_outputs(graph, identified) + _remove_sigmoid(graph, path)
-    recorded = [metadata_normalization(graph.metadata)] + (
-        [limits_of(loaded).normalization] if loaded else []
-    )
-    known = [item for item in (normalization, *recorded) if item is not None]
-    if not known:
-        changes.append('the file does not record a normalization: coco is written into its metadata')
+    before = graph.copy()
+    used, notes = _normalization(graph, loaded, normalization)
+    changes += notes
     kept = OrderedDict((key, graph.metadata[key]) for key in NETWORK_KEYS if key in graph.metadata)
     passes.clean(graph)
     reason = why_not(target, identified.channels)
@@ -84,7 +95,7 @@ def _repair(graph: Graph, path, output, target: Target, heads, loaded, normaliza
         raise ModelError(f'target {target.name}: {reason}')
     built = build(graph, target, shape[0] if isinstance(shape[0], int) else None)
     ensure_folder(os.path.dirname(output) or '.')
-    save(built, output, target.name, known[0] if known else COCO, loaded, kept)
+    save(built, output, target.name, used, loaded, kept)
     files = [output] + ([write_script(output, built)] if target.atc_script else [])
     return Repaired(files, changes + differences(before, built))
 
@@ -108,24 +119,46 @@ def _rename_outputs(graph, identified) -> List[str]:
     ]
 
 
+def _normalization(graph, loaded, wanted) -> Tuple[Normalization, List[str]]:
+    """The normalization to record, and lines about what was assumed or contradicts it."""
+    recorded = [
+        (where, found)
+        for where, found in (
+            ('the file', metadata_normalization(graph.metadata)),
+            ('the checkpoint', limits_of(loaded).normalization if loaded else None),
+        )
+        if found is not None
+    ]
+    if wanted is None and not recorded:
+        return COCO, ['normalization: coco is assumed and recorded, as the file does not name one']
+    used = recorded[0][1] if wanted is None else wanted
+    return used, [
+        f'normalization: {used} is recorded, although {where} says {found}'
+        for where, found in recorded
+        if not found.same(used)
+    ]
+
+
 def _remove_sigmoid(graph, path) -> List[str]:
-    """Make the output hm logits where it is a probability, in place; return what changed."""
+    """Make the output hm logits at every cell where it is a probability or holds only peaks, in place; return
+    what changed."""
     chain = chain_before(graph, 'hm') if 'hm' in graph.output_names() else None
-    if chain is None or not chain.is_probability:
+    if chain is None or not (chain.is_probability or chain.only_peaks):
         return []
     constants = examine(graph).constants
-    for node in chain.nodes:
-        if node.op_type in ('Add', 'Sub', 'Mul', 'Div', 'Exp') and any(
-            name in constants for name in node.inputs
-        ):
-            raise ModelError(
-                f'{path}: its output hm is a probability, and more than a sigmoid ({chain}) makes it of the'
-                ' logits; export it without'
-            )
+    scaled = any(
+        node.op_type == 'Mul' and any(name in constants for name in node.inputs) for node in chain.nodes
+    )
+    if scaled or chain.operators - _PLAIN:
+        raise ModelError(
+            f'{path}: its output hm is made of the logits by more than a sigmoid and a search for peaks'
+            f' ({chain}); export it again with the logits as output'
+        )
     probability = graph.fresh('hm/probability')
     graph.rename_value('hm', probability)
     graph.rename_value(chain.convolution.outputs[0], 'hm')
     graph.outputs = [
         value._replace(name='hm') if value.name == probability else value for value in graph.outputs
     ]
+    graph.remove_dead()
     return [f'output hm: {chain} removed, so that it holds logits']

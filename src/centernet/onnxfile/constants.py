@@ -109,6 +109,8 @@ def _split(node, data, split=None):
     if sizes is None:
         each = -(-data.shape[axis] // len(node.outputs))
         sizes = [each] * (len(node.outputs) - 1) + [data.shape[axis] - each * (len(node.outputs) - 1)]
+    if len(sizes) != len(node.outputs):
+        raise ValueError(f'Split into {len(sizes)} parts has {len(node.outputs)} outputs')
     return np.split(data, np.cumsum(sizes)[:-1], axis=axis)
 
 

@@ -5,6 +5,8 @@ with ordinary convolutions in their place it depends on the release (onnx 1.8.1 
 the two stacks would export different graphs.
 """
 
+import functools
+import operator
 from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
@@ -53,7 +55,7 @@ def examine(graph: Graph, lenient: bool = False) -> Facts:
     shapes = {value.name: tuple(value.shape) for value in graph.inputs if value.shape is not None}
     shapes.update((name, array.shape) for name, array in graph.initializers.items())
     constants = dict(graph.initializers)
-    room = _MOST_FOLDED
+    fixed, room = set(graph.initializers), _MOST_FOLDED
     for node in graph.nodes:
         if room < 0:
             raise TooLargeError(f'its constants make more than {_MOST_FOLDED / 1e6:.0f} MB of others')
@@ -62,15 +64,27 @@ def examine(graph: Graph, lenient: bool = False) -> Facts:
             if found is not None:
                 room -= sum(array.nbytes for array in found)
                 constants.update(zip(node.outputs, found))
+                fixed.update(node.outputs)
                 shapes.update((name, array.shape) for name, array in zip(node.outputs, found))
             else:
                 shapes.update(_shapes_of(graph, node, shapes, constants))
+                # no image is needed for it, so a runtime computes it at once, whether or not it is known here
+                if node.inputs and all(name in fixed for name in node.inputs if name):
+                    fixed.update(node.outputs)
+                    room -= sum(_bytes(shapes.get(name)) for name in node.outputs)
         except TooLargeError:
             raise
         except Exception:
             if not lenient:
                 raise
     return Facts(shapes, constants)
+
+
+def _bytes(shape: Optional[Shape]) -> int:
+    """The size of a float32 value, 0 where it is not known."""
+    if shape is None or not all(isinstance(size, int) for size in shape):
+        return 0
+    return functools.reduce(operator.mul, shape, 4)
 
 
 def _shapes_of(graph, node, shapes, constants) -> Dict[str, Shape]:

@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from ..detection import DECODED, HEADS
+from ..errors import ModelError
 from ..onnxfile.decompose import decompose
 from ..onnxfile.graph import of_model
 from ..onnxfile.shapes import examine
@@ -62,6 +63,7 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
     graph = of_model(proto)
     graph.nodes = graph.sorted_nodes()
     examine(graph, lenient=True)
+    _check_windows(graph)
     decodes = _has_decoder(proto)
     counts = custom_operators.operators(proto)
     custom = sorted(set(counts) & set(custom_operators.CUSTOM_OPERATORS))
@@ -84,6 +86,15 @@ def make_runnable(proto: onnx.ModelProto, path: Optional[str], files: List[str])
         return Runnable(changed, decodes, None, False)
     operator = custom[0] if custom else custom_operators.STANDARD_OPERATOR
     return Runnable(changed, decodes, operator, not HAS_DEFORM_CONV)
+
+
+def _check_windows(graph):
+    """Raise ModelError for windows that no network has, and at which old releases of onnxruntime crash."""
+    for node in graph.find('Conv', 'ConvTranspose', 'MaxPool', 'AveragePool'):
+        for key, least in (('pads', 0), ('strides', 1), ('dilations', 1), ('kernel_shape', 1)):
+            values = node.attributes.get(key, [least])
+            if not isinstance(values, list) or min(values, default=least) < least:
+                raise ModelError(f'{node.op_type} {node.name!r} has {key} {values}')
 
 
 def _has_decoder(model):

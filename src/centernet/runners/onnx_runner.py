@@ -15,6 +15,7 @@ import torch
 
 from ..detection import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
 from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
+from ..detection.normalization import FORMULA
 from ..device import available_cpus
 from ..errors import DeviceError, ModelError, OptionError
 from ..files import sha256
@@ -25,6 +26,7 @@ from .class_names import class_names_of_metadata
 from .input_limits import InputLimits, metadata_normalization, metadata_size
 from .onnx_compatibility import HAS_DEFORM_CONV, Runnable, make_runnable
 from .onnx_devices import CPU, device_name, placement
+from .output_names import note_on_exchanged, note_on_image
 
 __all__ = ['HAS_DEFORM_CONV', 'OnnxRunner']
 
@@ -76,7 +78,10 @@ class OnnxRunner:
         self._sha256 = None if self.path is None else sha256(self.path)
         runnable = self._prepare(proto, files)
         with damage_named(self._name):
-            self.heat_map = chain_before(of_model(proto), 'hm')
+            graph = of_model(proto)
+            self.heat_map = chain_before(graph, 'hm')
+            self.notes = note_on_exchanged(graph) + note_on_image(graph) + _notes_on_metadata(graph.metadata)
+            del graph
         del proto  # large networks do not fit into memory twice
         self.decodes, self.translated, self.decomposed = runnable[1:]
         self._session = self._start(runnable.model, auto=device == 'auto')
@@ -97,7 +102,7 @@ class OnnxRunner:
         self.limits = InputLimits(
             fixed=self.input_size, stored=self.meta_size, normalization=metadata_normalization(self.metadata)
         )
-        self.notes = [] if self.no_boxes else notes_on(self.channels)
+        self.notes += [] if self.no_boxes else notes_on(self.channels)
         if 'hm' in self.channels:
             self.notes += _notes_on_heat_map(self.heat_map)
         if self.translated:
@@ -125,7 +130,10 @@ class OnnxRunner:
         Raises:
             ModelError: there are none, and as :meth:`__call__`.
         """
-        return of_outputs(self.outputs(images), self.heat_map.is_probability)
+        outputs = self.outputs(images)
+        if 'hm' in outputs:
+            _check_heat_map(self._name, self.heat_map, outputs['hm'])
+        return of_outputs(outputs, self.heat_map.is_probability)
 
     def outputs(self, images: np.ndarray) -> 'OrderedDict[str, torch.Tensor]':
         """Every head by its name, float32."""
@@ -277,7 +285,7 @@ class OnnxRunner:
             ) from error
         arrays = dict(zip(names, found))
         for name, array in arrays.items():
-            expected = _expected_shape(name, arrays, images.shape)
+            expected = _expected_shape(name, arrays, images.shape, self.decodes)
             if array.shape != expected:
                 raise ModelError(
                     f'{self._name}: for an input {list(images.shape)} its output {name} has the shape'
@@ -289,16 +297,40 @@ class OnnxRunner:
         ]
 
 
-def _expected_shape(name, arrays, image_shape):
+def _expected_shape(name, arrays, image_shape, decodes):
     """The shape that an output must have: any number of channels and of boxes."""
     count, _, height, width = image_shape
     if name in HEADS:
         channels = arrays[name].shape[1] if arrays[name].ndim == 4 else 1
         return count, channels, height // DOWN_RATIO, width // DOWN_RATIO
-    if name not in DECODED:
+    if name not in DECODED or not decodes:
         return (count,) + arrays[name].shape[1:]
     boxes = arrays['scores'].shape[1] if arrays['scores'].ndim == 2 else 0
     return (count, boxes, 4) if name == 'boxes' else (count, boxes)
+
+
+def _notes_on_metadata(metadata: Dict[str, str]) -> List[str]:
+    """What the metadata say of the input that is not done."""
+    notes = []
+    for key, usual in (('colour_order', 'BGR'), ('normalisation', FORMULA)):
+        if metadata.get(key, usual) != usual:
+            notes.append(
+                f'warning: the metadata say {key} {metadata[key][:80]!r}; images are fed as {usual!r}'
+            )
+    if {'mean', 'std'} & set(metadata) and metadata_normalization(metadata) is None:
+        notes.append('the metadata mean and std are ignored: they are not three numbers each')
+    return notes
+
+
+def _check_heat_map(name: str, chain: OutputChain, hm: torch.Tensor) -> None:
+    """Raise ModelError for a heat map that is neither logits nor probabilities."""
+    if chain.is_probability and not 0 <= float(hm.min()) <= float(hm.max()) <= 1:
+        raise ModelError(f'{name}: its output hm should be a probability ({chain}), and is not')
+    if chain.only_peaks and not chain.is_probability:
+        raise ModelError(
+            f'{name}: its output hm holds logits at peaks and 0 elsewhere, which would mean a score of 0.5;'
+            ' centernet modify removes the search for peaks'
+        )
 
 
 def _notes_on_heat_map(chain: OutputChain) -> List[str]:

@@ -11,8 +11,9 @@ from ..checkpoint import LoadedModel
 from ..detection import Heads
 from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import describe_device
-from .class_names import class_names
+from .class_names import class_names, note_on_names
 from .input_limits import InputLimits, limits_of
+from .recorded import notes_on_records
 
 
 class TorchRunner:
@@ -76,7 +77,8 @@ class TorchRunner:
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
         runner.class_names = class_names(loaded.checkpoint.meta, runner.classes)
-        runner.notes.extend(loaded.notes)
+        runner.notes.extend(loaded.notes + notes_on_records(loaded.checkpoint.meta))
+        runner.notes.extend(note_on_names(loaded.checkpoint.meta, runner.classes))
         return runner
 
     @property

@@ -144,7 +144,9 @@ def _rules(model, target, normalization):
     found = rules.check(model.path, target)
     recorded = model.limits.normalization
     if recorded is not None and not recorded.same(normalization):
-        text = f'its metadata name the normalization {recorded}; the network takes {normalization}'
+        text = (
+            f'the metadata record the normalization {recorded}, but the images are fed with {normalization}'
+        )
         wrong = rules.Violation('normalization', '', text)
         found = found._replace(
             target=found.target or 'its readers',
