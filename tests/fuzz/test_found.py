@@ -397,3 +397,11 @@ def test_a_split_into_more_parts_than_outputs(tmp_path):
     with contextlib.suppress(ModelError):
         repair(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'portable', HEADS)
     assert time.process_time() - start < 5
+
+
+def test_a_weight_of_a_negative_size(tmp_path):
+    """It ended the process with onnxruntime 1.7."""
+    model = detector(batch=1, size=(32, 32))
+    model.graph.initializer[1].dims[2] = -1
+    with pytest.raises(ModelError, match='sizes'):
+        OnnxRunner(write(tmp_path, model), 'cpu', 1)

@@ -30,7 +30,13 @@ def dtype_of(element: int) -> Optional[np.dtype]:
 
 
 def array_of(tensor: TensorProto) -> np.ndarray:
-    """Convert a tensor."""
+    """Convert a tensor.
+
+    Raises:
+        ValueError: a size is negative, which numpy takes as one to find out, and old runtimes crash at.
+    """
+    if min(tensor.dims, default=0) < 0:
+        raise ValueError(f'the tensor {tensor.name[:80]!r} has the sizes {list(tensor.dims)[:16]}')
     return numpy_helper.to_array(tensor)
 
 
