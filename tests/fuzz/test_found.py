@@ -405,3 +405,11 @@ def test_a_weight_of_a_negative_size(tmp_path):
     model.graph.initializer[1].dims[2] = -1
     with pytest.raises(ModelError, match='sizes'):
         OnnxRunner(write(tmp_path, model), 'cpu', 1)
+
+
+def test_the_name_of_a_size_that_is_no_text(tmp_path):
+    model = detector(batch='QQQQ', size=(32, 32))
+    path = tmp_path / 'a.onnx'
+    path.write_bytes(model.SerializeToString().replace(b'QQQQ', b'Q\xffQQ'))
+    with pytest.raises(ModelError):
+        OnnxRunner(str(path), 'cpu', 1)

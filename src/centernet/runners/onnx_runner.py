@@ -86,7 +86,8 @@ class OnnxRunner:
         self.decodes, self.translated, self.decomposed = runnable[1:]
         self._session = self._start(runnable.model, auto=device == 'auto')
         del runnable
-        self._input, self._dtype, shape = self._find_input()
+        with damage_named(self._name):  # names need not be text
+            self._input, self._dtype, shape = self._find_input()
         check_input(self._name, shape)
         self.batch_size, *sides = (_fixed(shape[place]) for place in (0, 2, 3))
         if sides.count(None) == 1:
@@ -94,7 +95,8 @@ class OnnxRunner:
                 f'{self._name}: one side of its input {list(shape)} is fixed and the other is not'
             )
         self.input_size = None if None in sides else tuple(sides)
-        self.channels = self._find_heads()
+        with damage_named(self._name):
+            self.channels = self._find_heads()
         self.classes = self.channels.get('hm', 0)
         self.no_boxes = why_no_boxes(self.channels)
         self.class_names = class_names_of_metadata(self.metadata, self.classes)
