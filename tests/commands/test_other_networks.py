@@ -194,17 +194,8 @@ def test_every_head_is_exported_under_its_name_and_proved(changes, omitted, run,
 )
 def test_the_decoder_in_the_file_is_right_for_other_boxes(changes, run, tmp_path):
     weights = save_changed(tmp_path / 'net.pth', *changes)
-    argv = [
-        'export',
-        '--weights',
-        weights,
-        '--target',
-        'portable',
-        '--with-decode',
-        '--output',
-        str(tmp_path),
-    ]
-    assert cli.main(argv) == 0
+    words = f'export --weights {weights} --target portable --with-decode --output {tmp_path}'
+    assert cli.main(words.split()) == 0
     path = str(tmp_path / 'net_portable.onnx')
     assert graph.load(path).output_names() == ['boxes', 'scores', 'classes']
     status, document, err = run('verify', path, '--weights', weights, '--compare-images', '4', limit=8)
@@ -214,17 +205,8 @@ def test_the_decoder_in_the_file_is_right_for_other_boxes(changes, run, tmp_path
 
 def test_the_decoder_is_refused_where_it_would_lose_heads(run, tmp_path, capsys):
     weights = save_changed(tmp_path / 'net.pth', with_head('hps', 34))
-    argv = [
-        'export',
-        '--weights',
-        weights,
-        '--target',
-        'portable',
-        '--with-decode',
-        '--output',
-        str(tmp_path),
-    ]
-    assert cli.main(argv) == 2 and 'would lose the heads hps' in capsys.readouterr().err
+    words = f'export --weights {weights} --target portable --with-decode --output {tmp_path}'
+    assert cli.main(words.split()) == 2 and 'would lose the heads hps' in capsys.readouterr().err
 
 
 @pytest.mark.slow
