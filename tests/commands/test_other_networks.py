@@ -115,7 +115,7 @@ def test_the_normalization_goes_through_export_eval_onnx_and_verify(run, tmp_pat
     status, document, err = run('verify', path, '--weights', weights, '--normalization', 'coco', limit=8)
     (found,) = document.values()
     assert status == 1 and found['stages']['heads']['outcome'] == 'passed'
-    assert 'its metadata name the normalization half' in err and 'try --normalization half' in err
+    assert 'the metadata record the normalization half' in err and 'try --normalization half' in err
     # exported with a wrong one, which the file then records: the first layer still tells
     assert cli.main([*argv, '--normalization', 'coco']) == 0
     capsys.readouterr()

@@ -197,7 +197,8 @@ def compare(expected: Shapes, given: Shapes, arch: str) -> Tuple[List[str], List
         problems.append(f'{len(missing)} of its {len(expected)} entries {verb} missing ({_first(missing)})')
     if wrong:
         verb = 'has' if len(wrong) == 1 else 'have'
-        first = _first(f'{name} is {given[name]} in the file, {expected[name]} in {arch}' for name in wrong)
+        shown = (f'{name} is {given[name]} in the file, {expected[name]} in {arch}' for name in wrong)
+        first = _first(shown, most=2)
         problems.append(f'{len(wrong)} {verb} another shape ({first})')
     return problems, [name for name in given if name not in expected]
 
