@@ -1,11 +1,15 @@
 """``centernet eval-pth`` on painted pictures, for the tests of this folder."""
 
+import json
+
 import pytest
 import torch
+from support.changed_sample import IMAGES
 from support.painted import write_data
 
 from centernet import cli
 from centernet.models import create_model
+from centernet.sample import sample_folder
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +87,31 @@ def refused(eval_pth):
         return errors[0][len('centernet: error: ') :]
 
     return run
+
+
+@pytest.fixture(scope='session')
+def sample(tmp_path_factory):
+    """The folder of the built-in sample's images."""
+    return sample_folder(str(tmp_path_factory.mktemp('sample')))
+
+
+@pytest.fixture
+def run(sample, tmp_path, capsys):
+    """A function that runs a command on the sample's first images: (status, JSON or None, stderr)."""
+
+    def run(*words, limit=IMAGES):
+        capsys.readouterr()
+        argv = [*words, '--data', sample, '--limit', str(limit), '--no-progress', '--json', '--device', 'cpu']
+        status = cli.main(argv + ['--threads', '1', '--output', str(tmp_path / 'out')])
+        out, err = capsys.readouterr()
+        return status, json.loads(out) if out else None, err
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def plain_file(tmp_path_factory):
+    """The sample's portable file."""
+    folder = str(tmp_path_factory.mktemp('plain'))
+    assert cli.main(['export', '--target', 'portable', '--output', folder]) == 0
+    return folder + '/dla_tiny_portable.onnx'
