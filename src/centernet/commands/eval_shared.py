@@ -144,12 +144,7 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
 
 def _headline(arguments, runner, data, chosen) -> List[str]:
     spec = chosen.input
-    limits = runner.limits
-    assumed = not (limits.fixed or limits.stored or arguments.input_height or arguments.input_width)
-    size = f'{spec.width} x {spec.height}' + ' (assumed)' * assumed
-    protocol = ['original size' if spec.keep_res else size]
-    assumed = limits.normalization is None and not arguments.normalization
-    protocol.append(f'normalization {spec.normalization}' + ' (assumed)' * assumed)
+    protocol = setup.describe_input(arguments, runner.limits, spec)
     if chosen.test_scales != (1.0,):
         protocol.append('scales ' + ' '.join(f'{scale:g}' for scale in chosen.test_scales))
     if chosen.flip_test:

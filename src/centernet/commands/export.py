@@ -89,7 +89,8 @@ def run(arguments: Any) -> int:
     targets = options.chosen_targets(arguments.target)
     if options.ALL in arguments.target:
         targets = suitable(targets, loaded.heads)
-    spec = setup.input_spec(arguments, limits_of(loaded), weights)
+    limits = limits_of(loaded)
+    spec = setup.input_spec(arguments, limits, weights)
     files = export(
         loaded,
         arguments.output,
@@ -103,8 +104,8 @@ def run(arguments: Any) -> int:
     )
     stream = setup.text_stream(arguments)
     print(
-        f'{loaded.arch} ({setup.display_weights(weights)}), input {spec.width} x {spec.height},'
-        f' normalization {spec.normalization}',
+        f'{loaded.arch} ({setup.display_weights(weights)}),'
+        f' input {", ".join(setup.describe_input(arguments, limits, spec))}',
         file=stream,
     )
     if not arguments.verify:  # which prints them, too

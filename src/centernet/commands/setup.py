@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from typing import Any, Iterable, Optional, Sequence, TextIO
+from typing import Any, Iterable, List, Optional, Sequence, TextIO
 
 from ..device import apply_threads, prepare_threads
 from ..errors import OptionError, OutputError
@@ -157,6 +157,20 @@ def input_spec(arguments: Any, limits: Any, name: str) -> Any:
     if stored is not None and not used.same(stored):
         _log.info('%s records the normalization %s; %s is used', display_path(name), stored, used)
     return InputSpec(sides[0], sides[1], keep_res, limits.step - 1, used)
+
+
+def describe_input(arguments: Any, limits: Any, spec: Any) -> List[str]:
+    """The size and the normalization of the input for people, with what nobody named marked as assumed.
+
+    Args:
+        arguments, limits: as for :func:`input_spec`.
+        spec: what it returned.
+    """
+    known = limits.fixed or limits.stored or arguments.input_height or arguments.input_width
+    size = f'{spec.width} x {spec.height}' + ('' if known else ' (assumed)')
+    known = limits.normalization is not None or arguments.normalization
+    normalization = f'normalization {spec.normalization}' + ('' if known else ' (assumed)')
+    return ['original size' if spec.keep_res else size, normalization]
 
 
 def warn_of_normalization(runner: Any, data: Any, ids: Any, spec: Any) -> None:

@@ -160,8 +160,8 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream, c
     if spec.normalization not in checked:
         setup.warn_of_normalization(reference, data, select(data, chosen), spec)
         checked.add(spec.normalization)
-    size = f'{spec.width} x {spec.height}, normalization {spec.normalization}'
-    print(f'{display_path(path)} against {setup.display_weights(reference.path)}, input {size}', file=stream)
+    fed = ', '.join(setup.describe_input(arguments, limits, spec))
+    print(f'{display_path(path)} against {setup.display_weights(reference.path)}, input {fed}', file=stream)
     return verify(
         reference,
         model,
