@@ -1,39 +1,46 @@
-# The image of the pinned stack (Python 3.6, torch 1.0.0). docs/container.md lists the build arguments.
+# The image of either stack: STACK=pinned (Python 3.6, torch 1.0.0) or modern (Python 3.11, torch 2).
+# docs/container.md lists the build arguments.
 #
 #   base -> toolchain -> packages -> operator      build stages; only finished files are copied out of them
 #   base -> runtime -> test                        final stages; no compiler, no CUDA toolkit
 #
 # Requires BuildKit. There is no syntax line: any BuildKit that supports cache mounts and secrets will do.
-ARG BASE_IMAGE=ubuntu:18.04@sha256:152dc042452c496007f07ca9127571cb9c29697f42acbfad72324b2bb2e43c98
+ARG STACK=pinned
+ARG BASE_IMAGE
+
+FROM ubuntu:18.04@sha256:152dc042452c496007f07ca9127571cb9c29697f42acbfad72324b2bb2e43c98 AS pinned-system
+# bookworm-20260824-slim, for every architecture
+FROM debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS modern-system
 
 # hadolint ignore=DL3006
-FROM ${BASE_IMAGE} AS base
+FROM ${BASE_IMAGE:-${STACK}-system} AS base
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+ARG STACK
 ARG APT_MIRROR
 ARG APT_SNAPSHOT
-RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-packages.sh \
+RUN --mount=type=bind,source=docker,target=/build \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     --mount=type=secret,id=ca \
-    /build/install-packages.sh python3.6 python3-distutils
+    . /build/stack.sh && /build/install-packages.sh "${RUNTIME_PACKAGES[@]}"
 
 
 FROM base AS toolchain
 ARG CUDA=10.0
 ARG CUDA_REPOSITORY=https://developer.download.nvidia.com/compute/cuda/repos/ubuntu1804/x86_64
-RUN --mount=type=bind,source=docker,target=/build \
+RUN --mount=type=bind,source=docker,target=/build --mount=type=bind,source=requirements/cuda.txt,target=/requirements/cuda.txt \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    --mount=type=secret,id=ca \
-    /build/install-packages.sh gcc g++ libc6-dev patch python3.6-dev python3.6-venv \
-    && /build/install-cuda.sh "$CUDA" "$CUDA_REPOSITORY"
+    --mount=type=cache,target=/root/.cache/pip,sharing=locked --mount=type=secret,id=ca --mount=type=secret,id=pip \
+    . /build/stack.sh && /build/install-packages.sh "${BUILD_PACKAGES[@]}" \
+    && /build/install-cuda.sh "$STACK" "$CUDA"
 
 
-# Third-party packages, with torch patched. -g0: debug information would record the random names of pip's build folders
+# Third-party packages; torch 1.0.0 is patched. -g0: debug information would record the random names of pip's build folders
 # and make every build different.
 FROM toolchain AS packages
 ARG TORCH_WHEEL
 ARG TORCH_SHA256
 ARG SOURCE_DATE_EPOCH=1577836800
-ENV CFLAGS=-g0 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} PYTHONDONTWRITEBYTECODE=1 PATH=/opt/venv/bin:${PATH}
+ENV CFLAGS=-g0 CXXFLAGS=-g0 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} PYTHONDONTWRITEBYTECODE=1 PATH=/opt/venv/bin:${PATH}
 WORKDIR /src
 COPY requirements requirements
 RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target=/root/.cache/pip,sharing=locked \
@@ -41,7 +48,7 @@ RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target
     docker/install-python.sh stack /opt/venv
 COPY patches/torch-1.0.0 patches/torch-1.0.0
 RUN --mount=type=bind,source=docker,target=/src/docker \
-    patches/torch-1.0.0/apply.sh /opt/venv/bin/python \
+    if [ "$STACK" = pinned ]; then patches/torch-1.0.0/apply.sh /opt/venv/bin/python; fi \
     && docker/make-reproducible.sh python /opt/venv
 
 
@@ -54,8 +61,10 @@ RUN --mount=type=bind,source=docker,target=/src/docker \
     && docker/make-reproducible.sh python /installed
 
 
+# without pip, and without what torch brings for compiling and for its own tests
 FROM packages AS lean
-RUN python -m pip uninstall --quiet --yes wheel pip
+RUN python -m pip uninstall --quiet --yes wheel pip \
+    && cd /opt/venv/lib/python3.*/site-packages/torch && rm -rf include share test lib/include bin/*[tT]est* bin/protoc*
 
 
 FROM packages AS test-tools
@@ -67,7 +76,7 @@ RUN --mount=type=bind,source=docker,target=/src/docker --mount=type=cache,target
 FROM base AS runtime
 ARG CUDA=10.0
 ENV PATH=/opt/venv/bin:${PATH} LANG=C.UTF-8 HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
-    CENTERNET_CONTAINER=1 CENTERNET_CUDA=${CUDA} \
+    CENTERNET_CONTAINER=1 CENTERNET_STACK=${STACK} CENTERNET_CUDA=${CUDA} \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility CUDA_DEVICE_ORDER=PCI_BUS_ID
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=operator /installed /
@@ -82,7 +91,7 @@ WORKDIR /workspace
 ARG REVISION
 ENV CENTERNET_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="centernet-container" \
-      org.opencontainers.image.description="Evaluate a CenterNet checkpoint on the pinned stack, export it to ONNX and verify the export" \
+      org.opencontainers.image.description="Evaluate a CenterNet checkpoint, export it to ONNX and verify the export" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"
 STOPSIGNAL SIGTERM
@@ -98,7 +107,7 @@ RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-pa
     /build/install-packages.sh patch
 COPY --from=test-tools /opt/tests/tools /opt/tests/tools
 COPY . /opt/tests/checkout
-RUN cp /opt/venv/lib/python3.6/site-packages/centernet/dcn/_torch_*.so /opt/tests/checkout/src/centernet/dcn/
+RUN cp /opt/venv/lib/python3.*/site-packages/centernet/dcn/_torch_*.so /opt/tests/checkout/src/centernet/dcn/
 ENV PYTHONPATH=/opt/tests/tools
 CMD ["test"]
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install packages of the distribution without leaving caches or logs in the image.
+# Install packages of the distribution, Ubuntu or Debian, without leaving caches or logs in the image.
 #
 #   install-packages.sh <package>...
 #
@@ -16,24 +16,33 @@ install() {
     apt-get "${options[@]}" -qq install --no-install-recommends "$@"
 }
 
-mirror=${APT_MIRROR:-}
+# shellcheck source=/dev/null
+. /etc/os-release
+suite=$VERSION_CODENAME
+archive=${APT_MIRROR:-} security=
 if [ -n "${APT_SNAPSHOT:-}" ]; then
-    [ -z "$mirror" ] || { echo "error: set either APT_SNAPSHOT or APT_MIRROR, not both" >&2 && exit 2; }
+    [ -z "$archive" ] || { echo "error: set either APT_SNAPSHOT or APT_MIRROR, not both" >&2 && exit 2; }
     [[ $APT_SNAPSHOT =~ ^[0-9]{8}T[0-9]{6}Z$ ]] ||
         { echo "error: APT_SNAPSHOT=$APT_SNAPSHOT is not a time such as 20230601T000000Z" >&2 && exit 2; }
-    mirror=https://snapshot.ubuntu.com/ubuntu/$APT_SNAPSHOT
+    case $ID in
+        debian)
+            archive=https://snapshot.debian.org/archive/debian/$APT_SNAPSHOT
+            security=https://snapshot.debian.org/archive/debian-security/$APT_SNAPSHOT
+            ;;
+        *) archive=https://snapshot.ubuntu.com/ubuntu/$APT_SNAPSHOT ;;
+    esac
     options+=(-o Acquire::Check-Valid-Until=false)
 fi
-if [ -n "$mirror" ]; then
-    if [[ $mirror == https:* ]] && [ ! -s /run/secrets/ca ] && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
+if [ -n "$archive" ]; then
+    if [[ $archive == https:* ]] && [ ! -s /run/secrets/ca ] && [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
         install ca-certificates # from the image's own archive; https needs them
     fi
-    # shellcheck source=/dev/null
-    suite=$(. /etc/os-release && echo "${UBUNTU_CODENAME:-$VERSION_CODENAME}")
     list=$(mktemp)
-    for pocket in "$suite" "$suite-updates" "$suite-security"; do
-        echo "deb $mirror $pocket main universe" >>"$list"
-    done
+    if [ "$ID" = debian ]; then # whose security updates are an archive of their own, beside the other
+        printf 'deb %s main\n' "$archive $suite" "$archive $suite-updates" "${security:-${archive%/}-security} $suite-security" >"$list"
+    else
+        printf 'deb %s main universe\n' "$archive "{"$suite","$suite-updates","$suite-security"} >"$list"
+    fi
     options+=(-o Dir::Etc::sourcelist="$list" -o Dir::Etc::sourceparts=-)
 fi
 

@@ -59,5 +59,7 @@ compile modern "${MODERN[@]}" "$@"
 publish modern modern drop 'torch|triton|nvidia-[^=]*|cuda-[^=]*'
 compile modern-test "${MODERN[@]}" --constraint "$work/modern.txt" "$@"
 publish modern-test modern-test drop nothing
+compile cuda "${MODERN[@]}" "$@"
+publish cuda cuda drop nothing
 compile lint "${MODERN[@]}" "$@"
 publish lint lint drop nothing

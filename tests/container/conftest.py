@@ -1,17 +1,20 @@
 """A Docker engine, a base image, and the images built on it: made once where missing, removed at the end.
 
 CENTERNET_CONTAINER_TESTS=1  required by the tests that need an engine, which take minutes and some GB
+STACK=pinned, CUDA=none      the image under test: pinned or modern, and its CUDA
 BASE_IMAGE=ubuntu:18.04      build on this image instead of the stand-in (tests/container/standin)
 CENTERNET_PINNED_PYTHON=     a pinned stack outside the container, whose figures the container must equal; the
                              stand-in packs its Python
 """
 
 import os
+import re
 import shlex
 import shutil
+import sys
 
 import pytest
-from support.engine import MARKER, NO_ENGINE, ROOT, Compose, call
+from support.engine import CUDA, IMAGE, MARKER, NO_ENGINE, ROOT, STACK, Compose, call
 
 SWITCH = 'CENTERNET_CONTAINER_TESTS'
 CA_BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
@@ -48,15 +51,40 @@ def base(engine):
     given = os.environ.get('BASE_IMAGE')
     if given:
         return given
-    tag = 'centernet-standin:base'
+    tag = f'centernet-standin:{STACK}'
     python = os.environ.get('CENTERNET_PINNED_PYTHON', 'python3.6')
-    call([os.path.join(ROOT, 'tests', 'container', 'standin', 'base.sh'), tag, python], environment=engine)
+    call(
+        [os.path.join(ROOT, 'tests', 'container', 'standin', 'base.sh'), tag, STACK, python],
+        environment=engine,
+    )
     return tag
+
+
+def put_torch_into_the_context():
+    """Let the build of the modern image find torch's CPU wheel in docker/wheels if PyTorch's index is out of reach.
+
+    Where pip is configured to find that wheel elsewhere, the image's build does not know that place.
+    """
+    if (STACK, CUDA) == ('modern', 'none'):
+        with open(os.path.join(ROOT, 'requirements', 'modern-torch.txt'), encoding='utf-8') as file:
+            version = re.search(r'^(torch==[0-9.]+); python_version >=', file.read(), re.MULTILINE).group(1)
+        command = [
+            sys.executable,
+            '-m',
+            'pip',
+            'download',
+            '--no-deps',
+            '--only-binary',
+            ':all:',
+            f'{version}+cpu',
+        ]
+        options = ['--python-version', '3.11', '--dest', os.path.join(ROOT, 'docker', 'wheels')]
+        call(command + options, check=False)
 
 
 @pytest.fixture(scope='session')
 def settings(engine, base, tmp_path_factory):
-    """The variables of .env.example for a build with CUDA=none, and with a marker in every secret."""
+    """The variables of .env.example for the build under test, with a marker in every secret."""
     folder = tmp_path_factory.mktemp('secrets')
     secrets = {}
     if os.path.exists(CA_BUNDLE):
@@ -65,14 +93,15 @@ def settings(engine, base, tmp_path_factory):
             (folder / 'ca.pem').write_text(f'{MARKER}\n{file.read()}', encoding='utf-8')
     secrets['PIP_CONFIG'] = str(folder / 'pip.conf')
     (folder / 'pip.conf').write_text(f'{MARKER}\n[global]\ntimeout = 180\n')
-    return dict(engine, BASE_IMAGE=base, CUDA='none', REVISION='0123abc', **secrets)
+    put_torch_into_the_context()
+    return dict(engine, STACK=STACK, BASE_IMAGE=base, CUDA=CUDA, REVISION='0123abc', **secrets)
 
 
 @pytest.fixture(scope='session')
 def images(settings):
     """The names of the services' image and of the test service's image, built as users build them."""
     call(['docker', 'compose', 'build', 'eval-pth', 'test'], environment=settings, cwd=ROOT)
-    return 'centernet-container:cuda-none', 'centernet-container:cuda-none-test'
+    return IMAGE, IMAGE + '-test'
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from support.engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
+STACKS, SELINUX = (os.path.join('docker', f'compose.{name}.yml') for name in ('stacks', 'selinux'))
 SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor', 'fetch', 'reproduce'}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
@@ -74,6 +75,58 @@ def test_with_gpus(engine):
     assert config(engine, *FILES, DEVICE='cpu')['eval-pth']['environment']['DEVICE'] == 'cpu'
 
 
+@pytest.mark.parametrize(
+    'files, variables, name, platform',
+    [
+        (FILES[:1], {}, 'pinned-cuda-10.0', 'linux/amd64'),
+        (FILES, {}, 'pinned-cuda-10.0', 'linux/amd64'),
+        (FILES[:1], {'CUDA': 'none'}, 'pinned-cuda-none', 'linux/amd64'),
+        (FILES[:1], {'STACK': 'pinned'}, 'pinned-cuda-10.0', 'linux/amd64'),
+        (FILES[:1], {'STACK': 'modern'}, 'modern-cuda-none', None),
+        (FILES, {'STACK': 'modern'}, 'modern-cuda-13.0', None),
+        (FILES[:1], {'STACK': 'modern', 'CUDA': '13.0'}, 'modern-cuda-13.0', None),
+    ],
+)
+def test_the_images_of_the_stacks(engine, files, variables, name, platform):
+    environment = {key: value for key, value in engine.items() if key not in ('STACK', 'CUDA')}
+    services = config(environment, *files, **variables)
+    assert set(services) == SERVICES
+    stack, _, cuda = name.partition('-cuda-')
+    for service, found in services.items():
+        test = service == 'test'
+        assert found['image'] == f'centernet-container:{name}' + ('-test' if test else '')
+        assert found['build']['target'] == ('test' if test else 'runtime')
+        assert (found['build']['args']['STACK'], found['build']['args']['CUDA']) == (stack, cuda)
+        assert found.get('platform') == platform
+
+
+def test_a_published_image(engine):
+    name = 'registry.example/centernet@sha256:' + 64 * '0'
+    for stack in ('pinned', 'modern'):
+        for files in (FILES[:1], FILES):
+            services = config(engine, *files, IMAGE=name, STACK=stack)
+            assert {service['image'] for key, service in services.items() if key != 'test'} == {name}
+            assert services['test']['image'].startswith('centernet-container:'), 'it has no tests'
+
+
+def test_an_unknown_stack(engine):
+    run = call(
+        ['docker', 'compose', 'config'], environment=dict(engine, STACK='ancient'), cwd=ROOT, check=False
+    )
+    assert run.returncode != 0 and re.search('"ancient\S* not found in docker/compose.stacks.yml', run.stderr)
+
+
+def test_the_override_for_selinux_changes_labels_only(engine):
+    plain, labelled = config(engine, FILES[0]), config(engine, FILES[0], SELINUX)
+    for service in labelled.values():
+        folders = [volume for volume in service['volumes'] if volume['type'] == 'bind']
+        assert [volume.pop('bind') for volume in folders] == 3 * [{'selinux': 'z'}]
+    for service in plain.values():
+        for volume in service['volumes']:
+            volume.pop('bind', None)
+    assert labelled == plain
+
+
 def test_a_gpu_reservation_without_a_runtime_says_so(engine, images, settings):
     if 'nvidia' in call(['docker', 'info', '--format', '{{json .Runtimes}}'], environment=engine).stdout:
         pytest.skip('this engine has the NVIDIA runtime')
@@ -101,7 +154,7 @@ def test_a_gpu_reservation_without_a_runtime_says_so(engine, images, settings):
 
 
 def test_every_variable_is_in_the_example():
-    used = set(re.findall(r'\$\{(\w+)', ''.join(read(name) for name in FILES)))
+    used = set(re.findall(r'\$\{(\w+)', ''.join(read(name) for name in FILES + [STACKS, SELINUX])))
     described = set(re.findall(r'^#?([A-Z0-9_]+)=', read('.env.example'), re.MULTILINE))
     assert used <= described
     assert described - used == {'COMPOSE_FILE', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'}

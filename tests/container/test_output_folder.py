@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from support.engine import IMAGE
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason='only root can give folders to other users')
 SHORT = ('--limit', '8', '--no-progress')
@@ -58,7 +59,7 @@ def test_a_read_only_mount(compose):
         '--read-only',
         '--volume',
         f'{compose.output}:/workspace/output:ro',
-        'centernet-container:cuda-none',
+        IMAGE,
         'eval-pth',
         check=False,
     )

@@ -11,6 +11,9 @@ from typing import Dict, Optional, Sequence
 MARKER = '# marker-of-a-build-secret-5f1c7a'
 #: engine.sh's exit status on a machine that cannot run an engine; any other is a failure
 NO_ENGINE = 3
+#: the image under test
+STACK, CUDA = os.environ.get('STACK', 'pinned'), os.environ.get('CUDA', 'none')
+IMAGE = f'centernet-container:{STACK}-cuda-{CUDA}'
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 

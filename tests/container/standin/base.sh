@@ -1,8 +1,8 @@
 #!/bin/bash
-# Make a substitute for the image ubuntu:18.04 where no image registry can be reached. Requires Debian or Ubuntu, root, a Docker
-# engine and a Python 3.6.
+# Make a substitute for a base image where no image registry can be reached. Requires Debian or Ubuntu, root, and a Docker engine.
 #
-#   tests/container/standin/base.sh <tag> [python3.6]
+#   tests/container/standin/base.sh <tag> pinned [python3.6]     for ubuntu:18.04; requires a Python 3.6
+#   tests/container/standin/base.sh <tag> modern                 for debian:bookworm-slim
 #
 # The system is that of this machine, from its distribution's archive. The Python 3.6 is packed under the names of Ubuntu
 # 18.04's packages. README.md in this folder says what an image built on it proves.
@@ -10,8 +10,9 @@ set -euo pipefail
 # shellcheck source=tests/container/standin/apt.sh
 . "$(dirname "$0")/apt.sh"
 
-tag=${1:?usage: tests/container/standin/base.sh <tag> [python3.6]}
-python=${2:-python3.6}
+tag=${1:?usage: tests/container/standin/base.sh <tag> pinned|modern [python3.6]}
+stack=${2:?usage: tests/container/standin/base.sh <tag> pinned|modern [python3.6]}
+python=${3:-python3.6}
 
 say() { echo "base: $*" >&2; }
 fail() {
@@ -20,7 +21,8 @@ fail() {
 }
 
 [ "$(id -u)" = 0 ] || fail "debootstrap can only be run by root"
-[ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.6 ] || fail "$python is not a Python 3.6"
+[ "$stack" = modern ] || [ "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.6 ] ||
+    fail "$python is not a Python 3.6"
 # shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 architecture=$(dpkg --print-architecture)
@@ -36,14 +38,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-packages=$root/opt/python3.6
 
 # Ubuntu splits Python into packages. Split this one in the same way, so that a missing package is noticed.
-prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
-version=$("$python" -c 'import platform; print(platform.python_version())')
-triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -dumpmachine)
-parts=$work/parts
-
 # owners <file>...: the Debian packages with the libraries that the files need, as a Depends line
 owners() {
     ldd "$@" 2>/dev/null | awk '$2 == "=>" && $3 ~ "^/" { print $3 }' | sort -u | grep -v "^$prefix/" | while read -r library; do
@@ -67,6 +63,11 @@ CONTROL
 }
 
 pack_python() {
+    prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
+    version=$("$python" -c 'import platform; print(platform.python_version())')
+    triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -dumpmachine)
+    parts=$work/parts packages=$root/opt/python3.6
+    say "packing Python $version of $prefix"
     local python_files=$parts/python3.6/usr lib
     mkdir -p "$python_files/bin" "$python_files/lib/$triplet" "$packages"
     cp -a "$prefix/lib/python3.6" "$python_files/lib/"
@@ -100,6 +101,11 @@ pack_python() {
     package python3.6-venv "$version-standin" "python3.6 (= $version-standin)"
     package python3.6-dev "$version-standin" "python3.6 (= $version-standin), libc6-dev"
     package python3-distutils "1:$version-standin" "python3.6 (= $version-standin)" # the epoch exceeds that of the distribution's package
+    (cd "$packages" && for file in *.deb; do
+        dpkg-deb --field "$file"
+        printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$file" "$(stat -c %s "$file")" "$(sha256sum "$file" | cut -d' ' -f1)"
+    done >Packages)
+    echo "deb [trusted=yes] file:/opt/python3.6 ./" >"$root/etc/apt/sources.list.d/python3.6.list"
 }
 
 say "bootstrapping $suite"
@@ -107,13 +113,7 @@ debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$work/debootstrap.log
     tail -n 20 "$work/debootstrap.log" >&2
     fail "debootstrap failed; see above"
 }
-say "packing Python $version of $prefix"
-pack_python
-(cd "$packages" && for file in *.deb; do
-    dpkg-deb --field "$file"
-    printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$file" "$(stat -c %s "$file")" "$(sha256sum "$file" | cut -d' ' -f1)"
-done >Packages)
-echo "deb [trusted=yes] file:/opt/python3.6 ./" >"$root/etc/apt/sources.list.d/python3.6.list"
+if [ "$stack" = pinned ]; then pack_python; fi
 if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
     mkdir -p "$root/etc/ssl/certs"
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
