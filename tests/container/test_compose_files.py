@@ -113,7 +113,9 @@ def test_an_unknown_stack(engine):
     run = call(
         ['docker', 'compose', 'config'], environment=dict(engine, STACK='ancient'), cwd=ROOT, check=False
     )
-    assert run.returncode != 0 and re.search('"ancient\S* not found in docker/compose.stacks.yml', run.stderr)
+    assert run.returncode != 0 and re.search(
+        r'"ancient\S* not found in docker/compose.stacks.yml', run.stderr
+    )
 
 
 def test_the_override_for_selinux_changes_labels_only(engine):
