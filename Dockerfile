@@ -14,10 +14,12 @@ FROM debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe6
 
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE:-${STACK}-system} AS base
+# SC3009, SC3054: hadolint takes bash for sh here
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ARG STACK
 ARG APT_MIRROR
 ARG APT_SNAPSHOT
+# hadolint ignore=SC3054
 RUN --mount=type=bind,source=docker,target=/build \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     --mount=type=secret,id=ca \
@@ -27,6 +29,7 @@ RUN --mount=type=bind,source=docker,target=/build \
 FROM base AS toolchain
 ARG CUDA=10.0
 ARG CUDA_REPOSITORY=https://developer.download.nvidia.com/compute/cuda/repos/ubuntu1804/x86_64
+# hadolint ignore=SC3054
 RUN --mount=type=bind,source=docker,target=/build --mount=type=bind,source=requirements/cuda.txt,target=/requirements/cuda.txt \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     --mount=type=cache,target=/root/.cache/pip,sharing=locked --mount=type=secret,id=ca --mount=type=secret,id=pip \
@@ -63,8 +66,9 @@ RUN --mount=type=bind,source=docker,target=/src/docker \
 
 # without pip, and without what torch brings for compiling and for its own tests
 FROM packages AS lean
+# hadolint ignore=SC3009
 RUN python -m pip uninstall --quiet --yes wheel pip \
-    && cd /opt/venv/lib/python3.*/site-packages/torch && rm -rf include share test lib/include bin/*[tT]est* bin/protoc*
+    && rm -rf /opt/venv/lib/python3.*/site-packages/torch/{include,share,test,lib/include,bin/*[tT]est*,bin/protoc*}
 
 
 FROM packages AS test-tools

@@ -57,7 +57,7 @@ lint: ## check style, shell scripts, Dockerfile, and the compose and CI files (P
 	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/ruff" format --check . \
 		&& "$$venv/bin/shellcheck" $(SHELL_FILES) \
 		&& "$$venv/bin/hadolint" Dockerfile \
-		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.gpu.yml \
+		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.*.yml \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 

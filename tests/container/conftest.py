@@ -61,9 +61,9 @@ def base(engine):
 
 
 def put_torch_into_the_context():
-    """Let the build of the modern image find torch's CPU wheel in docker/wheels if PyTorch's index is out of reach.
+    """Put torch's CPU wheel into docker/wheels where this machine's pip finds one.
 
-    Where pip is configured to find that wheel elsewhere, the image's build does not know that place.
+    The build of the modern image takes it from there, so that it does not need PyTorch's own index.
     """
     if (STACK, CUDA) == ('modern', 'none'):
         with open(os.path.join(ROOT, 'requirements', 'modern-torch.txt'), encoding='utf-8') as file:

@@ -9,7 +9,7 @@ import os
 import shutil
 
 import pytest
-from support.engine import CUDA, ROOT, STACK
+from support.engine import ROOT, STACK
 
 SAMPLE_WEIGHTS = os.path.join(ROOT, 'src', 'centernet', 'sample', 'dla_tiny.pth')
 #: tolerance of the twelve figures between the pinned stack inside and outside the container
