@@ -85,7 +85,9 @@ modern() {
     install_wheel "$file" "${TORCH_WHEEL:-$torch}"
 }
 
-work=$(mktemp -d)
+# pip records where a wheel came from, so this folder has the same name in every build
+work=/tmp/install-python
+mkdir "$work"
 trap 'rm -rf "$work"' EXIT
 case $what in
     stack)

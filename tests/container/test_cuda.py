@@ -1,4 +1,4 @@
-"""The image with CUDA, on a machine without a GPU: its operator has both, and a GPU is refused with a reason."""
+"""The image with CUDA, on a machine without a GPU: the operator has both, a GPU is refused with a reason."""
 
 import pytest
 from support.engine import CUDA, call
