@@ -79,7 +79,7 @@ modern() {
         torch=$torch+cpu
         fetch_torch "$torch" 2>/dev/null || PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=$CPU_INDEX fetch_torch "$torch"
     else
-        fetch_torch "$torch"
+        fetch_torch "${torch/==/===}" # not the +cpu wheel that docker/wheels may have, which == would take
     fi
     # with its CUDA libraries, which it names by exact version
     install_wheel "$file" "${TORCH_WHEEL:-$torch}"
