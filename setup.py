@@ -1,7 +1,8 @@
 """Compile the deformable convolution; everything else about the package is in setup.cfg.
 
-If it cannot be compiled, the package is installed without it and uses plain torch, which is slower. With
-CENTERNET_DCN=compiled that is an error instead; CENTERNET_DCN=reference skips compiling.
+If it cannot be compiled for CUDA, it is compiled for the CPU. If that fails, too, the package is installed
+without it and uses plain torch, which is slower. With CENTERNET_DCN=compiled both are errors instead;
+CENTERNET_DCN=reference skips compiling.
 """
 
 import os
@@ -16,9 +17,8 @@ choice = os.environ.get('CENTERNET_DCN')
 options = {}
 if choice != 'reference':
     try:
-        extension, command, description = make_extension()
+        extension, command = make_extension()
         options = {'ext_modules': [extension], 'cmdclass': {'build_ext': command}}
-        print(description)
     except CannotBuild as reason:
         if choice == 'compiled':
             sys.exit(f'error: CENTERNET_DCN=compiled, but the operator cannot be compiled: {reason}')

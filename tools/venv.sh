@@ -35,10 +35,20 @@ esac
 venv=$PWD/$venv
 
 environment="$PWD $interpreter $(cksum tools/venv.sh "${locks[@]}")"
-nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
-compilers=$(export LC_ALL=C && { "${CXX:-g++}" --version; "$nvcc" --version || nvcc --version; } 2>/dev/null || true)
-package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/build_extension.py src/centernet/dcn/csrc/*)
-${CXX:-} ${CUDA_HOME:-} ${TORCH_CUDA_ARCH_LIST:-} $compilers"
+# what the operator is compiled with
+toolkits=("${CUDA_HOME:-${CUDA_PATH:-/usr/local/cuda}}" "$venv"/lib/python*/site-packages/nvidia/cu*)
+compilers=$(
+    export LC_ALL=C
+    "${CXX:-g++}" --version 2>/dev/null || true
+    nvcc --version 2>/dev/null || true
+    for toolkit in "${toolkits[@]}"; do
+        if "$toolkit/bin/nvcc" --version; then ls -d "$toolkit"/{bin,nvvm/bin,include,include/cccl,lib,lib64}/* || true; fi
+    done 2>/dev/null | cksum
+)
+settings="${CXX:-} ${CC:-} ${CXXFLAGS:-} ${CFLAGS:-} ${CUDA_HOME:-} ${CUDA_PATH:-} ${TORCH_CUDA_ARCH_LIST:-}
+${NVCC_PREPEND_FLAGS:-} ${NVCC_APPEND_FLAGS:-}"
+package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/{build_extension,cuda_toolkit}.py src/centernet/dcn/csrc/*)
+$settings $compilers"
 if [ "$purpose" = lint ]; then package=none CENTERNET_DCN=; fi
 
 has_environment() {
@@ -125,11 +135,14 @@ print(__import__("build_extension").extension_name(torch.__version__))')
         "$venv/bin/python" - "$venv/install.log" >&2 <<'PYTHON'
 import re
 import sys
+import torch
 from centernet.dcn import compiled
 with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
     reason = re.search('without the compiled operator: (.*)', log.read())
 reason = reason.group(1) if reason else 'see ' + sys.argv[1]
 print('venv: deformable convolution:', compiled.description() or 'not compiled, much slower: ' + reason)
+if torch.version.cuda and compiled.why_no_cuda():
+    print('venv: without CUDA:', compiled.why_no_cuda())
 PYTHON
         if [ "${CENTERNET_DCN:-}" = compiled ]; then package="compiled $package"; fi
     fi

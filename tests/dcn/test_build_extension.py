@@ -1,19 +1,18 @@
+"""The build of the operator: the compiler's version, and what remains if compiling for CUDA fails."""
+
+import glob
+import importlib.util
+import os
+import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
+from torch.utils import cpp_extension
 
-from centernet.dcn.build_extension import (
-    CannotBuild,
-    check_compiler,
-    cuda_flags,
-    extension_name,
-    gencode_flags,
-    parse_cuda_version,
-)
-
-NVCC = """nvcc: NVIDIA (R) Cuda compiler driver
-Cuda compilation tools, release {0}, V{0}.130
-"""
+from centernet.dcn import build_extension
+from centernet.dcn.build_extension import CannotBuild, check_compiler, extension_name
 
 
 def program(path, text):
@@ -22,18 +21,6 @@ def program(path, text):
     path.write_text(f'#!/bin/sh\ncat <<"END"\n{text}\nEND\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
-
-
-def toolkit(folder, version, headers=True):
-    program(folder / 'bin' / 'nvcc', NVCC.format(version))
-    (folder / 'include').mkdir()
-    if headers:
-        (folder / 'include' / 'cuda_runtime_api.h').write_text('')
-    return str(folder)
-
-
-def architectures(flags):
-    return [flag[len('-gencode=arch=') :] for flag in flags if flag.startswith('-gencode')]
 
 
 def test_every_build_of_torch_has_its_own_module():
@@ -58,97 +45,131 @@ def test_no_compiler():
         check_compiler('no-such-compiler')
 
 
-@pytest.mark.parametrize(
-    'text, version',
-    [
-        (NVCC.format('10.0'), (10, 0)),
-        (NVCC.format('13.0'), (13, 0)),
-        ('10.0.130', (10, 0)),
-        ('13.0', (13, 0)),
-        (None, None),
-        ('', None),
-    ],
+#: an extension that includes nothing of torch, so that it compiles in a second
+SOURCE = r"""#include <Python.h>
+#ifndef DCN_WITHOUT_CUDA
+#define DCN_WITHOUT_CUDA ""
+#endif
+#define MODULE(name) PyInit_##name
+#define INIT(name) MODULE(name)
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "operator", nullptr, -1, nullptr};
+PyMODINIT_FUNC INIT(TORCH_EXTENSION_NAME)() {
+  PyObject* module = PyModule_Create(&definition);
+  PyModule_AddStringConstant(module, "why_no_cuda", DCN_WITHOUT_CUDA);
+  return module;
+}
+"""
+#: Fails as named in $FAILS. Its object files come from the C++ compiler.
+NVCC = r"""#!/bin/bash
+case "$FAILS:$*" in
+    *:--version) echo "Cuda compilation tools, release 13.0, V13.0.88" && exit ;;
+    probe:* | cuda.cu:*cuda.cu*) echo "$FAILS: error: it is too hard" && exit 1 ;;
+esac
+while [ "$1" != -o ]; do shift; done
+exec g++ -x c++ -c /dev/null -o "$2"
+"""
+#: setup.py with a torch that says it is built for CUDA
+SETUP = """
+import sys, warnings
+warnings.simplefilter('ignore')
+import torch
+from torch.utils import cpp_extension
+torch.version.cuda, cpp_extension.CUDA_HOME, sys.path[:0] = '13.0', {home!r}, [{dcn!r}]
+if {bounds!r} and hasattr(cpp_extension, '_check_cuda_version'):
+    def refuse(*arguments):
+        raise RuntimeError('g++ (99.0) is greater than the maximum required version by CUDA 13.0')
+    cpp_extension._check_cuda_version = refuse
+import build_extension
+from setuptools import setup
+try:
+    extension, command = build_extension.make_extension('.')
+except build_extension.CannotBuild as error:
+    sys.exit(f'cannot build: {{error}}')
+setup(
+    name='operator', ext_modules=[extension], cmdclass={{'build_ext': command}},
+    script_args=['build_ext', '--build-lib', 'out', '--build-temp', 'temp'],
 )
-def test_cuda_versions(text, version):
-    assert parse_cuda_version(text) == version
+"""
 
 
-@pytest.mark.parametrize('version', [(10, 0), (10, 1), (10, 2)])
-def test_cuda_10_compiles_for_35_to_75(version):
-    codes = [pair.split('code=')[1] for pair in architectures(gencode_flags(version))]
-    assert codes == ['sm_35', 'sm_50', 'sm_60', 'sm_61', 'sm_70', 'sm_75', 'compute_75']
+class Project:
+    """A folder with a small operator, a CUDA toolkit that fails as told, and a setup.py."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = str(folder / 'toolkit')
+        (folder / 'csrc').mkdir()
+        (folder / 'csrc' / 'binding.cpp').write_text(SOURCE)
+        (folder / 'csrc' / 'cuda.cu').write_text('')
+        (folder / 'toolkit' / 'include').mkdir(parents=True)
+        (folder / 'toolkit' / 'include' / 'cuda_runtime_api.h').write_text('')
+        (folder / 'toolkit' / 'bin').mkdir()
+        (folder / 'toolkit' / 'bin' / 'nvcc').write_text(NVCC)
+        (folder / 'toolkit' / 'bin' / 'nvcc').chmod(0o755)
+
+    def build(self, fails='', bounds=False, **settings):
+        """Return setup.py's exit status and output, and why the operator that it built has no CUDA."""
+        dcn = os.path.dirname(build_extension.__file__)
+        script = SETUP.format(home=self.home, dcn=dcn, bounds=bounds)
+        hidden = ('CENTERNET_DCN', 'CUDA_HOME', 'CUDA_PATH', 'TORCH_CUDA_ARCH_LIST')
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        run = subprocess.run(
+            [sys.executable, '-c', script],
+            cwd=str(self.folder),
+            env=dict(environment, CUDA_HOME=self.home, FAILS=fails, MAX_JOBS='1', **settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
+        built = glob.glob(str(self.folder / 'out' / 'centernet' / 'dcn' / '*.so'))
+        reason = None
+        if built:
+            name = 'centernet.dcn.' + os.path.basename(built[0]).split('.')[0]
+            specification = importlib.util.spec_from_file_location(name, built[0])
+            reason = importlib.util.module_from_spec(specification).why_no_cuda
+        return run.returncode, run.stdout, reason
 
 
-@pytest.mark.parametrize(
-    'version, first, last',
-    [
-        ((9, 0), '35', '70'),
-        ((11, 0), '35', '80'),
-        ((11, 7), '35', '86'),
-        ((11, 8), '50', '90'),
-        ((12, 4), '50', '90'),
-        ((12, 9), '50', '120'),
-        ((13, 0), '75', '120'),
-        ((14, 1), '75', '120'),
-    ],
-)
-def test_other_toolkits(version, first, last):
-    found = architectures(gencode_flags(version))
-    assert found[0] == f'compute_{first},code=sm_{first}'
-    assert found[-1] == f'compute_{last},code=compute_{last}'
+@pytest.fixture
+def project(tmp_path):
+    if not sys.platform.startswith('linux') or shutil.which('g++') is None:
+        pytest.skip('the operator is compiled with g++ on Linux, which this is not, or has not')
+    return Project(tmp_path)
 
 
-def test_the_list_in_the_environment():
-    assert architectures(gencode_flags((10, 0), '7.0;7.5+PTX')) == [
-        'compute_70,code=sm_70',
-        'compute_75,code=sm_75',
-        'compute_75,code=compute_75',
-    ]
-    assert architectures(gencode_flags((13, 0), '8.6 9.0a')) == [
-        'compute_86,code=sm_86',
-        'compute_90a,code=sm_90a',
-    ]
-    with pytest.raises(CannotBuild, match=r'Volta.*TORCH_CUDA_ARCH_LIST'):
-        gencode_flags((10, 0), 'Volta')
+#: what goes wrong, and what is said
+FAILURES = [
+    (dict(fails='cuda.cu'), 'it is too hard'),
+    # the runtime, or torch's own libraries for CUDA, cannot be linked
+    (dict(), 'cannot find'),
+    pytest.param(dict(fails='probe'), 'it is too hard', marks=pytest.mark.slow),
+    pytest.param(dict(TORCH_CUDA_ARCH_LIST='Riva'), 'TORCH_CUDA_ARCH_LIST', marks=pytest.mark.slow),
+]
+if hasattr(cpp_extension, '_check_cuda_version'):
+    FAILURES.append(pytest.param(dict(bounds=True), '99.0', marks=pytest.mark.slow))
 
 
-def test_a_toolkit_older_than_torch():
-    with pytest.raises(CannotBuild, match=r'CUDA 8\.0'):
-        gencode_flags((8, 0))
+@pytest.mark.parametrize('settings, reason', FAILURES)
+def test_the_operator_is_built_for_the_cpu_if_cuda_fails(project, settings, reason):
+    status, printed, why_no_cuda = project.build(**settings)
+    assert status == 0, printed
+    assert reason in why_no_cuda
+    (line,) = [line for line in printed.splitlines() if line.startswith('compiled operator')]
+    assert 'CPU only' in line and reason in line
 
 
-def test_a_toolkit_that_fits(tmp_path):
-    flags, why_not = cuda_flags('10.0.130', toolkit(tmp_path, '10.0'), {})
-    assert why_not is None
-    assert len(architectures(flags)) == 7
-    flags, why_not = cuda_flags('10.0.130', str(tmp_path), {'TORCH_CUDA_ARCH_LIST': '7.5'})
-    assert len(architectures(flags)) == 1
+@pytest.mark.slow
+@pytest.mark.parametrize('settings, reason', FAILURES)
+def test_cuda_is_insisted_on(project, settings, reason):
+    status, printed, why_no_cuda = project.build(CENTERNET_DCN='compiled', **settings)
+    assert (status, why_no_cuda) == (1, None)
+    assert reason in printed.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    'torch_cuda, version, fits',
-    [
-        ('10.0.130', '10.2', False),  # compiles, but would load a second CUDA runtime
-        ('9.0.176', '13.0', False),
-        ('12.6', '13.0', False),
-        ('12.6', '12.1', True),
-        ('11.8', '11.2', True),
-    ],
-)
-def test_toolkits_of_another_version(tmp_path, torch_cuda, version, fits):
-    flags, why_not = cuda_flags(torch_cuda, toolkit(tmp_path, version), {})
-    assert (flags is not None) == fits
-    if not fits:
-        assert f'CUDA {version}' in why_not and '.'.join(torch_cuda.split('.')[:2]) in why_not
-
-
-def test_no_cuda(tmp_path):
-    part = toolkit(tmp_path / 'part', '13.0', headers=False)
-    for torch_cuda, folder, reason in (
-        (None, toolkit(tmp_path / 'complete', '13.0'), 'without CUDA'),
-        ('13.0', None, 'nvcc'),
-        ('13.0', str(tmp_path / 'none'), 'nvcc'),
-        ('13.0', part, 'cuda_runtime_api.h'),
-    ):
-        flags, why_not = cuda_flags(torch_cuda, folder, {})
-        assert flags is None and reason in why_not
+@pytest.mark.slow
+def test_insisting_takes_a_toolkit_of_torchs_version(project):
+    nvcc = project.folder / 'toolkit' / 'bin' / 'nvcc'
+    nvcc.write_text(nvcc.read_text().replace('13.0', '12.6'))
+    status, printed, why_no_cuda = project.build(CENTERNET_DCN='compiled')
+    assert status == 0, printed
+    assert 'CUDA 12.6' in why_no_cuda, 'that is no toolkit for this torch'

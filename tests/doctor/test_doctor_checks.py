@@ -148,9 +148,10 @@ def test_other_versions_of_torch_need_no_patch(monkeypatch):
 
 
 def gpu_answers(cuda, gpus, compiled='CPU (avx2)', missing=None, obstacle=None):
+    operator = {'compiled': compiled, 'missing': missing, 'why_no_cuda': 'nvcc fails', 'obstacle': obstacle}
     return {
         'torch': Answer('1.0.0'),
-        'operator': Answer({'compiled': compiled, 'missing': missing, 'obstacle': obstacle}),
+        'operator': Answer(operator),
         'gpus': Answer({'cuda': cuda, 'architectures': TORCH_100, 'gpus': gpus}),
     }
 
@@ -160,7 +161,7 @@ def gpu_answers(cuda, gpus, compiled='CPU (avx2)', missing=None, obstacle=None):
     [
         (dict(gpus=[]), OK, 'CPU (avx2)', ''),
         (dict(gpus=[['T4', 7, 5]], compiled='CPU (avx2) and CUDA'), OK, 'CUDA', ''),
-        (dict(gpus=[['T4', 7, 5]]), WARNING, 'CPU (avx2) only', 'CUDA toolkit 10.0'),
+        (dict(gpus=[['T4', 7, 5]]), WARNING, 'GPU: nvcc fails', 'CUDA toolkit 10.0'),
         (dict(gpus=[], compiled=None, missing='it was not built'), WARNING, 'it was not built', 'pip -v'),
         (dict(gpus=[], missing='not built', obstacle='no g++'), WARNING, 'not built', 'no g++'),
     ],

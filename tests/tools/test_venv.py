@@ -1,6 +1,7 @@
 """tools/venv.sh with a Python that only records what it is asked to install."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -48,8 +49,9 @@ class Checkout:
         (self.folder / 'tools').mkdir()
         for name in ('tools/venv.sh', 'setup.py', 'setup.cfg', 'pyproject.toml'):
             shutil.copy(os.path.join(ROOT, name), str(self.folder / name))
-        build_extension = 'src/centernet/dcn/build_extension.py'
-        shutil.copy(os.path.join(ROOT, build_extension), str(self.folder / build_extension))
+        for name in ('build_extension.py', 'cuda_toolkit.py'):
+            name = 'src/centernet/dcn/' + name
+            shutil.copy(os.path.join(ROOT, name), str(self.folder / name))
         program(self.folder / 'patches' / 'torch-1.0.0' / 'apply.sh', '#!/bin/sh\n')
         self.bin = folder / 'bin'
         self.bin.mkdir()
@@ -153,7 +155,14 @@ def test_changed_sources_reinstall_the_package_alone(checkout, name):
 
 
 @pytest.mark.parametrize(
-    'settings', [{'CUDA_HOME': '/opt/cuda'}, {'TORCH_CUDA_ARCH_LIST': '7.5'}, {'CENTERNET_DCN': 'compiled'}]
+    'settings',
+    [
+        {'CUDA_HOME': '/opt/cuda'},
+        {'TORCH_CUDA_ARCH_LIST': '7.5'},
+        {'CC': 'gcc'},
+        {'NVCC_APPEND_FLAGS': '-w'},
+        {'CENTERNET_DCN': 'compiled'},
+    ],
 )
 def test_changed_settings_reinstall_the_package_alone(checkout, settings):
     checkout.run()
@@ -167,6 +176,24 @@ def test_a_new_compiler_reinstalls_the_package_alone(checkout, tmp_path):
     program(tmp_path / 'bin' / 'nvcc', '#!/bin/sh\necho release 99.0\n')
     _, _, _, calls = checkout.run(CUDA_HOME=str(tmp_path))
     assert len(calls) == 1 and '-e .' in calls[0]
+
+
+@pytest.mark.parametrize('place', ['cuda', 'site-packages'])
+def test_a_toolkit_that_is_completed_reinstalls_the_package_alone(checkout, tmp_path, place):
+    _, venv, _, _ = checkout.run()
+    packages = os.path.join(venv, 'lib', 'python3.11', 'site-packages', 'nvidia', 'cu13')
+    toolkit = tmp_path / 'cuda' if place == 'cuda' else pathlib.Path(packages)
+    settings = {'CUDA_HOME': str(toolkit)} if place == 'cuda' else {}
+    (toolkit / 'bin').mkdir(parents=True)
+    checkout.run(**settings)
+    program(toolkit / 'bin' / 'nvcc', '#!/bin/sh\necho release 13.0\n')
+    for name in ('', 'include/cuda.h', 'lib/libcudart.so.13'):
+        if name:
+            (toolkit / name).parent.mkdir()
+            (toolkit / name).write_text('')
+        _, _, _, calls = checkout.run(**settings)
+        assert len(calls) == 1 and '-e .' in calls[0]
+        assert checkout.run(**settings)[3] == []
 
 
 def test_an_operator_from_earlier_sources_does_not_stay(checkout):

@@ -11,22 +11,16 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import Any, List, Mapping, Optional, Tuple
+import tempfile
+from typing import Any, Callable, Mapping, Optional, Tuple
+
+try:
+    from .cuda_toolkit import NoCuda, OtherToolkit, Toolkit, check_toolkit, find_toolkit, first_error
+except ImportError:  # in setup.py
+    from cuda_toolkit import NoCuda, OtherToolkit, Toolkit, check_toolkit, find_toolkit, first_error
 
 #: The oldest supported g++: 7.2 is the first with complete AVX-512. Ubuntu 18.04 has 7.5.
 MINIMUM_GCC = (7, 2)
-
-#: Compute capabilities to compile for, by the oldest CUDA toolkit that supports them. The last one is also
-#: included as PTX, so that newer devices can run it.
-CUDA_ARCHITECTURES = (
-    ((9, 0), ('3.5', '5.0', '6.0', '6.1', '7.0')),
-    ((10, 0), ('3.5', '5.0', '6.0', '6.1', '7.0', '7.5')),
-    ((11, 0), ('3.5', '5.0', '6.0', '6.1', '7.0', '7.5', '8.0')),
-    ((11, 1), ('3.5', '5.0', '6.0', '6.1', '7.0', '7.5', '8.0', '8.6')),
-    ((11, 8), ('5.0', '6.0', '6.1', '7.0', '7.5', '8.0', '8.6', '9.0')),
-    ((12, 8), ('5.0', '6.0', '7.0', '7.5', '8.0', '8.6', '9.0', '10.0', '12.0')),
-    ((13, 0), ('7.5', '8.0', '8.6', '9.0', '10.0', '12.0')),
-)
 
 FLAGS = ['-O3', '-fno-math-errno', '-fno-trapping-math']
 
@@ -69,89 +63,47 @@ def check_compiler(command: str) -> None:
         )
 
 
-def parse_cuda_version(text: Optional[str]) -> Optional[Tuple[int, int]]:
-    """Return (major, minor) from the output of ``nvcc --version`` or from ``torch.version.cuda``, or None."""
-    found = re.search(r'release (\d+)\.(\d+)', text or '') or re.match(r'(\d+)\.(\d+)', text or '')
-    return (int(found.group(1)), int(found.group(2))) if found else None
-
-
-def gencode_flags(cuda_version: Tuple[int, int], wanted: Optional[str] = None) -> List[str]:
-    """Return nvcc's -gencode options for a toolkit.
-
-    Args:
-        cuda_version: (major, minor) of the toolkit.
-        wanted: a list in the format of TORCH_CUDA_ARCH_LIST, such as ``'7.5;8.6+PTX'``; by default all
-            capabilities that the toolkit supports.
-
-    Raises:
-        CannotBuild: the toolkit is older than 9.0, or ``wanted`` is invalid.
-    """
-    known = [architectures for since, architectures in CUDA_ARCHITECTURES if cuda_version >= since]
-    if not known:
-        raise CannotBuild('CUDA {}.{} is too old; 9.0 or newer is needed'.format(*cuda_version))
-    items = (
-        re.split(r'[;\s]+', wanted.strip())
-        if wanted and wanted.strip()
-        else list(known[-1][:-1]) + [known[-1][-1] + '+PTX']
-    )
-    flags = []
-    for item in items:
-        found = re.match(r'(\d+)\.(\d[a-z]?)(\+PTX)?$', item)
-        if not found:
-            raise CannotBuild(
-                f"invalid '{item}' in TORCH_CUDA_ARCH_LIST; it must be a list such as 7.5;8.6+PTX"
-            )
-        number = found.group(1) + found.group(2)
-        flags.append(f'-gencode=arch=compute_{number},code=sm_{number}')
-        if found.group(3):
-            flags.append(f'-gencode=arch=compute_{number},code=compute_{number}')
-    return flags
-
-
-def cuda_flags(
-    torch_cuda: Optional[str], cuda_home: Optional[str], environment: Mapping[str, str]
-) -> Tuple[Optional[List[str]], Optional[str]]:
-    """Return nvcc's options if the operator can be compiled for CUDA.
+def choose_cuda(
+    torch_cuda: Optional[str], found_by_torch: Optional[str], environment: Mapping[str, str]
+) -> Tuple[Optional[Toolkit], Optional[str]]:
+    """Return the toolkit to compile for CUDA with, or None and the reason why there will be no CUDA.
 
     Args:
         torch_cuda: ``torch.version.cuda``; None if torch is built without CUDA.
-        cuda_home: the toolkit's folder, or None.
+        found_by_torch: the folder of the toolkit that torch finds, or None.
         environment: ``os.environ``.
 
-    Returns:
-        The options and None, or None and the reason why CUDA is unavailable.
+    Raises:
+        CannotBuild: CENTERNET_DCN=compiled, and there is a toolkit for torch's version of CUDA, but it cannot
+            be used.
     """
-    built_for = parse_cuda_version(torch_cuda)
-    if built_for is None:
+    if not torch_cuda:
         return None, 'this torch is built without CUDA'
-    nvcc = os.path.join(cuda_home, 'bin', 'nvcc') if cuda_home else None
-    if nvcc is None or not os.path.exists(nvcc):
-        return None, 'no nvcc was found (torch is built for CUDA {}.{})'.format(*built_for)
-    if not os.path.exists(os.path.join(cuda_home, 'include', 'cuda_runtime_api.h')):
-        return (
-            None,
-            f'{cuda_home} is not a complete CUDA toolkit (no include/cuda_runtime_api.h); set CUDA_HOME',
-        )
-    printed = subprocess.run(
-        [nvcc, '--version'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-    ).stdout
-    toolkit = parse_cuda_version(printed)
-    # Minor versions are compatible from 11 on. Before, the operator would load a second CUDA runtime.
-    if toolkit is None or toolkit[0] != built_for[0] or (built_for[0] < 11 and toolkit != built_for):
-        return None, '{} is CUDA {}, but torch is built for {}.{}'.format(
-            nvcc, '.'.join(map(str, toolkit)) if toolkit else 'of an unknown version', *built_for
-        )
-    return FLAGS[:1] + gencode_flags(toolkit, environment.get('TORCH_CUDA_ARCH_LIST')), None
+    home = find_toolkit(torch_cuda, found_by_torch, environment, sys.path)
+    if home is None:
+        return None, f'no nvcc was found (torch is built for CUDA {torch_cuda})'
+    try:
+        return check_toolkit(home, torch_cuda, environment), None
+    except OtherToolkit as error:
+        return None, str(error)
+    except NoCuda as error:
+        if environment.get('CENTERNET_DCN') == 'compiled':
+            raise CannotBuild(str(error)) from None
+        return None, str(error)
 
 
-def make_extension(package_folder: str = 'src/centernet/dcn') -> Tuple[Any, Any, str]:
-    """Return the setuptools Extension, its build_ext class, and a line that describes it.
+def make_extension(package_folder: str = 'src/centernet/dcn') -> Tuple[Any, Any]:
+    """Return the setuptools Extension and its build_ext class.
+
+    If compiling for CUDA fails, the class compiles for the CPU alone; with CENTERNET_DCN=compiled it exits.
+    When it is done, it prints a line on what it compiled. The reason for a missing CUDA is also in the
+    operator.
 
     Args:
         package_folder: the folder that contains ``csrc``, relative to setup.py.
 
     Raises:
-        CannotBuild: the platform, torch or the compiler is unsuitable.
+        CannotBuild: the platform, torch or the compiler is unsuitable, or see :func:`choose_cuda`.
     """
     if not sys.platform.startswith('linux'):
         raise CannotBuild(f'the compiled operator supports Linux, not {platform.system()}')
@@ -164,24 +116,94 @@ def make_extension(package_folder: str = 'src/centernet/dcn') -> Tuple[Any, Any,
             ' pip install --no-build-isolation'
         ) from None
     check_compiler(os.environ.get('CXX', 'g++').split()[0])
+    insists = os.environ.get('CENTERNET_DCN') == 'compiled'
+    toolkit, why_not = choose_cuda(torch.version.cuda, cpp_extension.CUDA_HOME, os.environ)
     folder = os.path.join(package_folder, 'csrc')
     sources = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith('.cpp'))
-    headers = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith('.h'))
-    # Compile with OpenMP but link no runtime: torch's own is already loaded.
-    arguments = {'cxx': FLAGS + ['-fopenmp'], 'nvcc': []}
-    nvcc_flags, why_not = cuda_flags(torch.version.cuda, cpp_extension.CUDA_HOME, os.environ)
-    kind, macros = cpp_extension.CppExtension, []
-    if nvcc_flags is not None:
-        kind, macros = cpp_extension.CUDAExtension, [('DCN_CUDA', None)]
-        sources.append(os.path.join(folder, 'cuda.cu'))
-        arguments['nvcc'] = nvcc_flags
+    options = {
+        'depends': sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith('.h')),
+        # Compile with OpenMP but link no runtime: torch's own is already loaded.
+        'extra_compile_args': {'cxx': FLAGS + ['-fopenmp'], 'nvcc': toolkit.flags if toolkit else []},
+    }
     name = 'centernet.dcn.' + extension_name(torch.__version__)
-    extension = kind(name, sources, depends=headers, define_macros=macros, extra_compile_args=arguments)
-    extension.optional = os.environ.get('CENTERNET_DCN') != 'compiled'
-    return (
-        extension,
-        cpp_extension.BuildExtension,
-        'compiled operator for torch {}: CPU{}'.format(
-            torch.__version__, ' and CUDA' if why_not is None else ' only, because ' + why_not
-        ),
+
+    def for_cpu(reason: str) -> Any:
+        macros = [('DCN_WITHOUT_CUDA', '"{}"'.format(re.sub(r'[^\w ./:+=,;()<>-]', "'", reason)))]
+        extension = cpp_extension.CppExtension(name, sources, define_macros=macros, **options)
+        extension.optional = not insists
+        return extension
+
+    if toolkit is None:
+        extension = for_cpu(why_not)
+    else:
+        cpp_extension.CUDA_HOME = toolkit.home
+        extension = cpp_extension.CUDAExtension(
+            name, sources + [os.path.join(folder, 'cuda.cu')], define_macros=[('DCN_CUDA', None)], **options
+        )
+        extension.libraries = [toolkit.runtime if each == 'cudart' else each for each in extension.libraries]
+    command = _build_ext(
+        cpp_extension.BuildExtension, None if insists else for_cpu, torch.__version__, why_not
     )
+    return extension, command
+
+
+def _build_ext(
+    base: Any, for_cpu: Optional[Callable[[str], Any]], torch_version: str, why_not: Optional[str]
+) -> Any:
+    """Return the build_ext class; ``for_cpu(reason)`` makes the extension to fall back to, None to exit."""
+
+    class BuildOperator(base):
+        def build_extensions(self) -> None:
+            reason = why_not
+            if reason is None:
+                reason = self.build_for_cuda()
+                if reason is not None and for_cpu is None:
+                    sys.exit(f'error: CENTERNET_DCN=compiled, but compiling for CUDA fails: {reason}')
+            if reason is not None:
+                if why_not is None:
+                    # setuptools has prepared the extension, so it keeps its identity
+                    (extension,) = self.extensions
+                    vars(extension).update(
+                        (name, value)
+                        for name, value in vars(for_cpu(reason)).items()
+                        if name not in ('name', 'py_limited_api')
+                    )
+                    # torch's wrappers of the compiler are around it already
+                    for method in ('_compile', 'compile'):
+                        vars(self.compiler).pop(method, None)
+                super().build_extensions()
+            print(
+                f'compiled operator for torch {torch_version}: CPU'
+                + (' and CUDA' if reason is None else f' only, because {reason}')
+            )
+
+        def build_for_cuda(self) -> Optional[str]:
+            """Compile, and show what the compilers print; return the reason if that fails."""
+            with tempfile.TemporaryFile() as log:
+                failure = _with_output_to(log.fileno(), super().build_extensions)
+                log.seek(0)
+                printed = log.read().decode('utf-8', 'replace')
+            print(printed)
+            return failure and first_error(f'{printed}\nerror: {failure}')
+
+    return BuildOperator
+
+
+def _with_output_to(file: int, function: Callable[[], None]) -> Optional[str]:
+    """Call a function with its output, and that of its programs, in a file; return how it fails, or None."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        function()
+    except Exception as error:  # whatever it is, the CPU's operator can still be built
+        return f'{type(error).__name__}: {error}'
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in zip((1, 2), saved):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+    return None

@@ -38,7 +38,7 @@ def unsupported(input: Tensor) -> Optional[str]:
     if input.device.type != 'cuda':
         return f'it supports CPUs and CUDA, not {input.device.type}'
     if not _extension.has_cuda():
-        return 'it is built without CUDA'
+        return f'it is built without CUDA, because {why_no_cuda()}'
     if input.dtype not in CUDA_DTYPES:
         return f'CUDA supports float16, float32 and float64, not {input.dtype}'
     return None
@@ -49,6 +49,11 @@ def description() -> Optional[str]:
     if _extension is None:
         return None
     return 'CPU ({}){}'.format(_extension.instruction_set(), ' and CUDA' if _extension.has_cuda() else '')
+
+
+def why_no_cuda() -> Optional[str]:
+    """Return why the compiled operator is built without CUDA; None if it is built with CUDA, or missing."""
+    return (_extension.why_no_cuda() or None) if _extension is not None else None
 
 
 def choose_instruction_set(name: str) -> bool:

@@ -129,7 +129,8 @@ def check_operator(answers: Dict[str, Answer]) -> Finding:
     gpus = answers['gpus'].value
     if gpus and gpus['gpus'] and 'CUDA' not in operator['compiled']:
         advice = f'install the CUDA toolkit {gpus["cuda"]} (nvcc) and reinstall the package'
-        return Finding(topic, WARNING, f'compiled for {operator["compiled"]} only, slower on a GPU', advice)
+        text = f'compiled for {operator["compiled"]} only, slower on a GPU: {operator["why_no_cuda"]}'
+        return Finding(topic, WARNING, text, advice)
     return Finding(topic, OK, 'compiled for ' + operator['compiled'])
 
 

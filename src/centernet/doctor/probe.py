@@ -96,7 +96,12 @@ def describe_operator() -> Dict[str, Optional[str]]:
         check_compiler(os.environ.get('CXX', 'g++').split()[0])
     except CannotBuild as error:
         obstacle = str(error)
-    return {'compiled': compiled.description(), 'missing': compiled.MISSING, 'obstacle': obstacle}
+    return {
+        'compiled': compiled.description(),
+        'missing': compiled.MISSING,
+        'why_no_cuda': compiled.why_no_cuda(),
+        'obstacle': obstacle,
+    }
 
 
 def find_gpus() -> Dict[str, Any]:

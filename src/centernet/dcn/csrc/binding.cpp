@@ -336,6 +336,13 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
     return false;
 #endif
   });
+  module.def("why_no_cuda", []() -> std::string {
+#ifdef DCN_WITHOUT_CUDA
+    return DCN_WITHOUT_CUDA;
+#else
+    return "";
+#endif
+  });
   module.def("instruction_set", &centernet::dcn::instruction_set);
   module.def("choose_instruction_set", &centernet::dcn::choose_instruction_set);
 }
