@@ -7,7 +7,7 @@ import functools
 import glob
 import inspect
 import os
-from typing import IO, Iterator, Sequence
+from typing import IO, ContextManager, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -164,3 +164,13 @@ def export_structure(
         keep_initializers_as_inputs=True,
         **names,
     )
+
+
+def is_autocast_enabled(device_type: str) -> bool:
+    """Return whether this is within ``torch.autocast`` (torch >= 1.6) for 'cpu' or 'cuda'."""
+    return hasattr(torch, 'autocast') and torch.is_autocast_enabled(device_type)
+
+
+def no_autocast(device_type: str) -> ContextManager[None]:
+    """Return a context in which ``torch.autocast`` has no effect."""
+    return torch.autocast(device_type, enabled=False)

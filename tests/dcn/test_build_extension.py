@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from torch.utils import cpp_extension
+import torch
 
 from centernet.dcn import build_extension
 from centernet.dcn.build_extension import CannotBuild, check_compiler, extension_name
@@ -145,7 +145,7 @@ FAILURES = [
     pytest.param(dict(fails='probe'), 'it is too hard', marks=pytest.mark.slow),
     pytest.param(dict(TORCH_CUDA_ARCH_LIST='Riva'), 'TORCH_CUDA_ARCH_LIST', marks=pytest.mark.slow),
 ]
-if hasattr(cpp_extension, '_check_cuda_version'):
+if not torch.__version__.startswith('1.0.'):  # which does not compare the compiler with CUDA
     FAILURES.append(pytest.param(dict(bounds=True), '99.0', marks=pytest.mark.slow))
 
 

@@ -65,6 +65,9 @@ def check_arguments(
     for name, tensor in (('input', input), ('offset', offset), ('mask', mask), ('weight', weight)):
         if tensor.dim() != 4:
             raise ValueError(f'{name} has shape {tuple(tensor.shape)}, but must have 4 dimensions')
+    for name, sizes in (('input', input.shape[1:]), ('weight', weight.shape)):
+        if 0 in sizes:
+            raise ValueError(f'{name} is empty: of its sizes {tuple(sizes)} none may be 0')
 
     batch, in_channels, height, width = input.shape
     out_channels, group_channels, kernel_height, kernel_width = weight.shape

@@ -25,7 +25,13 @@ def deform_conv2d_reference(
         [N, out_channels, Ho, Wo], dtype of the input; differentiable in all five tensors.
     """
     if shape.batch == 0:
-        return input.new_zeros((0, shape.out_channels, shape.out_height, shape.out_width))
+        # with gradients, which are zero
+        nothing = sum(each.sum() for each in (input, offset, mask, weight, bias) if each is not None) * 0
+        return input.new_zeros((0, shape.out_channels, shape.out_height, shape.out_width)) + nothing
+    if input.dtype not in (torch.float32, torch.float64):
+        # as the compiled operator does: float16 has no fractions beyond 2048, and numbers up to 65504
+        tensors = [None if each is None else each.float() for each in (input, offset, mask, weight, bias)]
+        return deform_conv2d_reference(*tensors, shape).to(input.dtype)
     rows, row_weights = _bilinear(offset, mask, shape)
     columns = compat.weighted_row_sums(_pixel_table(input, shape), rows, row_weights)
     pixels = shape.batch * shape.out_height * shape.out_width

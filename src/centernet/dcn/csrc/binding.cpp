@@ -2,55 +2,33 @@
 // of bounds is checked again here.
 #include <torch/extension.h>
 
-#if defined(__has_include)
-#if __has_include(<torch/version.h>)
-#define DCN_TORCH_2 1
-#endif
-#endif
-
-#include <ATen/Parallel.h>
+#include "tensor.h"
 
 #if defined(DCN_CUDA)
 #include <ATen/DeviceGuard.h>
-#if defined(DCN_TORCH_2)
-#include <c10/cuda/CUDAStream.h>
-using c10::cuda::getCurrentCUDAStream;
-#else
-#include <ATen/cuda/CUDAStream.h>
-using at::cuda::getCurrentCUDAStream;
 #endif
-#endif
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "by_columns.h"
 #include "columns_run.h"
 #include "cpu.h"
 
 namespace {
 
-using centernet::dcn::ColumnData;
+using centernet::dcn::data_of;
 using centernet::dcn::Gradients;
-using centernet::dcn::Kind;
 using centernet::dcn::Layout;
 using centernet::dcn::Shape;
 using centernet::dcn::Threads;
-using centernet::dcn::Work;
+using centernet::dcn::type_of;
 
 #ifdef DCN_TORCH_2
-#define DCN_CHECK TORCH_CHECK
-#define DCN_DISPATCH(tensor, name, ...) AT_DISPATCH_FLOATING_TYPES((tensor).scalar_type(), name, __VA_ARGS__)
-template <typename T>
-T* data_of(const at::Tensor& tensor) { return tensor.data_ptr<T>(); }
 int64_t thread_count() { return at::get_num_threads(); }
-at::ScalarType type_of(const at::Tensor& tensor) { return tensor.scalar_type(); }
 #else
-#define DCN_CHECK AT_CHECK
-#define DCN_DISPATCH(tensor, name, ...) AT_DISPATCH_FLOATING_TYPES((tensor).type(), name, __VA_ARGS__)
-template <typename T>
-T* data_of(const at::Tensor& tensor) { return tensor.data<T>(); }
 int64_t thread_count() { return at::get_max_threads(); }
-at::ScalarType type_of(const at::Tensor& tensor) { return tensor.type().scalarType(); }
 #endif
 
 // torch's own threads: a second pool beside it would compete for the same cores.
@@ -72,6 +50,9 @@ Shape shape_of(const at::Tensor& input, const at::Tensor& offset, const at::Tens
                const std::vector<int64_t>& sizes) {
   DCN_CHECK(sizes.size() == 10, "expected 10 sizes, got ", sizes.size());
   DCN_CHECK(input.dim() == 4 && weight.dim() == 4 && offset.dim() == 4 && mask.dim() == 4, "expected 4 dimensions");
+  for (const at::Tensor* tensor : {&offset, &mask, &weight}) {
+    DCN_CHECK(type_of(*tensor) == type_of(input) && tensor->device() == input.device(), "tensors differ in dtype or device");
+  }
   Shape s;
   s.batch = input.size(0);
   s.channels = input.size(1);
@@ -90,6 +71,9 @@ Shape shape_of(const at::Tensor& input, const at::Tensor& offset, const at::Tens
   s.deformable_groups = sizes[7];
   s.out_height = sizes[8];
   s.out_width = sizes[9];
+  DCN_CHECK(s.channels > 0 && s.height > 0 && s.width > 0 && s.out_channels > 0 && s.kernel_height > 0 && s.kernel_width > 0 &&
+                s.out_height > 0 && s.out_width > 0,
+            "only the batch may be empty");
   const int64_t planes = s.deformable_groups * centernet::dcn::taps_of(s), limit = INT32_MAX;
   DCN_CHECK(s.groups > 0 && s.deformable_groups > 0 && s.channels % s.deformable_groups == 0 &&
                 weight.size(1) * s.groups == s.channels && s.out_channels % s.groups == 0,
@@ -112,125 +96,6 @@ bool is_channels_last(const at::Tensor& tensor) {
 }
 #endif
 
-// --- By column matrices: on CUDA, and on the CPU for the tests ---
-
-const int64_t kColumnBytes = 256 << 20;  // of the column matrices in memory at a time, unless one image needs more
-
-void run_columns(Work work, const ColumnData& data, const at::Tensor& input, bool wide) {
-  const at::ScalarType type = type_of(input);
-  DCN_CHECK(type == at::kHalf || type == at::kFloat || type == at::kDouble, "expected float16, float32 or float64");
-  const Kind kind = type == at::kHalf ? centernet::dcn::kFloat16 : type == at::kFloat ? centernet::dcn::kFloat32
-                                                                                      : centernet::dcn::kFloat64;
-  const char* error = nullptr;
-  if (input.is_cuda()) {
-#if defined(DCN_CUDA)
-    cudaStream_t stream = getCurrentCUDAStream();
-    error = centernet::dcn::run_on_cuda(work, kind, data, stream);
-#else
-    error = "built without CUDA";
-#endif
-  } else {
-    error = centernet::dcn::run_on_host(work, kind, data, wide);
-  }
-  DCN_CHECK(error == nullptr, "deformable convolution: ", error ? error : "");
-}
-
-// The tensors of one call as column matrices see them, and the images that are taken at a time.
-struct ColumnCall {
-  Shape s;
-  at::Tensor input, offset, mask, weight;  // weight: [groups, outputs of a group, channels of a group * taps]
-  int64_t at_once;
-
-  ColumnCall(const Shape& shape, const at::Tensor& in, const at::Tensor& offsets, const at::Tensor& masks, const at::Tensor& w)
-      : s(shape), input(in.contiguous()), offset(offsets.contiguous()), mask(masks.contiguous()),
-        weight(w.contiguous().view({s.groups, s.out_channels / s.groups, s.channels / s.groups * taps_of(s)})) {
-    const int64_t bytes = s.channels * taps_of(s) * out_pixels_of(s) * (type_of(in) == at::kDouble ? 8 : 4);
-    at_once = std::min(std::max<int64_t>(kColumnBytes / std::max<int64_t>(bytes, 1), 1), s.batch);
-  }
-
-  at::Tensor empty_columns() const {
-    return at::empty({at_once, s.groups, s.channels / s.groups * taps_of(s), out_pixels_of(s)}, input.options());
-  }
-
-  // `count` images from `first` on, without any result.
-  ColumnData data(int64_t first, int64_t count) const {
-    ColumnData data = {s, count, input.narrow(0, first, count).data_ptr(), offset.narrow(0, first, count).data_ptr(),
-                       mask.narrow(0, first, count).data_ptr(), nullptr, nullptr, nullptr, nullptr, nullptr};
-    return data;
-  }
-};
-
-at::Tensor columns_forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
-                           const at::Tensor& weight, const at::Tensor& bias, const std::vector<int64_t>& sizes, bool wide) {
-  const Shape s = shape_of(input, offset, mask, weight, sizes);
-  const at::Tensor output = at::empty({s.batch, s.out_channels, s.out_height, s.out_width}, input.options());
-  if (s.batch == 0) return output;
-  const ColumnCall call(s, input, offset, mask, weight);
-  const at::Tensor columns = call.empty_columns();
-  const at::Tensor products = output.view({s.batch, s.groups, s.out_channels / s.groups, out_pixels_of(s)});
-  for (int64_t first = 0; first < s.batch; first += call.at_once) {
-    const int64_t count = std::min(call.at_once, s.batch - first);
-    ColumnData data = call.data(first, count);
-    data.columns = columns.data_ptr();
-    run_columns(centernet::dcn::kSample, data, input, wide);
-    for (int64_t i = 0; i < count; ++i) {
-      at::Tensor product = products[first + i];
-      at::bmm_out(product, call.weight, columns[i]);
-    }
-  }
-  return bias.numel() ? output + bias.view({1, s.out_channels, 1, 1}) : output;
-}
-
-std::vector<at::Tensor> columns_backward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
-                                         const at::Tensor& weight, const at::Tensor& grad_output,
-                                         const std::vector<int64_t>& sizes, const std::vector<bool>& wanted, bool wide) {
-  const Shape s = shape_of(input, offset, mask, weight, sizes);
-  std::vector<at::Tensor> results(5);
-  const ColumnCall call(s, input, offset, mask, weight);
-  // float16 is summed up in float32
-  const at::TensorOptions sums = type_of(input) == at::kHalf ? input.options().dtype(at::kFloat) : input.options();
-  const at::Tensor grads = grad_output.contiguous().view({s.batch, s.groups, s.out_channels / s.groups, out_pixels_of(s)});
-  at::Tensor grad_input, grad_weight;
-  if (wanted[0]) grad_input = at::zeros(call.input.sizes(), sums);
-  if (wanted[1]) results[1] = at::empty(call.offset.sizes(), call.offset.options());
-  if (wanted[2]) results[2] = at::empty(call.mask.sizes(), call.mask.options());
-  if (wanted[3]) grad_weight = at::zeros(call.weight.sizes(), sums);
-  if (wanted[4]) results[4] = grad_output.sum(3).sum(2).sum(0);
-  const bool positions = wanted[1] || wanted[2];
-  const at::Tensor transposed = call.weight.transpose(1, 2);
-  at::Tensor columns;
-  if (s.batch && (wanted[0] || positions || wanted[3])) columns = call.empty_columns();
-  for (int64_t first = 0; columns.defined() && first < s.batch; first += call.at_once) {
-    const int64_t count = std::min(call.at_once, s.batch - first);
-    ColumnData data = call.data(first, count);
-    if (wanted[3]) {
-      data.columns = columns.data_ptr();
-      run_columns(centernet::dcn::kSample, data, input, wide);
-      for (int64_t i = 0; i < count; ++i) {
-        grad_weight += at::bmm(grads[first + i], columns[i].transpose(1, 2)).to(type_of(grad_weight));
-      }
-    }
-    if (!wanted[0] && !positions) continue;
-    for (int64_t i = 0; i < count; ++i) {
-      at::Tensor product = columns[i];
-      at::bmm_out(product, transposed, grads[first + i]);
-    }
-    data.grad_columns = columns.data_ptr();
-    if (positions) {
-      if (wanted[1]) data.grad_offset = results[1].narrow(0, first, count).data_ptr();
-      if (wanted[2]) data.grad_mask = results[2].narrow(0, first, count).data_ptr();
-      run_columns(centernet::dcn::kPositionGradients, data, input, wide);
-    }
-    if (wanted[0]) {
-      data.grad_input = grad_input.narrow(0, first, count).data_ptr();
-      run_columns(centernet::dcn::kScatter, data, input, wide);
-    }
-  }
-  if (wanted[0]) results[0] = grad_input.to(type_of(input));
-  if (wanted[3]) results[3] = grad_weight.to(type_of(input)).view(weight.sizes());
-  return results;
-}
-
 // --- What Python calls ---
 
 // None for what was not wanted.
@@ -249,10 +114,11 @@ py::list to_python(const std::vector<at::Tensor>& tensors) {
 at::Tensor forward(const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
                    const at::Tensor& bias, const std::vector<int64_t>& sizes) {
   const Shape s = shape_of(input, offset, mask, weight, sizes);
+  DCN_CHECK(!bias.numel() || (bias.numel() == s.out_channels && type_of(bias) == type_of(input)), "bias does not fit the output");
 #if defined(DCN_CUDA)
-  if (input.is_cuda()) {
+  if (DCN_IS_ON_GPU(input)) {
     const c10::DeviceGuard guard(input.device());
-    return columns_forward(input, offset, mask, weight, bias, sizes, false);
+    return centernet::dcn::forward_by_columns(s, input, offset, mask, weight, bias, false);
   }
 #endif
   Layout layout = centernet::dcn::kChannelsFirst;
@@ -286,12 +152,12 @@ py::list backward(const at::Tensor& input, const at::Tensor& offset, const at::T
   const Shape s = shape_of(input, offset, mask, weight, sizes);
   DCN_CHECK(wanted.size() == 5, "expected 5 flags, got ", wanted.size());
   DCN_CHECK(grad_output.dim() == 4 && grad_output.size(0) == s.batch && grad_output.size(1) == s.out_channels &&
-                grad_output.size(2) == s.out_height && grad_output.size(3) == s.out_width,
+                grad_output.size(2) == s.out_height && grad_output.size(3) == s.out_width && type_of(grad_output) == type_of(input),
             "grad_output does not fit the output");
 #if defined(DCN_CUDA)
-  if (input.is_cuda()) {
+  if (DCN_IS_ON_GPU(input)) {
     const c10::DeviceGuard guard(input.device());
-    return to_python(columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, false));
+    return to_python(centernet::dcn::backward_by_columns(s, input, offset, mask, weight, grad_output, wanted, false));
   }
 #endif
   const at::Tensor images = input.contiguous(), offsets = offset.contiguous(), masks = mask.contiguous();
@@ -317,11 +183,17 @@ py::list backward(const at::Tensor& input, const at::Tensor& offset, const at::T
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("forward", &forward);
   module.def("backward", &backward);
-  module.def("columns_forward", &columns_forward);
+  module.def("columns_forward", [](const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+                                   const at::Tensor& weight, const at::Tensor& bias, const std::vector<int64_t>& sizes,
+                                   bool wide) {
+    const Shape s = shape_of(input, offset, mask, weight, sizes);
+    return centernet::dcn::forward_by_columns(s, input, offset, mask, weight, bias, wide);
+  });
   module.def("columns_backward", [](const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
                                     const at::Tensor& weight, const at::Tensor& grad_output,
                                     const std::vector<int64_t>& sizes, const std::vector<bool>& wanted, bool wide) {
-    return to_python(columns_backward(input, offset, mask, weight, grad_output, sizes, wanted, wide));
+    const Shape s = shape_of(input, offset, mask, weight, sizes);
+    return to_python(centernet::dcn::backward_by_columns(s, input, offset, mask, weight, grad_output, wanted, wide));
   });
   module.def("plan_launch", [](const std::vector<int64_t>& sizes, int64_t images) {
     DCN_CHECK(sizes.size() == 6, "expected channels, height, width, out_height, out_width, taps");

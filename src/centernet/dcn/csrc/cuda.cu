@@ -59,7 +59,8 @@ const char* run_on_cuda(Work work, Kind kind, const ColumnData& data, void* stre
   const Launch plan = plan_launch(data.shape, data.images, items_of(work, data.shape, data.images));
   if (plan.items == 0) return nullptr;
   if (kind == kFloat16) {
-    run<__half>(work, data, plan, static_cast<cudaStream_t>(stream));
+    if (work != kSample) return "gradients of float16 are computed in float32";
+    launch<SampleWork, __half>(typed_columns<__half>(data), plan, static_cast<cudaStream_t>(stream));
   } else if (kind == kFloat32) {
     run<float>(work, data, plan, static_cast<cudaStream_t>(stream));
   } else {
