@@ -3,6 +3,7 @@
 #
 #   base -> toolchain -> packages -> operator      build stages; only finished files are copied out of them
 #   base -> runtime -> test                        final stages; no compiler, no CUDA toolkit
+#   toolchain -> dev                               for work on a checkout
 #
 # Requires BuildKit. There is no syntax line: any BuildKit that supports cache mounts and secrets will do.
 ARG STACK=pinned
@@ -114,6 +115,16 @@ COPY . /opt/tests/checkout
 RUN cp /opt/venv/lib/python3.*/site-packages/centernet/dcn/_torch_*.so /opt/tests/checkout/src/centernet/dcn/
 ENV PYTHONPATH=/opt/tests/tools
 CMD ["test"]
+
+
+# For work on a mounted checkout, see .devcontainer: what make, the tests and the linters need, and a user that is not root.
+FROM toolchain AS dev
+RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-packages.sh \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=secret,id=ca \
+    /build/install-packages.sh ca-certificates git less make openssh-client \
+    && useradd --create-home --shell /bin/bash dev
+ENV LANG=C.UTF-8
 
 
 FROM runtime

@@ -1,0 +1,53 @@
+// Runs the operator's CPU code without torch, for test_aarch64.py: cpu_driver <input file> <output file>.
+//
+// The input is 20 integers of 64 bits (bytes of a number, layout, threads, the fields of Shape), and then input, offset, mask,
+// weight, bias and grad_output. The output is the values, and then the gradients of the first five. Prints the instruction set.
+#include <stdio.h>
+
+#include <thread>
+#include <vector>
+
+#include "cpu.h"
+
+using namespace centernet::dcn;
+
+static void run_on_threads(int64_t workers, Body body, void* context) {
+  std::vector<std::thread> threads;
+  for (int64_t worker = 0; worker < workers; ++worker) threads.emplace_back(body, context, worker);
+  for (std::thread& thread : threads) thread.join();
+}
+
+template <typename T>
+static bool run(const Shape& s, Layout layout, const Threads& threads, FILE* from, FILE* to) {
+  const int64_t planes = s.deformable_groups * taps_of(s) * out_pixels_of(s), outputs = s.out_channels * out_pixels_of(s);
+  const int64_t sizes[] = {s.batch * s.channels * pixels_of(s), 2 * s.batch * planes, s.batch * planes,
+                           s.out_channels * (s.channels / s.groups) * taps_of(s), s.out_channels, s.batch * outputs};
+  std::vector<std::vector<T>> in, gradients;
+  for (int64_t size : sizes) {
+    in.emplace_back(size);
+    if (fread(in.back().data(), sizeof(T), size, from) != static_cast<size_t>(size)) return false;
+  }
+  std::vector<T> output(s.batch * outputs);
+  forward<T>(s, in[0].data(), layout, in[1].data(), in[2].data(), in[3].data(), in[4].data(), output.data(), layout, threads);
+  fwrite(output.data(), sizeof(T), output.size(), to);
+  if (layout == kChannelsFirst) {  // what backward takes
+    for (int i = 0; i < 5; ++i) gradients.emplace_back(sizes[i]);
+    const Gradients<T> all = {gradients[0].data(), gradients[1].data(), gradients[2].data(), gradients[3].data(),
+                              gradients[4].data()};
+    backward<T>(s, in[0].data(), in[1].data(), in[2].data(), in[3].data(), in[5].data(), all, threads);
+    for (const std::vector<T>& gradient : gradients) fwrite(gradient.data(), sizeof(T), gradient.size(), to);
+  }
+  return true;
+}
+
+int main(int count, char** arguments) {
+  FILE *from = count == 3 ? fopen(arguments[1], "rb") : nullptr, *to = from ? fopen(arguments[2], "wb") : nullptr;
+  int64_t h[20];
+  if (!to || fread(h, sizeof h, 1, from) != 1) return 2;
+  const Shape s = {h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19]};
+  const Threads threads = {h[2], run_on_threads};
+  const Layout layout = h[1] ? kChannelsLast : kChannelsFirst;
+  const bool read = h[0] == 4 ? run<float>(s, layout, threads, from, to) : run<double>(s, layout, threads, from, to);
+  puts(instruction_set());
+  return read && fclose(to) == 0 ? 0 : 2;
+}
