@@ -271,9 +271,16 @@ def test_a_gpu_too_new_for_the_pinned_stack(gpus, caplog):
     gpus(A100)
     for text in (refusal('cuda'), refusal('cuda:0'), fallback(caplog)):
         assert 'NVIDIA A100 (compute capability 8.0)' in text and 'CUDA 10.0' in text
-        assert 'modern stack' in text and 'make eval-pth' in text and 'outside' not in text
+        assert 'modern stack' in text and 'make eval-pth' in text
     gpus(A100, CENTERNET_CONTAINER='1', CENTERNET_CUDA='10.0')
-    assert 'modern stack, outside the container (make eval-pth' in refusal('cuda')
+    line = 'COMPOSE_FILE=docker-compose.yml:docker/compose.gpu.yml docker compose run --rm eval-pth'
+    assert 'STACK=modern ' + line in refusal('cuda')
+
+
+def test_a_gpu_too_old_for_the_modern_image(gpus):
+    image = dict(CENTERNET_CONTAINER='1', CENTERNET_CUDA='13.0', CENTERNET_STACK='modern')
+    gpus(V100, cuda='13.0', archs=['sm_75'], **image)
+    assert 'STACK=pinned COMPOSE_FILE=' in refusal('cuda')
 
 
 def test_a_gpu_that_torch_has_no_code_for(gpus, caplog):

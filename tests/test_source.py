@@ -22,7 +22,7 @@ PYTHON_FILES = sorted(
 LAYERS = (
     ('errors',),
     ('compat', 'files'),
-    ('device', 'fetch', 'provenance'),
+    ('device', 'fetch', 'precision', 'provenance'),
     ('dcn',),
     ('models',),
     ('checkpoint', 'detection', 'coco', 'onnxfile'),

@@ -60,6 +60,23 @@ def _bundled_openmp():
     return None
 
 
+#: torch can round the operands of float32 products on GPUs to TF32 (torch >= 1.7)
+HAS_TF32 = hasattr(torch.backends.cudnn, 'allow_tf32')
+
+
+def set_gpu_products(tf32: bool) -> None:
+    """Set how GPUs compute this process's convolutions and matrix products from now on: both in the same way.
+
+    Args:
+        tf32: round float32 operands to TF32. Sums are always in float32, those of float16, too.
+    """
+    if HAS_TF32:
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+    if hasattr(torch.backends, 'cuda') and hasattr(torch.backends.cuda, 'matmul'):
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+
+
 def prepare_for_cpu(model: nn.Module) -> nn.Module:
     """Speed up a model's convolutions for inference on the CPU; results differ only by rounding.
 

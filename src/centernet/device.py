@@ -193,7 +193,8 @@ def _why_no_gpu() -> Optional[str]:
     import torch
 
     if os.environ.get('CENTERNET_CUDA') == 'none':
-        return 'this image was built without CUDA (CUDA=none); to use a GPU, build it with CUDA=10.0'
+        cuda = '10.0' if _stack() == 'pinned' else '13.0'
+        return f'this image was built without CUDA (CUDA=none); to use a GPU, build it with CUDA={cuda}'
     if torch.version.cuda is None:
         return f'torch {torch.__version__} is built without CUDA'
     with warnings.catch_warnings(record=True) as caught:  # torch 2 warns when the driver is too old
@@ -229,21 +230,29 @@ def _why_unusable(number: int) -> Optional[str]:
         capability = torch.cuda.get_device_capability(number)
         gpu += ', {} (compute capability {}.{}),'.format(torch.cuda.get_device_name(number), *capability)
         if not has_code_for(capability):
-            return f'{gpu} is not supported by {version}; {_other_torch()}'
+            return f'{gpu} is not supported by {version}; {_other_torch(capability)}'
         float(torch.ones(2, device=torch.device('cuda', number)).sum())
     except RuntimeError as error:
         return f'{gpu} fails with {version}: {str(error).splitlines()[0]}'
     return None
 
 
-def _other_torch() -> str:
+def _other_torch(capability: Tuple[int, int]) -> str:
     """What to use for a GPU that this torch has no code for."""
     import torch
 
+    stack = 'modern' if capability >= FIRST_UNSUPPORTED_CAPABILITY else 'pinned'
+    if _in_image() and _stack() != stack:
+        files = 'COMPOSE_FILE=docker-compose.yml:docker/compose.gpu.yml'
+        return f'use the image of the {stack} stack: STACK={stack} {files} docker compose run --rm eval-pth'
     if hasattr(torch.cuda, 'get_arch_list'):
         return 'install a build of torch that supports it'
-    where = ', outside the container' if _in_image() else ''
-    return f'use the modern stack{where} (make eval-pth with Python 3.9 or newer)'
+    return 'use the modern stack (make eval-pth with Python 3.9 or newer)'
+
+
+def _stack() -> str:
+    """The stack of this project's image."""
+    return os.environ.get('CENTERNET_STACK', 'pinned')
 
 
 def _keep_freed_memory() -> None:

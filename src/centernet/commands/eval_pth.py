@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_size(group, 'as stored in the checkpoint, else 512')
     options.add_normalization(group)
     options.add_device(group)
+    options.add_precision(group)
     options.add_threads(group)
     eval_shared.add_options(parser, NAME)
 

@@ -5,6 +5,7 @@ from typing import Any, Dict, List
 
 from ..errors import OptionError
 from ..files import display_path
+from ..precision import FP32
 from . import options, setup
 
 DESCRIPTION = """
@@ -48,6 +49,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
         getattr(arguments, 'arch', None),
         is_onnx,
         getattr(arguments, 'weights_key', None),
+        getattr(arguments, 'precision', FP32),
     )
     if runner.no_boxes:
         raise OptionError(f'{runner.path} has no boxes to evaluate: {runner.no_boxes}')
@@ -170,7 +172,10 @@ def _where(about: Dict[str, Any], chosen) -> str:
     threads = '' if 'threads' not in about else ', {}'.format(_count(about['threads'], 'thread'))
     workers = _count(chosen.workers, 'loader process', 'es') if chosen.workers else 'no loader processes'
     name = about.get('device_name', 'unknown')
-    return f'device: {about["device"]} ({name}){threads}, batches of {chosen.batch_size}, {workers}'
+    precision = '' if about.get('precision', FP32) == FP32 else f', {about["precision"]}'
+    return (
+        f'device: {about["device"]} ({name}){precision}{threads}, batches of {chosen.batch_size}, {workers}'
+    )
 
 
 def _count(number, noun, plural='s'):

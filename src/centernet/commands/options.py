@@ -9,6 +9,7 @@ import os
 from typing import Any, Callable, Optional, Tuple
 
 from ..export.targets import TARGETS
+from ..precision import FP32, PRECISIONS
 
 #: where fetch puts checkpoints and data, and reproduce looks for them
 MODELS_FOLDER, DATA_FOLDER = 'models', 'data/coco'
@@ -82,6 +83,17 @@ def add_device(group: Any) -> None:
         default=os.environ.get('DEVICE') or 'auto',
         metavar='NAME',
         help='auto, cpu, cuda or cuda:N (default: DEVICE, else auto: a GPU if one is usable)',
+    )
+
+
+def add_precision(group: Any) -> None:
+    """Add --precision."""
+    group.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=FP32,
+        help='arithmetic of the network: fp32; on a GPU also tf32 (compute capability 8.0 and newer) or fp16,'
+        ' which are faster and change the figures a little (default: fp32)',
     )
 
 

@@ -3,6 +3,8 @@
 import os
 from typing import Any, Optional
 
+from ..precision import FP32, check_precision
+
 
 def open_runner(
     path: str,
@@ -11,6 +13,7 @@ def open_runner(
     arch: Optional[str] = None,
     is_onnx: Optional[bool] = None,
     weights_key: Optional[str] = None,
+    precision: str = FP32,
 ) -> Any:
     """Open a checkpoint or an ONNX file as a runner.
 
@@ -22,13 +25,14 @@ def open_runner(
         arch: of a checkpoint that does not name its architecture.
         is_onnx: whether it is an ONNX file; None decides by the name, which then ends in ``.onnx``.
         weights_key: of a checkpoint with several state dicts, the entry to take.
+        precision: of a checkpoint's network, one of :data:`centernet.precision.PRECISIONS`.
 
     Returns:
         A :class:`~.torch_runner.TorchRunner` or an :class:`~.onnx_runner.OnnxRunner`.
 
     Raises:
         CheckpointError, ArchitectureError, ModelError: the file cannot be read, or is not a detector.
-        DeviceError: the device is unknown or cannot be used.
+        DeviceError: the device is unknown or cannot be used, or does not have the precision.
     """
     if is_onnx is None:
         is_onnx = os.path.splitext(path)[1].lower() == '.onnx'
@@ -41,5 +45,6 @@ def open_runner(
     from .torch_runner import TorchRunner
 
     found = resolve_device(device)
+    check_precision(precision, found)
     loaded = load_model(path, arch, weights_key=weights_key)
-    return TorchRunner.of_checkpoint(loaded, found, path, threads=threads)
+    return TorchRunner.of_checkpoint(loaded, found, path, threads, precision)

@@ -42,7 +42,10 @@ def placement(name: str) -> Placement:
             ' install onnxruntime-gpu'
         )
     number = index or 0
-    return Placement(('CUDAExecutionProvider', {'device_id': number}), f'cuda:{number}')
+    options = {'device_id': number}
+    if tuple(int(part) for part in onnxruntime.__version__.split('.')[:2]) >= (1, 18):
+        options['use_tf32'] = 0  # as with --precision fp32; older versions have no choice
+    return Placement(('CUDAExecutionProvider', options), f'cuda:{number}')
 
 
 def device_name(device: str) -> str:

@@ -11,6 +11,7 @@ from ..checkpoint import LoadedModel
 from ..detection import Heads
 from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import describe_device
+from ..precision import FP16, FP32, TF32, to_half
 from .class_names import class_names, note_on_names
 from .input_limits import InputLimits, limits_of
 from .recorded import notes_on_records
@@ -28,6 +29,7 @@ class TorchRunner:
         about: more for people, such as the weights' path.
         threads: number of CPU threads; None keeps torch's setting.
         heads: name -> channels; by default hm of ``classes``, wh and reg.
+        precision: one of :data:`centernet.precision.PRECISIONS`; heads are float32 with each.
     """
 
     #: any number of images goes through, and the outputs are heads, hm of logits
@@ -42,14 +44,19 @@ class TorchRunner:
         about: Optional[Dict[str, Any]] = None,
         threads: Optional[int] = None,
         heads: Optional[Mapping[str, int]] = None,
+        precision: str = FP32,
     ) -> None:
         self.device = torch.device(device)
         self.classes = classes
         self.channels = ordered(heads or {'hm': classes, 'wh': 2, 'reg': 2})
         self.no_boxes = why_no_boxes(self.channels)
         self._threads = threads if self.device.type == 'cpu' else None
+        self.precision = precision
         model = model.to(self.device).eval()
-        self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
+        if precision == FP16:
+            self.model = to_half(model)
+        else:
+            self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
         self.path = self.arch = ''
         self.limits = InputLimits()
         self.class_names: Optional[List[str]] = None
@@ -59,7 +66,12 @@ class TorchRunner:
 
     @classmethod
     def of_checkpoint(
-        cls, loaded: LoadedModel, device: torch.device, path: str, threads: Optional[int] = None
+        cls,
+        loaded: LoadedModel,
+        device: torch.device,
+        path: str,
+        threads: Optional[int] = None,
+        precision: str = FP32,
     ) -> 'TorchRunner':
         """Create a runner from the result of :func:`centernet.checkpoint.load_model` for a file."""
         runner = cls(
@@ -74,6 +86,7 @@ class TorchRunner:
             {'weights': str(path), 'epoch': loaded.checkpoint.epoch, 'heads': dict(loaded.heads)},
             threads,
             loaded.heads,
+            precision,
         )
         runner.path, runner.arch, runner.limits = str(path), loaded.arch, limits_of(loaded)
         runner.class_names = class_names(loaded.checkpoint.meta, runner.classes)
@@ -98,16 +111,25 @@ class TorchRunner:
         """Run a batch as :meth:`__call__` does; returns every head by its name."""
         if self._threads:
             compat.set_threads(self._threads)
+        if self.device.type == 'cuda':
+            compat.set_gpu_products(tf32=self.precision == TF32)
+        images = torch.as_tensor(images).to(self.device)
         with torch.no_grad():
-            heads = self.model(torch.as_tensor(images).to(self.device))
+            heads = self.model(images.half() if self.precision == FP16 else images)
         if self.device.type == 'cuda':
             with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
                 torch.cuda.synchronize()
-        return OrderedDict((name, heads[name]) for name in self.channels)
+        return OrderedDict((name, heads[name].float()) for name in self.channels)
 
     def identity(self) -> Dict[str, Any]:
         """Return what determines the output, compared when a run is resumed."""
-        return dict(self._identity, runner='torch', torch=torch.__version__, device_type=self.device.type)
+        return dict(
+            self._identity,
+            runner='torch',
+            torch=torch.__version__,
+            device_type=self.device.type,
+            precision=self.precision,
+        )
 
     def describe(self) -> Dict[str, Any]:
         """Return the network's entry in metrics.json: :meth:`identity`, the file, and the device."""
