@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.engine import CUDA, ROOT, STACK, call
+from support.engine import CUDA, ROOT, STACK, call, show
 
 PODMAN_COMPOSE = 'podman-compose==1.6.0'
 #: an interpreter that another user may run: that of the tests may be in root's home folder
@@ -89,7 +89,10 @@ class User:
         )
         words = [f'{name}={value}' for name, value in environment.items()] + list(command)
         enter = ['bash', '-c', ENTER, 'enter', str(self.folder / 'tun'), str(self.checkout), self.name]
-        return call(['unshare', '--mount', '--propagation', 'shared', *enter, *words], check=check)
+        show('as {}: {}'.format(self.name, ' '.join(command)))
+        return call(
+            ['unshare', '--mount', '--propagation', 'shared', *enter, *words], check=check, quiet=True
+        )
 
     def compose(self, *arguments, **options):
         return self.run(PYTHON, '-m', 'podman_compose', *arguments, **options)
