@@ -180,7 +180,8 @@ def test_a_new_compiler_reinstalls_the_package_alone(checkout, tmp_path):
 
 @pytest.mark.parametrize('place', ['cuda', 'site-packages'])
 def test_a_toolkit_that_is_completed_reinstalls_the_package_alone(checkout, tmp_path, place):
-    _, venv, _, _ = checkout.run()
+    status, venv, err, _ = checkout.run()
+    assert status == 0, err
     packages = os.path.join(venv, 'lib', 'python3.11', 'site-packages', 'nvidia', 'cu13')
     toolkit = tmp_path / 'cuda' if place == 'cuda' else pathlib.Path(packages)
     settings = {'CUDA_HOME': str(toolkit)} if place == 'cuda' else {}
