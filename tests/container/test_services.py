@@ -103,10 +103,12 @@ def test_doctor(compose):
 
 
 def test_the_test_suite_runs_inside(compose):
-    run = compose.run('test', '-q')
+    # of the modern stack a part: outside, where all of it runs, are the same packages
+    part, least = ([], 1000) if STACK == 'pinned' else (['tests/dcn', 'tests/models', 'tests/onnxfile'], 300)
+    run = compose.run('test', '-q', *part)
     last = run.stdout.rstrip().splitlines()[-1]
     assert ' passed' in last and ' failed' not in last
-    assert int(last.split(' passed')[0].split()[-1]) > 1000
+    assert int(last.split(' passed')[0].split()[-1]) > least
 
 
 def test_mounted_data_and_weights(compose):

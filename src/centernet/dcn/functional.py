@@ -52,8 +52,8 @@ def deform_conv2d(
         deformable_groups: number of groups of input channels with their own offsets.
 
     All tensors must have the same floating dtype and device; only N may be 0. Under ``torch.autocast`` they
-    are cast to float32, and the result to the dtype of the input, as torchvision does. float16 is multiplied
-    and summed in float32; its gradients are computed in float32 throughout.
+    are cast to float32, and the result to the dtype of the input, as torchvision does on GPUs. float16 is
+    multiplied and summed in float32; its gradients are computed in float32 throughout.
 
     Returns:
         [N, Cout, Ho, Wo].
