@@ -8,12 +8,13 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import numpy as np
 
 from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_image
+from ..drawing import save_picture
 from ..errors import DataError
 from ..files import atomic_write, ensure_folder
 from ..provenance import versions
-from .drawing import draw, save_png
 from .eval_options import EvalOptions, protocol
 from .journal import Record
+from .panels import draw
 from .timings import format_timings, summarise
 
 RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'images'
@@ -110,7 +111,7 @@ def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[
         detections[:, 2:4] += detections[:, :2]
         stem = re.sub(r'[^\w.-]', '_', os.path.splitext(os.path.basename(file))[0])
         paths.append(os.path.join(folder, f'{record.image_id}_{stem}.png'))
-        save_png(paths[-1], draw(image, detections, data.ground_truth(record.image_id), data.class_names))
+        save_picture(paths[-1], draw(image, detections, data.ground_truth(record.image_id), data.class_names))
     return paths
 
 
