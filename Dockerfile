@@ -89,7 +89,7 @@ COPY --from=operator /installed /
 # loader finds the copy that torch has already loaded, which has the same SONAME, so a process holds only one.
 RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
-    && mkdir -p /workspace/data /workspace/models /workspace/output
+    && mkdir -p /workspace/data /workspace/input /workspace/models /workspace/output
 COPY src/*.py /opt/centernet/
 COPY entrypoint.sh /usr/local/bin/entrypoint.sh
 WORKDIR /workspace

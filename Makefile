@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.6    interpreter: 3.6 for the pinned stack, 3.9 to 3.13 for the modern one (default: python3)
 #   WEIGHTS= DATA=      checkpoint, and data set in COCO's layout (default: the built-in sample)
+#   SOURCE=photos       pictures, videos and folders for make detect (default: the sample's)
 #   DEVICE=cpu          auto, cpu, cuda or cuda:N (default: auto)
 #   ARGS="--limit 10"   further options of the command, or of pytest
 #   FUZZ_SECONDS=180    how long make fuzz runs
@@ -10,13 +11,13 @@
 PYTHON ?= python3
 FUZZ_SECONDS ?= 180
 SHELL := /bin/bash
-export WEIGHTS DATA DEVICE TORCH_INDEX
+export WEIGHTS DATA SOURCE DEVICE TORCH_INDEX
 
 IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
 SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export verify eval-onnx fetch reproduce sample doctor test fuzz lint format venv lock clean
+.PHONY: help eval-pth export verify eval-onnx detect fetch reproduce sample doctor test fuzz lint format venv lock clean
 
 help: ## show this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -34,6 +35,9 @@ verify: ## verify ONNX files against their checkpoint
 
 eval-onnx: ## evaluate an ONNX file
 	$(IN_VENV)centernet eval-onnx $(ARGS)
+
+detect: ## detect objects on pictures and videos
+	$(IN_VENV)centernet detect $(ARGS)
 
 fetch: ## download the published checkpoints and COCO val2017, 1.2 GB, into models/ and data/coco/
 	$(IN_VENV)centernet fetch $(ARGS)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -56,6 +57,7 @@ def folder(tmp_path_factory):
         (folder / 'models').mkdir(exist_ok=True)
         save_checkpoint(folder / 'models' / (name + '.pth'), arch, HEADS, 64)
     write_data(folder / 'data' / 'coco', count=2)
+    shutil.copytree(str(folder / 'data' / 'coco' / 'val2017'), str(folder / 'photos'))
     export(
         load_model(str(folder / 'models' / 'ctdet_coco_dla_2x.pth')),
         str(folder / 'models'),
@@ -72,7 +74,7 @@ def make(tmp_path_factory):
     recorder = tmp_path_factory.mktemp('bin') / 'record'
     recorder.write_text(
         f'#!{sys.executable}\nimport json, os, sys\n'
-        'names = ("WEIGHTS", "DATA", "DEVICE")\n'
+        'names = ("WEIGHTS", "DATA", "SOURCE", "DEVICE")\n'
         'print(json.dumps([sys.argv[1:], {name: os.environ.get(name, "") for name in names}]))\n'
     )
     recorder.chmod(0o755)

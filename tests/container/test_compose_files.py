@@ -9,7 +9,7 @@ from support.engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
 STACKS, SELINUX = (os.path.join('docker', f'compose.{name}.yml') for name in ('stacks', 'selinux'))
-SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'doctor', 'fetch', 'reproduce'}
+SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'detect', 'doctor', 'fetch', 'reproduce'}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
@@ -42,16 +42,18 @@ def test_without_gpus(engine):
 
 
 def test_the_environment_of_the_services(engine):
-    given = {'WEIGHTS': 'models/a.pth', 'DATA': 'data/coco', 'DEVICE': 'cpu'}
+    given = {'WEIGHTS': 'models/a.pth', 'DATA': 'data/coco', 'SOURCE': 'input', 'DEVICE': 'cpu'}
     passed = {
         name: {key for key in given if (service.get('environment') or {}).get(key) == given[key]}
         for name, service in config(engine, FILES[0], **given).items()
     }
-    everything, data, weights_and_data = set(given), {'DATA'}, {'WEIGHTS', 'DATA'}
+    data, weights_and_data = {'DATA'}, {'WEIGHTS', 'DATA'}
+    everything = {'WEIGHTS', 'DATA', 'DEVICE'}
     assert passed == {
         'eval-pth': everything,
         'verify': everything,
         'doctor': everything,
+        'detect': {'WEIGHTS', 'SOURCE', 'DEVICE'},
         'export': weights_and_data,
         'eval-onnx': weights_and_data,
         'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
@@ -63,7 +65,7 @@ def test_the_environment_of_the_services(engine):
 def test_with_gpus(engine):
     services = config(engine, *FILES)
     reserved = {name for name, service in services.items() if 'deploy' in service}
-    assert reserved == {'eval-pth', 'reproduce', 'verify', 'doctor', 'test'}
+    assert reserved == {'eval-pth', 'reproduce', 'verify', 'detect', 'doctor', 'test'}
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
     required = {
@@ -71,7 +73,7 @@ def test_with_gpus(engine):
         for name, service in services.items()
         if (service.get('environment') or {}).get('DEVICE') == 'cuda'
     }
-    assert required == {'eval-pth', 'reproduce', 'doctor'}
+    assert required == {'eval-pth', 'reproduce', 'detect', 'doctor'}
     assert config(engine, *FILES, DEVICE='cpu')['eval-pth']['environment']['DEVICE'] == 'cpu'
 
 

@@ -63,7 +63,7 @@ class User:
         shutil.copytree(
             os.path.join(ROOT, 'docker'), str(self.checkout / 'docker'), ignore=lambda *_: ['wheels']
         )
-        for name in ('data', 'models', 'output', '../run', '../tmp', '../.config/containers'):
+        for name in ('data', 'input', 'models', 'output', '../run', '../tmp', '../.config/containers'):
             (self.checkout / name).mkdir(parents=True)
         (self.home / '.config' / 'containers' / 'containers.conf').write_text(CONTAINERS)
         (self.home / '.config' / 'containers' / 'storage.conf').write_text(STORAGE)
@@ -141,6 +141,7 @@ SERVICES = [
         0,
         'output/reproduce/report.json',
     ),
+    ('detect', ['--save', 'none', '--no-progress'], 0, 'output/detect/detections.json'),
     ('fetch', ['--verify-only'], 1, None),  # the published files are missing
     ('test', ['-q', 'tests/dcn/test_reference.py'], 0, None),
 ]

@@ -111,6 +111,29 @@ def test_the_test_suite_runs_inside(compose):
     assert int(last.split(' passed')[0].split()[-1]) > least
 
 
+def test_detect(compose):
+    """Pictures of one's own, and a video; the sample's without any."""
+    compose.run('detect', '--save', 'none', '--no-progress')
+    with open(str(compose.output / 'detect' / 'detections.json')) as file:
+        assert len(json.load(file)['images']) == 200
+    pictures = sorted((compose.output / 'detect' / 'sample' / 'val2017').iterdir())[:4]
+    for picture in pictures:
+        shutil.copy(str(picture), str(compose.input))
+    script = (
+        'import cv2, glob; paths = sorted(glob.glob("input/*"));'
+        ' frames = [cv2.resize(cv2.imread(path), (128, 128)) for path in paths];'
+        ' video = cv2.VideoWriter("output/clip.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (128, 128));'
+        ' [video.write(frame) for frame in frames]; video.release()'
+    )
+    compose.run('detect', 'python', '-c', script, options=['--entrypoint', 'entrypoint.sh'])
+    shutil.move(str(compose.output / 'clip.avi'), str(compose.input))
+    shutil.copy(SAMPLE_WEIGHTS, str(compose.models / 'sample.pth'))
+    run = compose.run('detect', 'input', '--weights', 'models/sample.pth', '--no-progress')
+    assert 'data: 4 pictures, 1 video' in run.stdout
+    drawn = {path.name for path in (compose.output / 'detect' / 'pictures').iterdir()}
+    assert drawn == {'clip.avi', *(picture.name for picture in pictures)}
+
+
 def test_mounted_data_and_weights(compose):
     compose.run(
         'eval-pth',

@@ -60,7 +60,7 @@ def show(text: str) -> None:
 
 
 class Compose:
-    """``docker compose`` in this checkout, with data, models and output folders of its own.
+    """``docker compose`` in this checkout, with data, input, models and output folders of its own.
 
     Args:
         settings: the environment variables.
@@ -68,11 +68,16 @@ class Compose:
     """
 
     def __init__(self, settings: Dict[str, str], folder: Path) -> None:
-        self.data, self.models, self.output = (folder / name for name in ('data', 'models', 'output'))
-        for path in (self.data, self.models, self.output):
+        names = ('data', 'input', 'models', 'output')
+        self.data, self.input, self.models, self.output = (folder / name for name in names)
+        for path in (self.data, self.input, self.models, self.output):
             path.mkdir()
         self.environment = dict(
-            settings, DATA_DIR=str(self.data), MODELS_DIR=str(self.models), OUTPUT_DIR=str(self.output)
+            settings,
+            DATA_DIR=str(self.data),
+            INPUT_DIR=str(self.input),
+            MODELS_DIR=str(self.models),
+            OUTPUT_DIR=str(self.output),
         )
 
     def run(

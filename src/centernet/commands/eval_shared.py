@@ -1,7 +1,7 @@
 """What eval-pth and eval-onnx share: everything but which file is evaluated."""
 
 import argparse
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 from ..errors import OptionError
 from ..files import display_path
@@ -24,7 +24,7 @@ exit status: 0 success; 1 some images could not be read, or a loader process die
 def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add the options that both commands have, after those of the network."""
     options.add_data(parser)
-    _add_protocol(parser)
+    add_protocol(parser)
     options.add_loading(parser)
     _add_run(parser, command)
 
@@ -56,7 +56,8 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
     chosen = eval_options(arguments, runner)
     stream = setup.text_stream(arguments)
-    print('\n'.join(_headline(arguments, runner, data, chosen)), file=stream)
+    lines = headline(arguments, runner, display_path(data.annotations), data.notes, chosen)
+    print('\n'.join(lines), file=stream)
     setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
     found = evaluate(
         runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
@@ -83,17 +84,17 @@ def eval_options(arguments: Any, runner: Any) -> Any:
         test_scales=arguments.test_scales,
         nms=arguments.nms,
         max_per_image=arguments.max_detections,
-        image_ids=arguments.ids,
-        limit=arguments.limit,
+        image_ids=getattr(arguments, 'ids', None),
+        limit=getattr(arguments, 'limit', None),
         batch_size=arguments.batch_size or runner.batch_size or batch_size,
         workers=workers if arguments.workers is None else arguments.workers,
         on_bad_image=arguments.on_bad_image,
-        save_images=arguments.save_images,
+        save_images=getattr(arguments, 'save_images', 0),
     )
 
 
-def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add --keep-res, --flip-test, --test-scales, --nms and --max-detections."""
+def add_protocol(parser: argparse.ArgumentParser, figures: str = '; the COCO figures look at 100') -> None:
+    """Add --keep-res, --flip-test, --test-scales, --nms and --max-detections; ``figures``: for its help."""
     group = parser.add_argument_group('protocol')
     group.add_argument(
         '--keep-res',
@@ -114,7 +115,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         type=options.positive,
         default=100,
         metavar='N',
-        help='keep the N best detections of each image; the COCO figures look at 100 (default: 100)',
+        help=f'keep the N best detections of each image{figures} (default: 100)',
     )
 
 
@@ -126,13 +127,7 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
         action='store_true',
         help='resume an interrupted run; options that change the detections must be the same',
     )
-    group.add_argument(
-        '--on-bad-image',
-        choices=('fail', 'skip'),
-        default='fail',
-        help='images that cannot be read are reported and left out; the exit status is 1 (fail) or 0 (skip)'
-        ' (default: fail)',
-    )
+    add_on_bad_image(group, 'images')
     group.add_argument(
         '--save-images',
         type=options.not_negative,
@@ -144,7 +139,27 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
     options.add_report(group)
 
 
-def _headline(arguments, runner, data, chosen) -> List[str]:
+def add_on_bad_image(group: Any, what: str) -> None:
+    """Add --on-bad-image."""
+    group.add_argument(
+        '--on-bad-image',
+        choices=('fail', 'skip'),
+        default='fail',
+        help=f'{what} that cannot be read are reported and left out; the exit status is 1 (fail) or 0 (skip)'
+        ' (default: fail)',
+    )
+
+
+def headline(arguments: Any, runner: Any, data: str, notes: Sequence[str], chosen: Any) -> List[str]:
+    """The lines before the results: network, data, what was assumed, protocol and device.
+
+    Args:
+        arguments: parsed options.
+        runner: the network.
+        data: what it runs on.
+        notes: lines about the data.
+        chosen: the EvalOptions.
+    """
     spec = chosen.input
     protocol = setup.describe_input(arguments, runner.limits, spec)
     if chosen.test_scales != (1.0,):
@@ -159,8 +174,8 @@ def _headline(arguments, runner, data, chosen) -> List[str]:
     epoch = '' if about.get('epoch') is None else f', epoch {about["epoch"]}'
     return [
         f'network: {runner.arch} ({setup.display_weights(runner.path)}){epoch}',
-        f'data: {display_path(data.annotations)}',
-        *data.notes,
+        f'data: {data}',
+        *notes,
         *runner.notes,
         'input: {}'.format(', '.join(protocol)),
         _where(about, chosen),

@@ -214,6 +214,22 @@ def not_negative(text: str) -> int:
     return _number(text, 0)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    (number,) = _each([text], float, f"'{text}' is not a number from 0 to 1")
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 1')
+    return number
+
+
+def rate(text: str) -> float:
+    """A number above 0."""
+    (number,) = _each([text], float, f"'{text}' is not a number")
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
+    return number
+
+
 def parse_ids(text: str) -> Tuple[int, ...]:
     """``139,285`` or ``@file`` -> ids."""
     if text.startswith('@'):
