@@ -124,7 +124,7 @@ T4, V100, A100, H100 = (
 @pytest.fixture
 def gpus(monkeypatch, tmp_path, caplog):
     """Replace the machine's GPUs: ``gpus(T4, A100, driver=False, ...)``."""
-    for name in ('CENTERNET_CONTAINER', 'CENTERNET_CUDA', 'CUDA_VISIBLE_DEVICES'):
+    for name in ('CENTERNET_CONTAINER', 'CENTERNET_CUDA', 'CENTERNET_STACK', 'CUDA_VISIBLE_DEVICES'):
         monkeypatch.delenv(name, raising=False)
     caplog.set_level('INFO')
 
