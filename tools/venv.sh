@@ -35,18 +35,29 @@ esac
 venv=$PWD/$venv
 
 environment="$PWD $interpreter $(cksum tools/venv.sh "${locks[@]}")"
-# what the operator is compiled with
+# What the operator is compiled with. Of the toolkits in which build_extension.py looks, only the files that it needs: in
+# /usr and the like there is much else. Those of Python packages also have versions of their parts.
 toolkits=("${CUDA_HOME:-${CUDA_PATH:-/usr/local/cuda}}" "$venv"/lib/python*/site-packages/nvidia/cu*)
+if nvcc=$(type -P nvcc); then toolkits+=("${nvcc%/*/*}"); fi
 compilers=$(
     export LC_ALL=C
-    "${CXX:-g++}" --version 2>/dev/null || true
-    nvcc --version 2>/dev/null || true
+    for compiler in "${CXX:-g++}" "${CC:-gcc}" "${NVCC_CCBIN:-g++}"; do
+        $compiler --version 2>/dev/null || true # with its options, if it has any
+    done
     for toolkit in "${toolkits[@]}"; do
-        if "$toolkit/bin/nvcc" --version; then ls -d "$toolkit"/{bin,nvvm/bin,include,include/cccl,lib,lib64}/* || true; fi
+        if "$toolkit/bin/nvcc" --version; then
+            ls -d "$toolkit"/{bin/{nvcc,ptxas,fatbinary,cudafe++},nvvm/bin/cicc,nvvm/libdevice/*} \
+                "$toolkit"/{include/{cuda*,crt,nv,cccl},include/cccl/nv,lib{,64}/libcudart*} \
+                "$toolkit"/../../nvidia_{cuda,nvvm}*.dist-info || true
+        fi
     done 2>/dev/null | cksum
 )
-settings="${CXX:-} ${CC:-} ${CXXFLAGS:-} ${CFLAGS:-} ${CUDA_HOME:-} ${CUDA_PATH:-} ${TORCH_CUDA_ARCH_LIST:-}
-${NVCC_PREPEND_FLAGS:-} ${NVCC_APPEND_FLAGS:-}"
+settings=$(
+    for name in CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS CPATH CPLUS_INCLUDE_PATH LIBRARY_PATH CUDA_HOME CUDA_PATH \
+        TORCH_CUDA_ARCH_LIST TORCH_DONT_CHECK_COMPILER_ABI NVCC_{CCBIN,PREPEND_FLAGS,APPEND_FLAGS}; do
+        echo "$name=${!name:-}"
+    done
+)
 package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/{build_extension,cuda_toolkit}.py src/centernet/dcn/csrc/*)
 $settings $compilers"
 if [ "$purpose" = lint ]; then package=none CENTERNET_DCN=; fi

@@ -161,6 +161,8 @@ def test_changed_sources_reinstall_the_package_alone(checkout, name):
         {'TORCH_CUDA_ARCH_LIST': '7.5'},
         {'CC': 'gcc'},
         {'NVCC_APPEND_FLAGS': '-w'},
+        {'NVCC_CCBIN': 'g++-12'},
+        {'LIBRARY_PATH': '/opt/cuda/lib'},
         {'CENTERNET_DCN': 'compiled'},
     ],
 )
@@ -171,30 +173,66 @@ def test_changed_settings_reinstall_the_package_alone(checkout, settings):
     assert checkout.run(**settings)[3] == []
 
 
-def test_a_new_compiler_reinstalls_the_package_alone(checkout, tmp_path):
+def test_a_new_nvcc_reinstalls_the_package_alone(checkout, tmp_path):
     checkout.run(CUDA_HOME=str(tmp_path))
     program(tmp_path / 'bin' / 'nvcc', '#!/bin/sh\necho release 99.0\n')
     _, _, _, calls = checkout.run(CUDA_HOME=str(tmp_path))
     assert len(calls) == 1 and '-e .' in calls[0]
 
 
-@pytest.mark.parametrize('place', ['cuda', 'site-packages'])
+@pytest.mark.parametrize('variable', ['CXX', 'CC', 'NVCC_CCBIN'])
+def test_a_new_version_of_a_compiler_reinstalls_the_package_alone(checkout, variable):
+    settings = {variable: 'compiler -m64'}
+    for version in ('1', '2'):
+        program(checkout.bin / 'compiler', f'#!/bin/sh\necho version {version}\n')
+        calls = checkout.run(**settings)[3]
+        assert '-e .' in calls[-1]
+        assert checkout.run(**settings)[3] == []
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize('place', ['CUDA_HOME', 'PATH', 'site-packages'])
 def test_a_toolkit_that_is_completed_reinstalls_the_package_alone(checkout, tmp_path, place):
     status, venv, err, _ = checkout.run()
     assert status == 0, err
-    packages = os.path.join(venv, 'lib', 'python3.11', 'site-packages', 'nvidia', 'cu13')
-    toolkit = tmp_path / 'cuda' if place == 'cuda' else pathlib.Path(packages)
-    settings = {'CUDA_HOME': str(toolkit)} if place == 'cuda' else {}
-    (toolkit / 'bin').mkdir(parents=True)
+    packages = pathlib.Path(venv, 'lib', 'python3.11', 'site-packages')
+    # the folder of what is on PATH is tmp_path / 'bin'
+    toolkit = {'CUDA_HOME': tmp_path / 'cuda', 'PATH': tmp_path}.get(place, packages / 'nvidia' / 'cu13')
+    settings = {'CUDA_HOME': str(toolkit)} if place == 'CUDA_HOME' else {}
+    (toolkit / 'bin').mkdir(parents=True, exist_ok=True)
     checkout.run(**settings)
     program(toolkit / 'bin' / 'nvcc', '#!/bin/sh\necho release 13.0\n')
-    for name in ('', 'include/cuda.h', 'lib/libcudart.so.13'):
-        if name:
-            (toolkit / name).parent.mkdir()
+    for name in (
+        'bin/nvcc',
+        'bin/ptxas',
+        'nvvm/bin/cicc',
+        'include/cuda_runtime.h',
+        'include/crt/host_config.h',
+        'include/cccl/nv/target',
+        'lib/libcudart.so.13',
+    ):
+        if name != 'bin/nvcc':
+            (toolkit / name).parent.mkdir(parents=True, exist_ok=True)
             (toolkit / name).write_text('')
         _, _, _, calls = checkout.run(**settings)
-        assert len(calls) == 1 and '-e .' in calls[0]
+        assert len(calls) == 1 and '-e .' in calls[0], name
         assert checkout.run(**settings)[3] == []
+    for name in ('bin/other', 'include/other.h', 'lib/libother.so'):
+        (toolkit / name).write_text('')
+    assert checkout.run(**settings)[3] == [], 'nothing of the toolkit'
+
+
+def test_another_version_of_a_package_of_the_toolkit_reinstalls_the_package_alone(checkout):
+    packages = pathlib.Path(checkout.run()[1], 'lib', 'python3.11', 'site-packages')
+    (packages / 'nvidia' / 'cu13' / 'bin').mkdir(parents=True)
+    program(packages / 'nvidia' / 'cu13' / 'bin' / 'nvcc', '#!/bin/sh\necho release 13.0\n')
+    versions = [packages / f'nvidia_cuda_crt-13.{minor}.dist-info' for minor in (1, 0)]
+    versions[0].mkdir()
+    checkout.run()
+    versions[0].rename(versions[1])
+    _, _, _, calls = checkout.run()
+    assert len(calls) == 1 and '-e .' in calls[0]
+    assert checkout.run()[3] == []
 
 
 def test_an_operator_from_earlier_sources_does_not_stay(checkout):
