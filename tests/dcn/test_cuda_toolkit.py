@@ -192,11 +192,41 @@ def test_a_toolkit_without_headers(tmp_path):
     [
         ('lib64/libcudart.so', 'cudart'),
         ('lib/libcudart.so.13', ':libcudart.so.13'),
-        ('lib/libother.so', 'cudart'),
     ],
 )
 def test_the_runtime_that_is_linked(tmp_path, runtime, linked):
     assert check_toolkit(toolkit(tmp_path, '13.0', runtime=runtime), '13.0', {}).runtime == linked
+
+
+def test_a_runtime_that_only_the_linker_finds(tmp_path):
+    """As in a distribution's packages, or with LIBRARY_PATH or LDFLAGS."""
+    home = toolkit(tmp_path, '13.0', runtime='lib/libother.so')
+    compiler = tmp_path / 'g++'
+    compiler.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\n')
+    compiler.chmod(0o755)
+    found = check_toolkit(home, '13.0', {'CXX': f'{compiler} -m64', 'LDFLAGS': '-L/opt/cuda/lib'})
+    assert found.runtime == 'cudart'
+    used = (tmp_path / 'arguments').read_text().split()
+    assert used[:2] == ['-m64', '-L/opt/cuda/lib'] and '-lcudart' in used
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        '/usr/bin/ld: cannot find -lcudart: No such file or directory',
+        'ld.lld: error: unable to find library -lcudart',
+        'mold: fatal: library not found: cudart',
+    ],
+)
+def test_a_toolkit_without_the_runtime(tmp_path, message):
+    home = toolkit(tmp_path, '13.0', runtime='lib/libcudart_static.a')
+    compiler = tmp_path / 'g++'
+    compiler.write_text(f'#!/bin/sh\necho {message!r} && exit 1\n')
+    compiler.chmod(0o755)
+    with pytest.raises(NoCuda) as caught:
+        check_toolkit(home, '13.0', {'CXX': str(compiler)})
+    assert all(word in str(caught.value) for word in (home, 'libcudart', 'nvidia-cuda-runtime'))
+    assert '\n' not in str(caught.value)
 
 
 def test_where_toolkits_are_found(tmp_path):

@@ -43,7 +43,7 @@ PACKAGES = (
     (r'\bcrt/', 'nvidia-cuda-crt'),
     (r'\bcicc\b|libdevice', 'nvidia-nvvm'),
     (r'\bptxas|fatbinary|cudafe', 'nvidia-cuda-nvcc'),
-    (r'\bcuda_(runtime|fp16)|\blibcudart|-lcudart', 'nvidia-cuda-runtime'),
+    (r'\bcuda_(runtime|fp16)|cudart', 'nvidia-cuda-runtime'),
 )
 
 
@@ -131,7 +131,8 @@ def find_toolkit(
 
 
 def check_toolkit(home: str, torch_cuda: str, environment: Mapping[str, str]) -> Toolkit:
-    """Check that the operator can be compiled with a CUDA toolkit: with its version, and by compiling a line.
+    """Check that the operator can be compiled with a CUDA toolkit: its version, a few lines of code, and the
+    CUDA runtime, which is linked.
 
     Args:
         home: the toolkit's folder, with ``bin/nvcc``.
@@ -170,8 +171,14 @@ def check_toolkit(home: str, torch_cuda: str, environment: Mapping[str, str]) ->
         folder = os.path.join(home, name)
         libraries += os.listdir(folder) if os.path.isdir(folder) else []
     runtimes = sorted(name for name in libraries if name.startswith('libcudart.so'))
-    # Python packages have only the name with the version, which -lcudart does not find. Elsewhere the linker
-    # may know more folders.
+    if not runtimes:
+        # The linker may know more folders. Without this, all would be compiled before it fails.
+        linker = (environment.get('CXX') or 'g++').split() + environment.get('LDFLAGS', '').split()
+        with tempfile.TemporaryDirectory() as folder:
+            status, printed = _run([*linker, '-shared', '-o', os.path.join(folder, 'probe.so'), '-lcudart'])
+        if status:
+            raise NoCuda(f'{home} has no libcudart: {first_error(printed)}')
+    # Python packages have only the name with the version, which -lcudart does not find
     plain = not runtimes or 'libcudart.so' in runtimes
     return Toolkit(home, flags, 'cudart' if plain else ':' + runtimes[0])
 
@@ -182,7 +189,7 @@ def first_error(printed: str) -> str:
     wrong = re.compile(r'\berror\b|\bfatal\b|not found|cannot find|No such file|unsupported', re.IGNORECASE)
     line = next(filter(wrong.search, lines), (lines or ['no message'])[-1])
     line = re.sub(r'.*?(?=(fatal )?error\b)', '', line, count=1, flags=re.IGNORECASE)[:200]
-    if re.search(r'not found|cannot find|No such file|Could not open', line, re.IGNORECASE):
+    if re.search(r'not found|(cannot|unable to) find|No such file|Could not open', line, re.IGNORECASE):
         package = next((package for pattern, package in PACKAGES if re.search(pattern, line)), None)
         line += f' (in the Python package {package})' if package else ''
     return line
