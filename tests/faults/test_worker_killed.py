@@ -10,7 +10,7 @@ import time
 import pytest
 from support.processes import IMAGES, eval_pth, finish, journal_ids, metrics, wait_for
 
-from centernet.evaluation.processes import ProcessError, ordered_map
+from centernet.processes import ProcessError, ordered_map
 
 
 def children(pid):

@@ -7,7 +7,15 @@ pycocotools.
 from .classes import Matched, match_classes
 from .data import CocoData, GroundTruth
 from .images import read_image
-from .metrics import STAT_NAMES, CocoMetrics, compute_metrics, format_metrics, to_results
+from .metrics import (
+    STAT_NAMES,
+    CocoMetrics,
+    compute_metrics,
+    format_metrics,
+    map_classes,
+    summarise_classes,
+    to_results,
+)
 
 __all__ = [
     'STAT_NAMES',
@@ -17,7 +25,9 @@ __all__ = [
     'Matched',
     'compute_metrics',
     'format_metrics',
+    'map_classes',
     'match_classes',
     'read_image',
+    'summarise_classes',
     'to_results',
 ]

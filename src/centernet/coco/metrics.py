@@ -1,12 +1,16 @@
 """Detections in COCO's results format, and their COCO metrics."""
 
 import collections
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+import contextlib
+import functools
+from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from ..device import available_cpus
 from ..errors import DataError, UserError
+from ..processes import ProcessError, ordered_map
 from .data import CocoData, create_index, silence_stdout
 
 #: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
@@ -25,6 +29,9 @@ _FIGURES = (
     ('ARm', 'Average Recall', '(AR)', '0.50:0.95', 'medium', 100),
     ('ARl', 'Average Recall', '(AR)', '0.50:0.95', 'large', 100),
 )
+
+#: so many detections are worth several processes
+_MANY = 20000
 
 #: Names of the twelve figures, in COCO's order.
 STAT_NAMES = tuple(figure[0] for figure in _FIGURES)
@@ -106,10 +113,82 @@ def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
                 data.annotations, unknown[0], f' (and {len(unknown) - 1} more)' if unknown[1:] else ''
             )
         )
-    categories = data.evaluated
-    precision, recall, evaluator = _accumulate(
-        data.coco.dataset['annotations'], [category for category, _ in categories], results, wanted
+    tables = map_classes(_tables, data, results, wanted)
+    precision = np.concatenate([table for table, _ in tables], axis=2)
+    recall = np.concatenate([table for _, table in tables], axis=1)
+    return summarise_classes(data.evaluated, precision, recall)
+
+
+def map_classes(
+    function: Callable[[COCOeval], Any],
+    data: CocoData,
+    results: List[Dict[str, Any]],
+    image_ids: Collection[int],
+) -> List[Any]:
+    """Evaluate each class alone, over the images where it occurs, and return what a function makes of it.
+
+    The figures are the same as for all classes at once, where COCOeval's tables of all images times all
+    classes take gigabytes for val2017. Large data sets are divided among processes.
+
+    Args:
+        function: gets an evaluator after ``evaluate`` and ``accumulate``. The ids of its detections are the
+            positions in ``results``, from 1; those of its ground truth are the ids of the annotations.
+        data, results: as for :func:`compute_metrics`.
+        image_ids: the images that count.
+
+    Returns:
+        What ``function`` returned, in the order of ``data.evaluated``.
+    """
+    wanted = set(image_ids)
+    truth, found = collections.defaultdict(list), collections.defaultdict(list)
+    for entry in data.coco.dataset['annotations']:
+        if entry['image_id'] in wanted:
+            truth[entry['category_id']].append(entry)
+    # Add what pycocotools' loadRes adds. It fails on an empty list and creates a polygon for every box.
+    for number, result in enumerate(results, start=1):
+        if result['image_id'] in wanted:
+            box = result['bbox']
+            found[result['category_id']].append(dict(result, id=number, iscrowd=0, area=box[2] * box[3]))
+    classes = [(category, truth[category], found[category]) for category, _ in data.evaluated]
+    evaluate = functools.partial(_evaluate_class, function)
+    processes = min(len(classes), available_cpus()) if len(results) >= _MANY else 1
+    if processes == 1:
+        return [evaluate(item) for item in classes]
+    try:
+        with contextlib.closing(ordered_map(evaluate, classes, processes)) as answers:
+            return list(answers)
+    except ProcessError as error:
+        raise UserError(f'cannot compute the figures: a process {error.how}') from None
+
+
+def _tables(evaluator: COCOeval) -> Tuple[np.ndarray, np.ndarray]:
+    return evaluator.eval['precision'], evaluator.eval['recall']
+
+
+def _evaluate_class(function: Callable, item: Tuple[int, List, List]) -> Any:
+    category, truth, found = item
+    images = sorted({entry['image_id'] for entry in truth + found})
+    tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
+    evaluator = COCOeval(
+        create_index(dict(tables, annotations=truth)), create_index(dict(tables, annotations=found)), 'bbox'
     )
+    with silence_stdout():
+        evaluator.evaluate()
+        evaluator.accumulate()
+    return function(evaluator)
+
+
+def summarise_classes(
+    categories: Sequence[Tuple[int, str]], precision: np.ndarray, recall: np.ndarray
+) -> CocoMetrics:
+    """Return the figures of COCOeval's tables.
+
+    Args:
+        categories: (id, name) of the classes.
+        precision: float64 [IoU, recall, class, area, maxDets].
+        recall: float64 [IoU, class, area, maxDets].
+    """
+    evaluator = COCOeval(iouType='bbox')
     evaluator.eval = {'precision': precision, 'recall': recall}
     with silence_stdout():
         evaluator.summarize()
@@ -131,44 +210,6 @@ def format_metrics(metrics: CocoMetrics) -> str:
         line.format(*(figure[1:] + ('n/a' if value is None else f'{value:0.3f}',)))
         for figure, value in zip(_FIGURES, values)
     )
-
-
-def _accumulate(
-    annotations: List[Dict[str, Any]],
-    categories: List[int],
-    results: List[Dict[str, Any]],
-    image_ids: Set[int],
-) -> Tuple[np.ndarray, np.ndarray, COCOeval]:
-    """Return COCOeval's precision [IoU, recall, class, area, maxDets], its recall (the same axes without the
-    second) of these categories, and an evaluator that can summarise them.
-
-    Each class is evaluated alone, over the images where it occurs. The figures are the same as for all
-    classes at once, where COCOeval's tables of all images times all classes take gigabytes for val2017.
-    """
-    truth, found = collections.defaultdict(list), collections.defaultdict(list)
-    for entry in annotations:
-        if entry['image_id'] in image_ids:
-            truth[entry['category_id']].append(entry)
-    # Add what pycocotools' loadRes adds. It fails on an empty list and creates a polygon for every box.
-    for number, result in enumerate(results, start=1):
-        if result['image_id'] in image_ids:
-            box = result['bbox']
-            found[result['category_id']].append(dict(result, id=number, iscrowd=0, area=box[2] * box[3]))
-    precisions, recalls = [], []
-    for category in categories:
-        images = sorted({entry['image_id'] for entry in truth[category] + found[category]})
-        tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
-        evaluator = COCOeval(
-            create_index(dict(tables, annotations=truth[category])),
-            create_index(dict(tables, annotations=found[category])),
-            'bbox',
-        )
-        with silence_stdout():
-            evaluator.evaluate()
-            evaluator.accumulate()
-        precisions.append(evaluator.eval['precision'])
-        recalls.append(evaluator.eval['recall'])
-    return np.concatenate(precisions, axis=2), np.concatenate(recalls, axis=1), evaluator
 
 
 def _figure(value: float) -> Optional[float]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..coco import read_image
 from ..detection import Geometry, InputSpec, preprocess
 from ..errors import DataError
-from .processes import ProcessError, ordered_map
+from ..processes import ProcessError, ordered_map
 
 #: keep_res: images of the same size are searched for in so many consecutive batches
 _WINDOW = 16
