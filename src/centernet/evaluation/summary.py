@@ -3,14 +3,14 @@
 import json
 import os
 import re
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_image
 from ..drawing import save_picture
 from ..errors import DataError
-from ..files import atomic_write, ensure_folder
+from ..files import atomic_write, ensure_folder, sha256
 from ..provenance import versions
 from .eval_options import EvalOptions, protocol
 from .journal import Record
@@ -67,7 +67,9 @@ def conclude(
         'network': runner.describe(),
         'data': {
             'annotations': data.annotations,
+            'annotations_sha256': sha256(data.annotations),
             'images': data.images,
+            'image_ids': _selected(data, finished),
             'categories': [category and dict(zip(('id', 'name'), category)) for category in data.channels],
         },
         'batch_size': options.batch_size,
@@ -91,6 +93,12 @@ def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[in
         lines += [f'  {image_id}: {reason}' for image_id, reason in failed.items()]
         parts.append('\n'.join(lines))
     return '\n\n'.join(parts)
+
+
+def _selected(data: CocoData, finished: List[Record]) -> Optional[List[int]]:
+    """Return the ids of the finished images, or None if these are all of the data set's."""
+    ids = [record.image_id for record in finished]
+    return None if ids == data.image_ids else ids
 
 
 def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[str]:
