@@ -17,7 +17,7 @@ IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
 SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export verify eval-onnx detect fetch reproduce sample doctor test fuzz lint format venv lock clean
+.PHONY: help eval-pth export verify eval-onnx detect report fetch reproduce sample doctor test fuzz lint format venv lock clean
 
 help: ## show this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -38,6 +38,9 @@ eval-onnx: ## evaluate an ONNX file
 
 detect: ## detect objects on pictures and videos
 	$(IN_VENV)centernet detect $(ARGS)
+
+report: ## show curves, errors and pictures of an evaluation on a page (ARGS="RUN RUN2": what differs)
+	$(IN_VENV)centernet report $(ARGS)
 
 fetch: ## download the published checkpoints and COCO val2017, 1.2 GB, into models/ and data/coco/
 	$(IN_VENV)centernet fetch $(ARGS)

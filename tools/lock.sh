@@ -63,3 +63,8 @@ compile cuda "${MODERN[@]}" "$@"
 publish cuda cuda drop nothing
 compile lint "${MODERN[@]}" "$@"
 publish lint lint drop nothing
+# playwright needs 3.10
+compile browser --universal --python-version 3.10 "$@"
+publish browser browser drop nothing
+compile tidecv "${MODERN[@]}" --no-deps "$@"
+publish tidecv tidecv drop nothing

@@ -13,7 +13,8 @@ import torch
 from centernet.checkpoint import load_model
 from centernet.coco import CocoData, read_image
 from centernet.detection import InputSpec, decode, merge, postprocess, preprocess
-from centernet.evaluation.drawing import draw, save_png
+from centernet.drawing import save_picture
+from centernet.evaluation.panels import draw
 from centernet.runners.torch_runner import TorchRunner
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 
@@ -40,7 +41,7 @@ def main() -> None:
     height = max(panel.shape[0] for panel in panels)
     white = {'borderType': cv2.BORDER_CONSTANT, 'value': (255, 255, 255)}
     padded = [cv2.copyMakeBorder(panel, 0, height - panel.shape[0], 0, 0, **white) for panel in panels]
-    save_png(TARGET, np.hstack(padded))
+    save_picture(TARGET, np.hstack(padded))
     print(f'{TARGET}, {os.path.getsize(TARGET) // 1024} KiB')
 
 

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Make a virtual environment in this checkout, or keep it if it is up to date, and print its path.
 #
-#   tools/venv.sh <python> [stack|oracle|lint]
+#   tools/venv.sh <python> [stack|oracle|browser|lint]
 #
 # stack (default): the pinned stack on Python 3.6, the modern one on 3.9 to 3.13, with the test tools and this package.
-# oracle: the modern stack with torchvision, for the tests that compare with it. lint: linters only.
+# oracle: the modern stack with torchvision, for the tests that compare with it. browser, lint: only what drives a browser, and
+# linters.
 #
 # Two stamps, each written last, record what an environment was made from: other locks or another interpreter remake it;
 # other sources, compilers or settings of the operator reinstall this package. CENTERNET_DCN=compiled makes a failure to
@@ -12,8 +13,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=${1:?usage: tools/venv.sh <python> [stack|oracle|lint]}
+python=${1:?usage: tools/venv.sh <python> [stack|oracle|browser|lint]}
 purpose=${2:-stack}
+case $purpose in browser | lint) needs_package= ;; *) needs_package=yes ;; esac
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 
 say() { echo "venv: $*" >&2; }
@@ -27,10 +29,11 @@ case $purpose-$version in
     stack-3.6) venv=.venv-pinned locks=(requirements/pinned{-bootstrap,,-test,-source}.txt patches/torch-1.0.0/*) ;;
     stack-3.9 | stack-3.1[0-3]) venv=.venv-$version locks=(requirements/modern{,-test,-torch}.txt) ;;
     oracle-3.9 | oracle-3.1[0-3]) venv=.venv-oracle locks=(requirements/modern{,-test}.txt requirements/oracle-torch.txt) ;;
+    browser-3.1[0-3]) venv=.venv-browser locks=(requirements/browser.txt) ;;
     lint-3.9 | lint-3.1[0-3]) venv=.venv-lint locks=(requirements/lint.txt) ;;
-    stack-* | oracle-* | lint-*)
-        fail "$python is Python $version; use 3.9 to 3.13 (modern stack) or, without oracle and lint, 3.6 (pinned stack)" ;;
-    *) fail "unknown environment '$purpose'; use stack, oracle or lint" ;;
+    stack-* | oracle-* | browser-* | lint-*)
+        fail "$python is Python $version; use 3.9 to 3.13 (modern stack) or, for stack, 3.6 (pinned stack)" ;;
+    *) fail "unknown environment '$purpose'; use stack, oracle, browser or lint" ;;
 esac
 venv=$PWD/$venv
 
@@ -60,7 +63,7 @@ settings=$(
 )
 package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/{build_extension,cuda_toolkit}.py src/centernet/dcn/csrc/*)
 $settings $compilers"
-if [ "$purpose" = lint ]; then package=none CENTERNET_DCN=; fi
+if [ -z "$needs_package" ]; then package=none CENTERNET_DCN=; fi
 
 has_environment() {
     [ "$(cat "$venv/environment.stamp" 2>/dev/null)" = "$environment" ] && "$venv/bin/python" -c '' 2>/dev/null
@@ -112,7 +115,7 @@ make_environment() {
     rm -rf "$venv"
     "$python" -m venv "$venv" >&2 || fail "'$python -m venv' failed; on Debian and Ubuntu, install python3-venv"
     case $venv in
-        *-lint) pip_install --require-hashes -r requirements/lint.txt ;;
+        *-browser | *-lint) pip_install --require-hashes -r "${locks[0]}" ;;
         *-pinned)
             command -v patch >/dev/null || fail "the program 'patch' is missing; torch 1.0.0 is patched with it"
             say "installing the pinned stack; torch 1.0.0 is a download of 600 MB"
@@ -133,7 +136,7 @@ make_environment() {
 install_package() {
     local operator problems
     rm -f "$venv/package.stamp"
-    if [ "$purpose" != lint ]; then
+    if [ -n "$needs_package" ]; then
         if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
         say "installing this package and compiling its operator"
         operator=$("$venv/bin/python" -c 'import sys, torch

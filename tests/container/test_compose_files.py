@@ -9,7 +9,18 @@ from support.engine import ROOT, call
 
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
 STACKS, SELINUX = (os.path.join('docker', f'compose.{name}.yml') for name in ('stacks', 'selinux'))
-SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'detect', 'doctor', 'fetch', 'reproduce'}
+SERVICES = {
+    'eval-pth',
+    'export',
+    'test',
+    'eval-onnx',
+    'verify',
+    'detect',
+    'report',
+    'doctor',
+    'fetch',
+    'reproduce',
+}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
@@ -56,6 +67,7 @@ def test_the_environment_of_the_services(engine):
         'detect': {'WEIGHTS', 'SOURCE', 'DEVICE'},
         'export': weights_and_data,
         'eval-onnx': weights_and_data,
+        'report': weights_and_data,
         'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
         'reproduce': {'DATA', 'DEVICE'},
         'test': set(),

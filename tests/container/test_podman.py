@@ -141,6 +141,7 @@ SERVICES = [
         0,
         'output/reproduce/report.json',
     ),
+    ('report', [], 0, 'output/report/report.html'),
     ('detect', ['--save', 'none', '--no-progress'], 0, 'output/detect/detections.json'),
     ('fetch', ['--verify-only'], 1, None),  # the published files are missing
     ('test', ['-q', 'tests/dcn/test_reference.py'], 0, None),

@@ -136,6 +136,14 @@ def test_detect(compose):
     assert drawn == {'clip.avi', *(picture.name for picture in pictures)}
 
 
+def test_report(compose):
+    compose.run('eval-pth', '--limit', '8', '--no-progress')
+    run = compose.run('report')
+    assert 'output/report/report.html' in run.stdout
+    page = (compose.output / 'report' / 'report.html').read_text(encoding='utf-8')
+    assert '--limit 8' in page and page.count('<image ') > 0
+
+
 def test_mounted_data_and_weights(compose):
     compose.run(
         'eval-pth',

@@ -104,13 +104,14 @@ def installs(calls, name):
         ('3.13', 'stack', '.venv-3.13', 'requirements/modern-test.txt'),
         ('3.11', 'oracle', '.venv-oracle', 'requirements/oracle-torch.txt'),
         ('3.11', 'lint', '.venv-lint', 'requirements/lint.txt'),
+        ('3.11', 'browser', '.venv-browser', 'requirements/browser.txt'),
     ],
 )
 def test_an_environment_is_made_once(checkout, version, purpose, folder, lock):
     status, path, err, calls = checkout.run(purpose, VERSION=version)
     assert (status, path) == (0, str(checkout.folder / folder)), err
     assert installs(calls, lock)
-    assert bool(installs(calls, '-e .')) == (purpose != 'lint')
+    assert bool(installs(calls, '-e .')) == (purpose in ('stack', 'oracle'))
     assert checkout.run(purpose, VERSION=version) == (0, path, '', [])
 
 

@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ' pictures and videos of videos)',
     )
     eval_shared.add_on_bad_image(group, 'files')
-    options.add_report(group)
+    options.add_json(group)
 
 
 def run(arguments: Any) -> int:

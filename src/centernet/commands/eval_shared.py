@@ -14,6 +14,7 @@ Prints the twelve COCO figures and the time of each stage. Writes into the outpu
   results.json    detections in COCO's results format
   metrics.json    figures, AP by class, times, and what made them
   journal.jsonl   the finished images, for --resume
+  report.html     with --report: curves, errors and pictures on a page (see centernet report)
 
 Without --data, the built-in sample is evaluated.
 
@@ -64,7 +65,12 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     )
     print(format_report(found.metrics, found.timings, found.failed), file=stream)
     print(file=stream)
-    setup.print_files(found.files, stream)
+    files = list(found.files)
+    if arguments.report:
+        from ..report import make_run, write_report
+
+        files += write_report(arguments.output, make_run(found, data, arguments.output))
+    setup.print_files(files, stream)
     if arguments.json:
         setup.print_json(found.document)
     return found.exit_status
@@ -137,6 +143,7 @@ def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
         ' (default: 0)',
     )
     options.add_report(group)
+    options.add_json(group)
 
 
 def add_on_bad_image(group: Any, what: str) -> None:

@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, 'data of --verify')
     options.add_loading(parser)
     verify.add_verification(parser)
-    options.add_report(options.add_output(parser, NAME, 'files'))
+    options.add_json(options.add_output(parser, NAME, 'files'))
 
 
 def run(arguments: Any) -> int:

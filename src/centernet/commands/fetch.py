@@ -35,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--verify-only', action='store_true', help='verify the files that exist, without downloading any'
     )
-    options.add_report(parser.add_argument_group('output'))
+    options.add_json(parser.add_argument_group('output'))
 
 
 def add_places(parser: ArgumentParser) -> None:

@@ -107,15 +107,20 @@ def add_threads(group: Any) -> None:
     )
 
 
-def add_data_folder(group: Any) -> None:
-    """Add --data, --annotations and --images."""
+def add_data_folder(group: Any, default: Optional[str] = None) -> None:
+    """Add --data, --annotations and --images.
+
+    Args:
+        group: an argparse group.
+        default: what happens without --data, for the help; None: DATA or the sample is used.
+    """
     group.add_argument(
         '--data',
         metavar='FOLDER',
-        default=os.environ.get('DATA') or None,
+        default=None if default else os.environ.get('DATA') or None,
         help="data set in COCO's layout: annotations/instances_val2017.json (or a single annotations/*.json)"
         ' and the images in val2017/, images/val2017/ or images/; or a single *.json with the images beside'
-        ' it (default: DATA, else the built-in sample)',
+        f' it (default: {default or "DATA, else the built-in sample"})',
     )
     group.add_argument('--annotations', metavar='FILE', help='annotations file (default: found in --data)')
     group.add_argument('--images', metavar='FOLDER', help='folder of the images (default: found in --data)')
@@ -176,10 +181,19 @@ def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'resul
     return group
 
 
-def add_report(group: Any) -> None:
+def add_json(group: Any) -> None:
     """Add --json and --no-progress."""
     group.add_argument('--json', action='store_true', help='print the results as JSON; text goes to stderr')
     group.add_argument('--no-progress', action='store_true', help='show no progress bar')
+
+
+def add_report(group: Any, what: str = '') -> None:
+    """Add --report; ``what``: what the page is about, for its help."""
+    group.add_argument(
+        '--report',
+        action='store_true',
+        help=f'also make report.html{what}, as centernet report does',
+    )
 
 
 def add_targets(group: Any, extra: Tuple[str, ...] = ()) -> None:

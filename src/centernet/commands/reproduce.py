@@ -39,7 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
     options.add_device(group)
     options.add_threads(group)
     options.add_loading(parser)
-    options.add_report(options.add_output(parser, NAME))
+    options.add_json(options.add_output(parser, NAME))
 
 
 def run(arguments: Namespace) -> int:

@@ -2,8 +2,9 @@
 
 import argparse
 import contextlib
+import logging
 import os
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 from ..device import available_cpus
 from ..errors import OptionError
@@ -11,6 +12,8 @@ from ..export.targets import TARGETS
 from ..files import display_path
 from . import options, setup
 from .model_files import exported_files, stem_of
+
+_log = logging.getLogger(__name__)
 
 NAME = 'verify'
 HELP = 'verify that ONNX files match their checkpoint'
@@ -49,11 +52,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser)
     options.add_loading(parser)
     add_verification(parser)
-    options.add_report(options.add_output(parser, NAME))
+    options.add_json(options.add_output(parser, NAME))
 
 
 def add_verification(parser: argparse.ArgumentParser) -> None:
-    """Add --compare-images, --no-metrics and --rules."""
+    """Add --compare-images, --no-metrics, --rules and --report."""
     group = parser.add_argument_group('verification')
     group.add_argument(
         '--compare-images',
@@ -66,6 +69,7 @@ def add_verification(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--rules', choices=tuple(TARGETS), help='whose rules to check (default: as stored in the file)'
     )
+    options.add_report(group, ' about what differs, for each file')
 
 
 def run(arguments: Any) -> int:
@@ -114,7 +118,9 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
         folder = os.path.join(output, name)
         found = _verify(arguments, path, reference, data, threads, folder, shared, stream, checked)
         documents[display_path(path)] = document(found)
-        written.append(write_report(os.path.join(output, name), documents[display_path(path)]))
+        written.append(write_report(folder, documents[display_path(path)]))
+        if arguments.report:
+            written += _report(found, shared, folder)
         print(format_verification(found), file=stream)
         print(file=stream)
         same = same and bool(found)
@@ -128,6 +134,23 @@ def verify_files(arguments: Any, files: Sequence[str], weights: str, threads: in
     if arguments.json:
         setup.print_json(documents)
     return 0 if same else 1
+
+
+def _report(found: Any, shared: str, folder: str) -> List[str]:
+    """Make the page about what differs between the checkpoint's evaluation and a file's; returns the paths.
+    Where there is nothing to show, a line says why."""
+    from ..report import load_run
+    from ..report import write_report as write_page
+    from ..verification.metrics import ANNOTATIONS
+
+    compared = [stage.comparison for stage in found.stages if stage.name == 'metrics']
+    if not compared or compared[0] is None:
+        _log.info('no report: the file was not evaluated')
+    elif compared[0].ground_truth != ANNOTATIONS:
+        _log.info('no report: the figures are not measured against the annotations')
+    else:
+        return write_page(folder, load_run(shared), load_run(folder))
+    return []
 
 
 def _verify(arguments, path, reference, data, threads, folder, shared, stream, checked):

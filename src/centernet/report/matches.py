@@ -1,0 +1,167 @@
+"""COCOeval's tables and matches of a run, as arrays."""
+
+from typing import Any, List, NamedTuple
+
+import numpy as np
+from pycocotools.cocoeval import COCOeval
+
+from ..coco import STAT_NAMES, CocoMetrics, map_classes, summarise_classes
+from ..errors import DataError
+from .run import Run
+
+#: A detection that overlaps an object of its class by this IoU or more can find it.
+IOU = 0.5
+
+
+class Objects(NamedTuple):
+    """The annotated objects that count, which crowds do not, by their position here.
+
+    ``ids``: int64 [g], of the annotations, ascending. ``images``: int64 [g], image ids. ``classes``: int64
+    [g], positions in the evaluated categories. ``boxes``: float64 [g, 4], x, y, width, height. ``found_by``:
+    int64 [g], the position in the results of the detection that COCOeval matches with it at an IoU of 0.5,
+    -1 for none.
+    """
+
+    ids: np.ndarray
+    images: np.ndarray
+    classes: np.ndarray
+    boxes: np.ndarray
+    found_by: np.ndarray
+
+
+class Detections(NamedTuple):
+    """The detections of a run by their positions in the results.
+
+    ``images``: int64 [n], image ids. ``classes``: int64 [n], positions in the evaluated categories, -1 for
+    detections that do not count (of other images or classes, or beyond the hundred best of an image and
+    class). ``boxes``: float64 [n, 4], x, y, width, height. ``scores``: float64 [n]. ``matches``: int64 [n],
+    the id of the annotation that COCOeval matches with it at an IoU of 0.5, 0 for none. ``ignored``: bool
+    [n], matched with a crowd, so neither right nor wrong.
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    matches: np.ndarray
+    ignored: np.ndarray
+
+    @property
+    def is_true(self) -> np.ndarray:
+        """bool [n]: matched with an object that counts."""
+        return (self.matches > 0) & ~self.ignored & (self.classes >= 0)
+
+    @property
+    def is_false(self) -> np.ndarray:
+        """bool [n]: matched with nothing."""
+        return (self.matches == 0) & ~self.ignored & (self.classes >= 0)
+
+
+class Matches(NamedTuple):
+    """A run as COCOeval sees it.
+
+    ``metrics``: the figures. ``precision``: float64 [10 IoUs, 101 recalls, classes, 4 areas, 3 limits], -1
+    for classes without objects. ``recall``: the same without the second axis.
+    """
+
+    metrics: CocoMetrics
+    precision: np.ndarray
+    recall: np.ndarray
+    detections: Detections
+    objects: Objects
+
+
+def match(run: Run) -> Matches:
+    """Evaluate a run's detections.
+
+    Raises:
+        DataError: the figures are not those of metrics.json.
+    """
+    results, data = run.results, run.data
+    wanted = set(run.image_ids)
+    place = {category: number for number, (category, _) in enumerate(data.evaluated)}
+    entries = [
+        entry
+        for entry in data.coco.dataset['annotations']
+        if entry['image_id'] in wanted and entry['category_id'] in place and not entry['iscrowd']
+    ]
+    objects = Objects(
+        _integers(entry['id'] for entry in entries),
+        _integers(entry['image_id'] for entry in entries),
+        _integers(place[entry['category_id']] for entry in entries),
+        np.array([entry['bbox'] for entry in entries], np.float64).reshape(-1, 4),
+        np.full(len(entries), -1, np.int64),
+    )
+    count = len(results)
+    detections = Detections(
+        _integers(result['image_id'] for result in results),
+        np.full(count, -1, np.int64),
+        np.array([result['bbox'] for result in results], np.float64).reshape(-1, 4),
+        np.array([result['score'] for result in results], np.float64),
+        np.zeros(count, np.int64),
+        np.zeros(count, bool),
+    )
+    classes = map_classes(_extract, data, results, run.image_ids)
+    for number, found in enumerate(classes):
+        detections.classes[found.positions] = number
+        detections.matches[found.positions] = found.matches
+        detections.ignored[found.positions] = found.ignored
+        objects.found_by[np.searchsorted(objects.ids, found.objects)] = found.found_by
+    precision = np.concatenate([found.precision for found in classes], axis=2)
+    recall = np.concatenate([found.recall for found in classes], axis=1)
+    metrics = summarise_classes(data.evaluated, precision, recall)
+    _check(run, metrics)
+    return Matches(metrics, precision, recall, detections, objects)
+
+
+class _Class(NamedTuple):
+    """What COCOeval finds of a class; the names are those of :class:`Detections` and :class:`Objects`."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    positions: np.ndarray
+    matches: np.ndarray
+    ignored: np.ndarray
+    objects: np.ndarray
+    found_by: np.ndarray
+
+
+def _extract(evaluator: COCOeval) -> _Class:
+    """Take the matches of any area, which come first, at the first IoU, 0.5."""
+    images = [found for found in evaluator.evalImgs[: len(evaluator.params.imgIds)] if found is not None]
+    counts = ~_join([found['gtIgnore'] for found in images], bool)
+    return _Class(
+        evaluator.eval['precision'],
+        evaluator.eval['recall'],
+        _join([found['dtIds'] for found in images]) - 1,
+        _join([found['dtMatches'][0] for found in images]),
+        _join([found['dtIgnore'][0] for found in images], bool),
+        _join([found['gtIds'] for found in images])[counts],
+        _join([found['gtMatches'][0] for found in images])[counts] - 1,
+    )
+
+
+def _join(parts: List, kind: type = np.int64) -> np.ndarray:
+    return np.concatenate([np.asarray(part, kind) for part in parts] or [np.zeros(0, kind)])
+
+
+def _integers(values: Any) -> np.ndarray:
+    return np.array(list(values), np.int64)
+
+
+def _check(run: Run, metrics: CocoMetrics) -> None:
+    recorded = run.document['metrics']
+    differing: List[str] = []
+    for name in STAT_NAMES:
+        values = (recorded.get(name), metrics.stats[name])
+        if None in values:
+            same = values[0] is values[1]
+        else:
+            same = abs(values[0] - values[1]) < 1e-6
+        if not same:
+            differing.append(name)
+    if differing:
+        raise DataError(
+            f'results.json and metrics.json of {run.name} do not belong together: {differing[0]} is'
+            f' {metrics.stats[differing[0]]} of the one and {recorded.get(differing[0])} in the other'
+        )
