@@ -140,6 +140,16 @@ def test_eval_pth_makes_it_too(data_folder, tmp_path):
         assert (again / name).read_bytes() == (tmp_path / 'out' / name).read_bytes()
 
 
+def test_verify_makes_one_about_what_differs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(['export', '--target', 'portable']) == 0
+    arguments = ['verify', 'output/export/dla_tiny_portable.onnx', '--limit', '4', '--compare-images', '1']
+    assert main([*arguments, '--report', '--device', 'cpu', '--no-progress']) == 0
+    page = Page(tmp_path / 'output' / 'verify' / 'dla_tiny_portable' / 'report.html')
+    assert '0 of 4 images differ' in page.text and 'dla_tiny_portable.onnx' in page.text
+    assert 'centernet eval-onnx output/export/dla_tiny_portable.onnx' in page.text
+
+
 def test_without_a_run_eval_pth_runs_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = eval_pth.run
