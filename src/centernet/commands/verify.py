@@ -149,7 +149,7 @@ def _report(found: Any, shared: str, folder: str) -> List[str]:
     elif compared[0].ground_truth != ANNOTATIONS:
         _log.info('no report: the figures are not measured against the annotations')
     else:
-        return write_page(folder, load_run(shared), load_run(folder))
+        return write_page(folder, load_run(shared), load_run(os.path.join(folder, 'model')))
     return []
 
 
