@@ -28,7 +28,9 @@ def test_eval_pth(tmp_path, precision):
 
 
 def test_the_flip_test_and_scales(tmp_path):
-    found = {}
+    """Strong detections are those of the CPU, but for a few at the edge: soft-NMS and the hundred best of an
+    image depend on the order of scores that are almost equal."""
+    boxes = {}
     for device in ('cpu', 'cuda'):
         words = [
             'eval-pth',
@@ -40,9 +42,16 @@ def test_the_flip_test_and_scales(tmp_path):
             '--keep-res',
             '--no-progress',
         ]
-        assert main([*words, '--test-scales', '0.75,1,1.25', '--output', str(tmp_path / device)]) == 0
-        found[device] = json.loads((tmp_path / device / 'metrics.json').read_text())['metrics']
-    assert found['cuda'] == pytest.approx(found['cpu'], abs=2e-3)
+        words += ['--test-scales', '0.75,1,1.25', '--output', str(tmp_path / device)]
+        assert main(words) == 0
+        results = json.loads((tmp_path / device / 'results.json').read_text())
+        boxes[device] = {
+            (item['image_id'], item['category_id'], *(round(value) for value in item['bbox']))
+            for item in results
+            if item['score'] >= 0.3
+        }
+    assert len(boxes['cpu']) > 80
+    assert len(boxes['cpu'] ^ boxes['cuda']) <= 0.05 * len(boxes['cpu'])
 
 
 def test_verify(tmp_path, monkeypatch):
