@@ -4,8 +4,8 @@
 
 In one run: the 16 deformable convolutions of DLA-34 at 512 x 512, forward, ours and torchvision's (if it is
 installed) and plain convolutions of the same shapes; then images per second of whole networks with random
-weights in each precision, with ours and with torchvision's operator. Calls take turns; the median of the times
-between CUDA events counts. The first calls are warm-up.
+weights in each precision, with ours and with torchvision's operator. Calls take turns; the median of the
+times between CUDA events counts. The first calls are warm-up.
 """
 
 import argparse

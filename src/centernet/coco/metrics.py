@@ -169,13 +169,41 @@ def _evaluate_class(function: Callable, item: Tuple[int, List, List]) -> Any:
     category, truth, found = item
     images = sorted({entry['image_id'] for entry in truth + found})
     tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
-    evaluator = COCOeval(
+    evaluator = _Evaluator(
         create_index(dict(tables, annotations=truth)), create_index(dict(tables, annotations=found)), 'bbox'
     )
     with silence_stdout():
         evaluator.evaluate()
         evaluator.accumulate()
     return function(evaluator)
+
+
+class _Evaluator(COCOeval):
+    """COCOeval with a short way for images without ground truth of a class, which most are."""
+
+    def computeIoU(self, imgId: int, catId: int) -> Any:
+        return super().computeIoU(imgId, catId) if self._gts[imgId, catId] else []
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: List[float], maxDet: int) -> Any:
+        found = self._dts[imgId, catId]
+        if self._gts[imgId, catId] or not found:
+            return super().evaluateImg(imgId, catId, aRng, maxDet)
+        found = sorted(found, key=lambda entry: -entry['score'])[:maxDet]
+        areas = np.array([entry['area'] for entry in found])
+        thresholds = len(self.params.iouThrs)
+        return {
+            'image_id': imgId,
+            'category_id': catId,
+            'aRng': aRng,
+            'maxDet': maxDet,
+            'dtIds': [entry['id'] for entry in found],
+            'gtIds': [],
+            'dtMatches': np.zeros((thresholds, len(found))),
+            'gtMatches': np.zeros((thresholds, 0)),
+            'dtScores': [entry['score'] for entry in found],
+            'gtIgnore': np.zeros(0),
+            'dtIgnore': np.repeat(((areas < aRng[0]) | (areas > aRng[1]))[None], thresholds, axis=0),
+        }
 
 
 def summarise_classes(
