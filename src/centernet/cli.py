@@ -13,7 +13,19 @@ import warnings
 from typing import Optional, Sequence
 
 from . import __version__
-from .commands import detect, doctor, eval_onnx, eval_pth, export, fetch, modify, reproduce, sample, verify
+from .commands import (
+    detect,
+    doctor,
+    dump_inputs,
+    eval_onnx,
+    eval_pth,
+    export,
+    fetch,
+    modify,
+    reproduce,
+    sample,
+    verify,
+)
 from .errors import Interrupted, UserError
 
 DESCRIPTION = (
@@ -29,7 +41,19 @@ examples:
 
 Run 'centernet COMMAND --help' for the options of a command."""
 
-COMMANDS = (eval_pth, export, verify, eval_onnx, detect, modify, fetch, reproduce, sample, doctor)
+COMMANDS = (
+    eval_pth,
+    export,
+    verify,
+    eval_onnx,
+    detect,
+    dump_inputs,
+    modify,
+    fetch,
+    reproduce,
+    sample,
+    doctor,
+)
 #: what printing to a full disk raises
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
