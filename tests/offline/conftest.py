@@ -57,7 +57,7 @@ def expected(tmp_path_factory, model):
 @pytest.fixture
 def device(model):
     """A function: options -> a stand-in for a device."""
-    return lambda **options: Device(model, **options)
+    return lambda **options: Device(options.pop('model', model), **options)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def _by_values(
                 ', '.join(f'{head} ({count})' for head, count in manifest.heads.items()), *manifest.cells
             )
         )
-    if len(candidates) > 1 and candidates[0][0] * _CLEARLY > candidates[1][0]:
+    if len(candidates) > 1 and not _is_clear(candidates):
         choices = ' or '.join(','.join(heads) for _, heads in candidates[:2])
         raise OptionError(
             f'cannot tell which output is which: they fit the references about as well as {choices}; give'
@@ -162,26 +162,38 @@ def _costs(
 
 
 def _distance(array, reference, places, is_hm) -> float:
+    """Of the values, and of the sorted values, which do not depend on where they are."""
     place, number = places[0]
     forms = [np.asarray(reference[number], np.float64)]
     if is_hm:
-        forms.append(sigmoid(forms[0]))
-    found = [
-        float(np.sqrt(np.mean((array[place] - form) ** 2))) / max(float(form.std()), 1e-6) for form in forms
-    ]
-    return min([distance for distance in found if np.isfinite(distance)] + [_FARTHEST])
+        forms += [sigmoid(forms[0]), sigmoid(sigmoid(forms[0]))]
+    values, found = array[place].astype(np.float64), []
+    for form in forms:
+        differences = (values - form, np.sort(values, axis=None) - np.sort(form, axis=None))
+        scale = max(float(form.std()), 1e-6)
+        parts = [float(np.sqrt(np.mean(difference**2))) / scale for difference in differences]
+        found.append(sum(min(part, _FARTHEST) if np.isfinite(part) else _FARTHEST for part in parts))
+    return min(found)
 
 
 def _ranked(keys, costs, manifest):
-    """(cost, heads in the order of the keys) of every possible order, the best first."""
+    """(cost of each output, heads in the order of the keys) of every possible order, the best first."""
     best = {}
     for heads, dtype in itertools.product(itertools.permutations(manifest.heads, len(keys)), _DTYPES):
         chosen = [costs[key].get((head, dtype)) for key, head in zip(keys, heads)]
         if all(chosen):
             variants = set.intersection(*map(set, chosen))
-            total = min(sum(distances[variant] for distances in chosen) for variant in variants)
-            best[heads] = min(total, best.get(heads, total))
-    return sorted((total, heads) for heads, total in best.items())
+            each = min(([distances[name] for distances in chosen] for name in variants), key=sum)
+            if heads not in best or sum(each) < sum(best[heads]):
+                best[heads] = each
+    return sorted(((each, heads) for heads, each in best.items()), key=lambda item: (sum(item[0]), item[1]))
+
+
+def _is_clear(candidates) -> bool:
+    """Whether the best order is clearly better than the second, by the outputs in which they differ."""
+    (best, first), (second, other) = candidates[:2]
+    disputed = [place for place, (ours, theirs) in enumerate(zip(first, other)) if ours != theirs]
+    return _CLEARLY * sum(best[place] for place in disputed) <= sum(second[place] for place in disputed)
 
 
 def _is_probability(order, found, manifest, references, complete) -> bool:
