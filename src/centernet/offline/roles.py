@@ -1,7 +1,7 @@
 """Tell which output of a device is which head, and whether hm has been through a sigmoid."""
 
 import itertools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -86,9 +86,12 @@ def reference_positions(manifest: Manifest, references: References) -> 'OrderedD
 
 
 def _complete(found: Found) -> Optional[int]:
-    """The first input file that has as many outputs as any."""
-    most = max((len(parts) for parts in found.parts.values()), default=0)
-    return next((position for position in sorted(found.parts) if len(found.parts[position]) == most), None)
+    """The first input file with the outputs that most of them have."""
+    kinds = Counter(frozenset(parts) for parts in found.parts.values())
+    most = max(kinds, key=lambda keys: (kinds[keys], len(keys)), default=None)
+    return next(
+        (position for position in sorted(found.parts) if frozenset(found.parts[position]) == most), None
+    )
 
 
 def _as_wanted(keys: List[Key], wanted: Sequence[str], manifest: Manifest) -> 'OrderedDict[Key, str]':
@@ -121,9 +124,11 @@ def _by_values(
         raise OptionError(f'cannot tell which output is which{why}; give --order, such as --order hm,wh,reg')
     if not candidates:
         raise OptionError(
-            'these are not the outputs of this network, which has {} with {} x {} cells: is this the right'
+            'these {} outputs are not those of this network, which has {} with {} x {} cells: is this the right'
             ' --manifest?'.format(
-                ', '.join(f'{head} ({count})' for head, count in manifest.heads.items()), *manifest.cells
+                len(keys),
+                ', '.join(f'{head} ({count})' for head, count in manifest.heads.items()),
+                *manifest.cells,
             )
         )
     if len(candidates) > 1 and not _is_clear(candidates):
