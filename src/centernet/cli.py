@@ -24,6 +24,8 @@ from .commands import (
     fetch,
     modify,
     reproduce,
+    run_ais,
+    run_trt,
     sample,
     verify,
 )
@@ -50,6 +52,8 @@ COMMANDS = (
     detect,
     dump_inputs,
     eval_outputs,
+    run_ais,
+    run_trt,
     modify,
     fetch,
     reproduce,

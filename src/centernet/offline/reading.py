@@ -140,7 +140,7 @@ def read_heads(
         if key not in parts:
             raise BadOutput(f'{describe_key(key)} of {file.stem}, {head}, is missing')
         heads[head] = as_head(parts[key], load(parts[key]), head, len(file.images), manifest)
-    further = sorted(str(key) for key in parts if key not in order)
+    further = [key for key in parts if key not in order]
     if further:
         raise BadOutput(f'{file.stem} has an output too many ({describe_key(further[0])})')
     return heads

@@ -124,8 +124,8 @@ def _by_values(
         raise OptionError(f'cannot tell which output is which{why}; give --order, such as --order hm,wh,reg')
     if not candidates:
         raise OptionError(
-            'these {} outputs are not those of this network, which has {} with {} x {} cells: is this the right'
-            ' --manifest?'.format(
+            'these {} outputs are not those of this network, which has {} with {} x {} cells: is this the'
+            ' right --manifest?'.format(
                 len(keys),
                 ', '.join(f'{head} ({count})' for head, count in manifest.heads.items()),
                 *manifest.cells,
