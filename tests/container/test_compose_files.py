@@ -10,6 +10,7 @@ from support.engine import ROOT, call
 FILES = ['docker-compose.yml', os.path.join('docker', 'compose.gpu.yml')]
 STACKS, SELINUX = (os.path.join('docker', f'compose.{name}.yml') for name in ('stacks', 'selinux'))
 SERVICES = {'eval-pth', 'export', 'test', 'eval-onnx', 'verify', 'detect', 'doctor', 'fetch', 'reproduce'}
+SERVICES |= {'dump-inputs', 'eval-outputs'}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
@@ -52,10 +53,12 @@ def test_the_environment_of_the_services(engine):
     assert passed == {
         'eval-pth': everything,
         'verify': everything,
+        'eval-outputs': everything,
         'doctor': everything,
         'detect': {'WEIGHTS', 'SOURCE', 'DEVICE'},
         'export': weights_and_data,
         'eval-onnx': weights_and_data,
+        'dump-inputs': weights_and_data,
         'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
         'reproduce': {'DATA', 'DEVICE'},
         'test': set(),
@@ -65,7 +68,7 @@ def test_the_environment_of_the_services(engine):
 def test_with_gpus(engine):
     services = config(engine, *FILES)
     reserved = {name for name, service in services.items() if 'deploy' in service}
-    assert reserved == {'eval-pth', 'reproduce', 'verify', 'detect', 'doctor', 'test'}
+    assert reserved == {'eval-pth', 'reproduce', 'verify', 'eval-outputs', 'detect', 'doctor', 'test'}
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
     required = {

@@ -32,7 +32,13 @@ exit status: 0 the same model within the precision; 1 not the same model, or out
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument('folder', metavar='FOLDER', help='the outputs of the device')
+    parser.add_argument(
+        'folder',
+        nargs='?',
+        metavar='FOLDER',
+        default=options.default_output('outputs'),
+        help='the outputs of the device (default: output/outputs)',
+    )
     group = parser.add_argument_group('inputs')
     group.add_argument(
         '--manifest',
