@@ -118,7 +118,8 @@ def test_dump_inputs_and_eval_outputs(compose):
     compose.run('dump-inputs', '--limit', '16', '--no-progress')
     script = (
         'import glob, os, numpy as np; from centernet.runners import open_runner;'
-        ' from centernet.sample import SAMPLE_WEIGHTS; network = open_runner(SAMPLE_WEIGHTS, "cpu"); os.makedirs("output/outputs");'
+        ' from centernet.sample import SAMPLE_WEIGHTS;'
+        ' network = open_runner(SAMPLE_WEIGHTS, "cpu"); os.makedirs("output/outputs");'
         ' [values.numpy().tofile("output/outputs/%s_%d.bin" % (os.path.basename(path)[:-4], number))'
         ' for path in glob.glob("output/dump-inputs/inputs/*.bin") for number, values in'
         ' enumerate(network.outputs(np.fromfile(path, np.float32).reshape(1, 3, 128, 128)).values())]'
