@@ -177,6 +177,28 @@ def test_without_reference_images_the_order_must_be_given(outputs, judge):
     assert 'NOT verified: no reference image has outputs' in err
 
 
+def test_two_runs_in_one_folder_are_refused(outputs, judge):
+    folder, out = outputs()
+    shutil.copytree(out, os.path.join(os.path.dirname(out), 'earlier'))
+    status, _, err = judge(os.path.dirname(out), folder)
+    assert status == 2 and 'are the same output of two runs: name the folder of one' in err
+
+
+def test_an_output_that_is_lacking_is_a_difference(outputs, judge):
+    folder, out = outputs(outputs=('hm', 'wh'))
+    status, _, err = judge(out, folder, '--no-metrics')
+    assert status == 1
+    assert (
+        'the outputs lack reg, which the checkpoint has' in err and 'difference: the outputs lack reg' in err
+    )
+
+
+def test_named_outputs_need_no_order(outputs, judge):
+    folder, out = outputs('trtexec')
+    status, _, err = judge(out, folder, '--order', 'hm,wh,reg')
+    assert status == 2 and '--order is for outputs without names; these are called hm, reg, wh' in err
+
+
 # trtexec and Polygraphy
 
 

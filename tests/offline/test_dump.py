@@ -21,7 +21,7 @@ from centernet.checkpoint import load_model
 from centernet.coco import CocoData, read_image
 from centernet.detection import InputSpec, preprocess
 from centernet.errors import DataError, OptionError
-from centernet.offline import dump as dump_module
+from centernet.offline import planning
 from centernet.offline.layouts import LAYOUTS, file_stem
 from centernet.offline.manifest import read_manifest
 from centernet.offline.reference import read_references
@@ -175,7 +175,7 @@ def test_the_space_is_said_and_refused(dump, monkeypatch):
     assert status == 0
     assert '2 images in float32 for ais: ' in out and ' free); their outputs will take 65.5 kB' in out
     usage = shutil.disk_usage('/')
-    monkeypatch.setattr(dump_module.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(planning.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
     status, _, out, err = dump('--limit', '2')
     assert status == 2
     assert 'has 1.0 kB free, and the files take' in err and '--limit' in err and not out

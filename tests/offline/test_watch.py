@@ -49,6 +49,18 @@ def test_what_does_not_arrive_is_missing(dumped, device, judge, tmp_path):
     assert found['images'] == 9 and f'output number 0 of {last}, hm, is missing' in err
 
 
+def test_damaged_outputs_are_not_removed(dumped, device, judge, tmp_path):
+    folder = dumped('--layout', 'ais')
+    out = stand_in.ais_bench(device(), os.path.join(folder, 'inputs'), str(tmp_path / 'out'), summary=False)
+    last = read_manifest(folder).files[-1].stem
+    with open(os.path.join(out, 'run', f'{last}_0.bin'), 'r+b') as file:
+        file.truncate(100)
+    status, _, _ = judge(out, folder, '--delete', '--no-metrics', '--batch-size', '4')
+    assert status == 1
+    left = {name.split('_')[0] for name in os.listdir(os.path.join(out, 'run'))}
+    assert left == {file.stem for file in read_manifest(folder).files[:8]} | {last}
+
+
 def test_nothing_arrives(dumped, judge, tmp_path):
     (tmp_path / 'out').mkdir()
     status, _, err = judge(str(tmp_path / 'out'), dumped('--layout', 'ais'), '--watch', '0.5')

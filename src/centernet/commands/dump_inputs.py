@@ -113,7 +113,8 @@ def run(arguments: Any) -> int:
     from ..checkpoint import load_model
     from ..detection.heads import why_no_boxes
     from ..device import available_cpus, resolve_device
-    from ..offline.dump import DumpOptions, check_space, describe_bytes, dump, plan
+    from ..offline.dump import dump
+    from ..offline.planning import DumpOptions, check_space, describe_bytes, plan
     from ..runners.class_names import class_names
     from ..runners.input_limits import limits_of
 

@@ -139,6 +139,12 @@ def run(arguments: Any) -> int:
     )
     if arguments.watch is None and not (loader.found.parts or loader.found.cells):
         raise DataError(_nothing_found(arguments.folder, loader.found.foreign, manifest))
+    kept = (loader.found.run or {}).get('peaks', arguments.max_detections)
+    if kept < arguments.max_detections:
+        raise OptionError(
+            f'--max-detections {arguments.max_detections}: run_device.py kept {kept} peaks of an image; run'
+            f' it with --peaks {arguments.max_detections}'
+        )
     folder = ensure_folder(arguments.output)
     comparison = os.path.join(folder, COMPARISON_NAME)
     if os.path.exists(comparison):

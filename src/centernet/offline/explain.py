@@ -96,9 +96,11 @@ def explain(device: Mapping[int, Mapping[str, np.ndarray]], references: Referenc
         if not mistakes or (unexplained and not displaced):
             remarks = remarks + _unrecognised(heads, bool(mistakes))
     else:
-        mistakes = mistakes_of_form
+        mistakes = list(mistakes_of_form)
         if precision == 'float16':
             remarks = remarks + [VARIANTS[FLOAT16].words]
+    lacking = [name for name in ('wh', 'reg') if name in references.outputs[PLAIN] and name not in names]
+    mistakes += [f'the outputs lack {name}' for name in lacking]
     return Explanation(len(device), heads, precision, mistakes, remarks)
 
 

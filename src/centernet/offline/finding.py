@@ -19,7 +19,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from ..errors import DataError
 from ..files import display_path
 from .manifest import Manifest
-from .parts import Found, Part
+from .parts import Found, Key, Part
 from .reading import polygraphy_runs, trtexec_names
 
 RUN_NAME = 'run.json'
@@ -94,7 +94,7 @@ def _by_summary(folder: str, stems: Dict[str, int]) -> Optional[Found]:
                     raise DataError(f'{display_path(path)}: {output} has no number of an output')
                 _refuse_text(match, place)
                 number = int(match.group('number'))
-                parts[stems[stem]][number] = Part(place, _kind(match), number)
+                _add(parts[stems[stem]], Part(place, _kind(match), number))
     if not count:
         return None
     if not parts:
@@ -148,7 +148,7 @@ def _numbered(files, stems: Dict[str, int], _manifest: Manifest) -> Optional[Fou
             foreign.append(path)
             continue
         number = int(match.group('number'))
-        parts[stems[match.group('stem')]][number] = Part(path, _kind(match), number)
+        _add(parts[stems[match.group('stem')]], Part(path, _kind(match), number))
     first = min((number for some in parts.values() for number in some), default=0)
     if first:
         parts = {
@@ -159,6 +159,16 @@ def _numbered(files, stems: Dict[str, int], _manifest: Manifest) -> Optional[Fou
     others = [path for path, name in files if path not in known and name.endswith(('.bin', '.npy', '.raw'))]
     tool = f'files numbered from {first}'
     return Found(tool, dict(parts), {}, foreign + others)
+
+
+def _add(parts: Dict[Key, Part], part: Part) -> None:
+    """Add an output of an input file. Raise DataError if there is another one of that number."""
+    other = parts.setdefault(part.key, part)
+    if other.path != part.path:
+        raise DataError(
+            f'{display_path(other.path)} and {display_path(part.path)} are the same output of two runs:'
+            ' name the folder of one'
+        )
 
 
 def _kind(match) -> str:
@@ -184,7 +194,9 @@ def _run_of(folder: str, manifest: Manifest) -> Optional[Dict[str, Any]]:
         with open(path, encoding='utf-8') as file:
             run = json.load(file)
         recorded = run['manifest_sha256']
-        if not isinstance(run['outputs'], list) or not isinstance(run['hm'], int):
+        if not isinstance(run['outputs'], list) or not all(
+            isinstance(run[key], int) for key in ('hm', 'peaks')
+        ):
             raise TypeError(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f'{display_path(path)} is damaged: run run_device.py again') from None
@@ -232,7 +244,7 @@ def _bindings(files, stems: Dict[str, int], manifest: Manifest) -> Optional[Foun
         stem = os.path.basename(os.path.dirname(path))
         position = stems.get(stem, 0 if len(stems) == 1 else None)
         if match and position is not None:
-            parts[position][match.group('tensor')] = Part(path, 'raw', match.group('tensor'))
+            _add(parts[position], Part(path, 'raw', match.group('tensor')))
         elif '.input.' not in name:
             foreign.append(path)
     return Found("trtexec's raw bindings", dict(parts), {}, foreign) if any_raw else None

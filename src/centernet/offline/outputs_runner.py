@@ -133,9 +133,11 @@ class OutputsLoader:
         while waiting:
             ready = self._ready(waiting)
             for chunk in self._chunks(ready, waiting):
-                yield self._batch([(position, waiting.pop(position)) for position in chunk])
+                batch = self._batch([(position, waiting.pop(position)) for position in chunk])
+                yield batch
                 if self.delete:  # the batch is in the journal by now
-                    self._remove(chunk)
+                    failed = {self._places[image_id][0] for image_id in batch.failures}
+                    self._remove([position for position in chunk if position not in failed])
                 self._last_change = time.monotonic()
             if not waiting:
                 return

@@ -24,6 +24,10 @@ class BadOutput(Exception):
     """An output is missing, truncated, not of this network, or not finite; the message says which and how."""
 
 
+class NotFinite(BadOutput):
+    """An output has values that are infinite or NaN."""
+
+
 def load(part: Part) -> Content:
     """The content of a part.
 
@@ -67,7 +71,8 @@ def as_head(
         dtypes: that are possible.
 
     Raises:
-        BadOutput: it has another size, or values that are infinite or NaN.
+        BadOutput: it has another size.
+        NotFinite: it has values that are infinite or NaN.
     """
     shape = (manifest.heads[head],) + manifest.cells
     each, batch = int(np.prod(shape)), int(manifest.document['batch'])
@@ -94,7 +99,7 @@ def as_head(
     array = array.reshape((-1,) + shape)[:images].astype(np.float32)
     wrong = array.size - int(np.isfinite(array).sum())
     if wrong:
-        raise BadOutput(f'{display_path(part.path)} has {wrong} values of {head} that are infinite or NaN')
+        raise NotFinite(f'{display_path(part.path)} has {wrong} values of {head} that are infinite or NaN')
     return array
 
 
@@ -114,9 +119,10 @@ def fits(part: Part, images: int, manifest: Manifest) -> bool:
         try:
             as_head(part, content, head, images, manifest)
             return True
-        except BadOutput as error:
-            if 'NaN' in str(error):
-                return True
+        except NotFinite:
+            return True
+        except BadOutput:
+            continue
     return False
 
 

@@ -10,7 +10,7 @@ from ..detection.heads import why_no_boxes
 from ..errors import OptionError
 from .manifest import Manifest
 from .parts import Found, Key
-from .reading import BadOutput, as_head, load
+from .reading import BadOutput, NotFinite, as_head, load
 from .reference import References
 from .variants import PLAIN
 
@@ -57,9 +57,14 @@ def decide(
     keys = list(found.parts[complete])
     if all(isinstance(key, int) for key in keys):
         keys.sort()
+    named = all(key in manifest.heads for key in keys)
+    if wanted is not None and named:
+        raise OptionError(
+            f'--order is for outputs without names; these are called {", ".join(map(str, keys))}'
+        )
     if wanted is not None:
         order = _as_wanted(keys, wanted, manifest)
-    elif all(key in manifest.heads for key in keys):
+    elif named:
         order = OrderedDict((key, str(key)) for key in keys)
     else:
         order = _by_values(keys, found, manifest, references)
@@ -70,6 +75,9 @@ def decide(
     notes = []
     if list(order.values()) != [str(key) for key in order]:
         notes.append('outputs: {}'.format(', '.join(f'{key} is {head}' for key, head in order.items())))
+    absent = [head for head in manifest.heads if head not in order.values()]
+    if absent:
+        notes.append(f'the outputs lack {" and ".join(absent)}, which the checkpoint has')
     if is_probability:
         notes.append('hm has been through a sigmoid, and is taken as it is')
     return Roles(order, is_probability, notes)
@@ -154,9 +162,11 @@ def _costs(
         for head, dtype in itertools.product(manifest.heads, _DTYPES):
             try:
                 array = as_head(parts[key], content, head, images, manifest, (dtype,))
-            except BadOutput as error:
-                if 'NaN' in str(error) and dtype is np.float32:
+            except NotFinite:
+                if dtype is np.float32:
                     raise
+                continue
+            except BadOutput:
                 continue
             costs[key][head, dtype] = {
                 variant: _distance(array, outputs[head], places, head == 'hm')

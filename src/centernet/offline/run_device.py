@@ -219,6 +219,7 @@ def run(model: str, manifest: str, images: str, output: str, device: int = 0, pe
                 'manifest_sha256': hashlib.sha256(content).hexdigest(),
                 'outputs': network.names,
                 'hm': hm,
+                'peaks': peaks,
             }
             with open(os.path.join(output, 'run.json'), 'w') as file:
                 json.dump(about, file)
