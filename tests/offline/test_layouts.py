@@ -49,8 +49,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'float16'])
-@pytest.mark.parametrize('batch', [1, 4])
+@pytest.mark.parametrize('batch, dtype', [(1, 'float32'), (4, 'float32'), (1, 'float16'), (4, 'float16')])
 @pytest.mark.parametrize('run, layout, tool', RUNS, ids=[run.__name__[4:] for run, _, _ in RUNS])
 def test_there_and_back(run, layout, tool, batch, dtype, dumped, device, judge, expected, tmp_path):
     if run is run_msame and batch > 1:

@@ -24,7 +24,7 @@ DESCRIPTION = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    add_shared(parser, 'MODEL.om')
+    add_shared(parser, 'MODEL.om', NAME)
 
 
 def run(arguments: Any) -> int:
@@ -32,12 +32,13 @@ def run(arguments: Any) -> int:
     return run_network(arguments)
 
 
-def add_shared(parser: argparse.ArgumentParser, model: str) -> None:
+def add_shared(parser: argparse.ArgumentParser, model: str, command: str) -> None:
     """Add the options that run-ais and run-trt have.
 
     Args:
         parser: of the command.
         model: what its argument is called.
+        command: its name.
     """
     parser.add_argument('model', metavar=model, help='the compiled network')
     parser.add_argument(
@@ -47,7 +48,7 @@ def add_shared(parser: argparse.ArgumentParser, model: str) -> None:
         help='manifest.json of dump-inputs (default: output/dump-inputs/manifest.json)',
     )
     parser.add_argument('--images', metavar='FOLDER', required=True, help='folder of the images')
-    options.add_output(parser, 'outputs', 'outputs')
+    options.add_output(parser, command, 'outputs')
     parser.add_argument(
         '--device-id', type=options.not_negative, default=0, metavar='N', help='which device (default: 0)'
     )

@@ -16,7 +16,7 @@ images of a manifest."""
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    run_ais.add_shared(parser, 'MODEL.engine')
+    run_ais.add_shared(parser, 'MODEL.engine', NAME)
 
 
 def run(arguments: Any) -> int:

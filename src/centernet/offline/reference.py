@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..checkpoint import LoadedModel
 from ..detection import InputSpec
@@ -61,12 +62,12 @@ def write_references(
         OutputError: a file cannot be written.
     """
     os.makedirs(os.path.join(folder, REFERENCE), exist_ok=True)
-    variants = OrderedDict()
+    plain, variants = _runner(loaded.model, loaded, device), OrderedDict()
     for variant in applicable(loaded.model):
         chosen = images if variant.name == PLAIN else images[:VARIANT_IMAGES]
-        runner = TorchRunner(
-            changed(loaded.model, variant), device, loaded.heads.get('hm', 0), heads=loaded.heads
-        )
+        runner = plain
+        if variant.change is not None:
+            runner = _runner(changed(loaded.model, variant), loaded, device)
         feed = variant.feed or normalise
         parts = [runner.outputs(feed(image, spec.normalization)[np.newaxis]) for image in chosen]
         variants[variant.name] = {
@@ -110,6 +111,10 @@ def read_references(manifest: Manifest) -> References:
             f'the references in {display_path(manifest.path)} are incomplete: dump the inputs again'
         ) from None
     return References(image_ids, outputs)
+
+
+def _runner(model: nn.Module, loaded: LoadedModel, device: torch.device) -> TorchRunner:
+    return TorchRunner(model, device, loaded.heads.get('hm', 0), heads=loaded.heads)
 
 
 def _write(folder: str, variant: str, head: str, parts: List[torch.Tensor]) -> Dict[str, str]:

@@ -187,9 +187,8 @@ def applicable(model: nn.Module) -> List[Variant]:
 
 
 def changed(model: nn.Module, variant: Variant) -> nn.Module:
-    """The network of a variant: ``model`` itself, or a changed copy."""
-    if variant.change is None:
-        return model
+    """A copy of the network with the change of a variant, if it has one."""
     model = copy.deepcopy(model)
-    variant.change(model)
+    if variant.change is not None:
+        variant.change(model)
     return model
