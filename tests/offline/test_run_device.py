@@ -210,6 +210,12 @@ def test_a_run_with_another_manifest_is_refused(run, device, dumped, judge, tmp_
     assert status == 2 and 'is of a run with another manifest' in err
 
 
+def test_what_is_watched(run, device, expected):
+    status, found, err = run(ais_bench_of(device()), 'network.om', '--no-metrics', '--watch', '20')
+    assert status == 0, err
+    assert found['metrics'] == expected
+
+
 def test_more_detections_than_peaks_are_refused(run, device):
     status, _, err = run(ais_bench_of(device()), 'network.om', '--max-detections', '200')
     assert status == 2 and 'kept 100 peaks of an image; run it with --peaks 200' in err

@@ -11,7 +11,9 @@ import pytest
 from offline import stand_in
 
 from centernet.detection import MEAN, STD
+from centernet.offline.explain import explain
 from centernet.offline.manifest import read_manifest
+from centernet.offline.reference import read_references
 from centernet.onnxfile import graph
 from centernet.onnxfile.graph import Node
 
@@ -345,3 +347,18 @@ def test_two_files_under_each_others_names(dumped, device, judge, tmp_path):
     status, _, err = judge(out, folder, '--no-metrics')
     assert status == 1
     assert 'difference: reference images 2 and 5 are exchanged' in err
+
+
+def test_a_network_that_overflows_in_float16(dumped):
+    references = read_references(read_manifest(dumped('--layout', 'ais')))
+    plain = references.outputs['plain']
+    device = {number: {name: array[number] for name, array in plain.items()} for number in range(2)}
+    infinite = {name: np.full_like(array[:2], np.inf) for name, array in plain.items()}
+    overflowing = references._replace(outputs=dict(references.outputs, float16=infinite, ordinary=infinite))
+    found = explain(device, overflowing)
+    assert (found.precision, found.remarks) == ('float32', ['this network overflows in float16'])
+    device = {
+        number: {name: array + 0.3 for name, array in heads.items()} for number, heads in device.items()
+    }
+    found = explain(device, overflowing)
+    assert found.precision is None and found.mistakes == [] and len(found.remarks) == 2

@@ -38,7 +38,8 @@ class HeadFigures(NamedTuple):
     """The differences of a head over the reference images.
 
     ``scale``: largest absolute value of the reference. ``largest``, ``mean``: of the absolute differences.
-    ``float16``: mean difference that float16 would make. ``correlation``: None if one side is constant.
+    ``float16``: mean difference that float16 would make, 0 if the network overflows in it.
+    ``correlation``: None if one side is constant.
     """
 
     name: str
@@ -89,6 +90,9 @@ def explain(device: Mapping[int, Mapping[str, np.ndarray]], references: Referenc
     expected = _Expected(references, names, form)
     heads = expected.figures(device)
     precision = _precision(heads)
+    half = expected.outputs.get(FLOAT16, {}).values()
+    if not all(np.isfinite(array).all() for array in half):
+        remarks = [*remarks, 'this network overflows in float16']
     if precision is None:
         where, displaced = placement(device, expected.outputs[PLAIN])
         pipeline, unexplained = _best(device, expected, where)
@@ -126,7 +130,8 @@ class _Expected:
         expected = self.outputs[variant][name][number]
         if expected.shape != values.shape:
             return _FARTHEST
-        found = float(np.sqrt(np.mean((values - expected) ** 2, dtype=np.float64))) / self.spread[name]
+        with np.errstate(over='ignore', invalid='ignore'):  # a variant may be infinite
+            found = float(np.sqrt(np.mean((values - expected) ** 2, dtype=np.float64))) / self.spread[name]
         return min(found, _FARTHEST) if np.isfinite(found) else _FARTHEST
 
     def figures(self, device):
@@ -138,7 +143,7 @@ class _Expected:
             others = np.stack([device[number][name] for number in numbers])
             difference = np.abs(ours.astype(np.float64) - others)
             rounding = 0.0
-            if name in half:
+            if name in half and np.isfinite(half[name]).all():
                 rounding = float(np.abs(plain[name][: len(half[name])] - half[name]).mean(dtype=np.float64))
             found.append(
                 HeadFigures(

@@ -183,12 +183,13 @@ def _distance(array, reference, places, is_hm) -> float:
     if is_hm:
         forms += [sigmoid(forms[0]), sigmoid(sigmoid(forms[0]))]
     values, found = array[place].astype(np.float64), []
+    forms = [form for form in forms if np.isfinite(form).all()]  # a variant may be infinite
     for form in forms:
         differences = (values - form, np.sort(values, axis=None) - np.sort(form, axis=None))
         scale = max(float(form.std()), 1e-6)
         parts = [float(np.sqrt(np.mean(difference**2))) / scale for difference in differences]
         found.append(sum(min(part, _FARTHEST) if np.isfinite(part) else _FARTHEST for part in parts))
-    return min(found)
+    return min(found, default=2 * _FARTHEST)
 
 
 def _ranked(keys, costs, manifest):
