@@ -17,12 +17,12 @@ IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
 SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export verify eval-onnx detect report fetch reproduce sample doctor test fuzz lint format venv lock clean
+.PHONY: help eval-pth export verify eval-onnx detect report dump-inputs eval-outputs fetch reproduce sample doctor test fuzz lint format venv lock clean
 
 help: ## show this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 eval-pth: ## evaluate a checkpoint
 	$(IN_VENV)centernet eval-pth $(ARGS)
@@ -41,6 +41,12 @@ detect: ## detect objects on pictures and videos
 
 report: ## show curves, errors and pictures of an evaluation on a page (ARGS="RUN RUN2": what differs)
 	$(IN_VENV)centernet report $(ARGS)
+
+dump-inputs: ## write inputs as files, to run them on a device
+	$(IN_VENV)centernet dump-inputs $(ARGS)
+
+eval-outputs: ## evaluate the outputs of a device, in output/outputs
+	$(IN_VENV)centernet eval-outputs $(ARGS)
 
 fetch: ## download the published checkpoints and COCO val2017, 1.2 GB, into models/ and data/coco/
 	$(IN_VENV)centernet fetch $(ARGS)

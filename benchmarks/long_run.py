@@ -117,7 +117,7 @@ def measure(data: str, images: int, output: str, more: List[str]) -> Dict[str, A
     ] + more
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     samples, journal = [], os.path.join(output, 'journal.jsonl')
-    watch = threading.Thread(target=_watch, args=(process, journal, samples))
+    watch = threading.Thread(target=watch_memory, args=(process, journal, samples))
     watch.start()
     document = json.loads(process.communicate()[0].decode())
     watch.join()
@@ -163,8 +163,8 @@ def table(runs: List[Dict[str, Any]]) -> str:
     )
 
 
-def _watch(process, journal, samples):
-    """Append (finished images, MiB) while the process runs."""
+def watch_memory(process: subprocess.Popen, journal: str, samples: List[Tuple[int, float]]) -> None:
+    """Append (finished images in the journal, MiB) while the process runs."""
     finished, file = 0, None
     while process.poll() is None:
         if file is None and os.path.exists(journal):

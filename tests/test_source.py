@@ -29,6 +29,7 @@ LAYERS = (
     ('runners',),
     ('export', 'evaluation'),
     ('detect', 'verification'),
+    ('offline',),
     ('sample',),
     ('report', 'reproduce'),
     ('doctor',),

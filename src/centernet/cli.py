@@ -16,13 +16,17 @@ from . import __version__
 from .commands import (
     detect,
     doctor,
+    dump_inputs,
     eval_onnx,
+    eval_outputs,
     eval_pth,
     export,
     fetch,
     modify,
     report,
     reproduce,
+    run_ais,
+    run_trt,
     sample,
     verify,
 )
@@ -41,7 +45,23 @@ examples:
 
 Run 'centernet COMMAND --help' for the options of a command."""
 
-COMMANDS = (eval_pth, export, verify, eval_onnx, detect, report, modify, fetch, reproduce, sample, doctor)
+COMMANDS = (
+    eval_pth,
+    export,
+    verify,
+    eval_onnx,
+    detect,
+    report,
+    dump_inputs,
+    eval_outputs,
+    run_ais,
+    run_trt,
+    modify,
+    fetch,
+    reproduce,
+    sample,
+    doctor,
+)
 #: what printing to a full disk raises
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

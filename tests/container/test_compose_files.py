@@ -21,6 +21,7 @@ SERVICES = {
     'fetch',
     'reproduce',
 }
+SERVICES |= {'dump-inputs', 'eval-outputs'}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
@@ -63,11 +64,13 @@ def test_the_environment_of_the_services(engine):
     assert passed == {
         'eval-pth': everything,
         'verify': everything,
+        'eval-outputs': everything,
         'doctor': everything,
         'detect': {'WEIGHTS', 'SOURCE', 'DEVICE'},
         'export': weights_and_data,
         'eval-onnx': weights_and_data,
         'report': weights_and_data,
+        'dump-inputs': weights_and_data,
         'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
         'reproduce': {'DATA', 'DEVICE'},
         'test': set(),
@@ -77,7 +80,7 @@ def test_the_environment_of_the_services(engine):
 def test_with_gpus(engine):
     services = config(engine, *FILES)
     reserved = {name for name, service in services.items() if 'deploy' in service}
-    assert reserved == {'eval-pth', 'reproduce', 'verify', 'detect', 'doctor', 'test'}
+    assert reserved == {'eval-pth', 'reproduce', 'verify', 'eval-outputs', 'detect', 'doctor', 'test'}
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
     required = {

@@ -143,6 +143,8 @@ SERVICES = [
     ),
     ('report', [], 0, 'output/report/report.html'),
     ('detect', ['--save', 'none', '--no-progress'], 0, 'output/detect/detections.json'),
+    ('dump-inputs', ['--limit', '4', '--no-progress'], 0, 'output/dump-inputs/manifest.json'),
+    ('eval-outputs', ['--no-progress'], 2, None),  # there are no outputs
     ('fetch', ['--verify-only'], 1, None),  # the published files are missing
     ('test', ['-q', 'tests/dcn/test_reference.py'], 0, None),
 ]

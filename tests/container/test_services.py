@@ -113,6 +113,25 @@ def test_the_test_suite_runs_inside(compose):
     assert int(last.split(' passed')[0].split()[-1]) > least
 
 
+def test_dump_inputs_and_eval_outputs(compose):
+    """With the checkpoint in place of a device."""
+    compose.run('dump-inputs', '--limit', '16', '--no-progress')
+    script = (
+        'import glob, os, numpy as np; from centernet.runners import open_runner;'
+        ' from centernet.sample import SAMPLE_WEIGHTS;'
+        ' network = open_runner(SAMPLE_WEIGHTS, "cpu"); os.makedirs("output/outputs");'
+        ' [values.numpy().tofile("output/outputs/%s_%d.bin" % (os.path.basename(path)[:-4], number))'
+        ' for path in glob.glob("output/dump-inputs/inputs/*.bin") for number, values in'
+        ' enumerate(network.outputs(np.fromfile(path, np.float32).reshape(1, 3, 128, 128)).values())]'
+    )
+    compose.run('eval-pth', 'python', '-c', script, options=['--entrypoint', 'entrypoint.sh'])
+    run = compose.run('eval-outputs', '--no-progress')
+    assert '\nthe same model, in float32\n' in run.stdout
+    compose.run('eval-pth', '--no-progress', '--limit', '16')
+    expected = document_of(compose.output / 'eval-pth')['metrics']
+    assert document_of(compose.output / 'eval-outputs')['metrics'] == expected
+
+
 def test_detect(compose):
     """Pictures of one's own, and a video; the sample's without any."""
     compose.run('detect', '--save', 'none', '--no-progress')

@@ -7,7 +7,10 @@ import subprocess
 import pytest
 from support.exports import SIZE
 
+from centernet.errors import ModelError
+from centernet.export.atc import write_script
 from centernet.export.exporter import export
+from centernet.onnxfile.graph import load
 
 
 @pytest.fixture
@@ -44,11 +47,27 @@ def test_the_script_calls_atc(atc, checkpoint, tmp_path):
         "--output=it's a net",
         '--input_format=NCHW',
         '--input_shape=image:4,3,64,96',
+        '--out_nodes=hm;wh;reg',
         '--log=error',
         '--soc_version=Ascend310',
         '--precision_mode=force_fp16',
     ]
     words = atc(script, 'Ascend310P3', 'must_keep_origin_dtype', '4').stdout.splitlines()
     assert words[-2:] == ['--soc_version=Ascend310P3', '--precision_mode=must_keep_origin_dtype']
+    older = atc(script, '--node-names', 'Ascend910', 'force_fp16').stdout.splitlines()
+    assert older[5] == '--out_nodes=hm.2:0;wh.2:0;reg.2:0'  # the nodes have the names of the modules
+    assert older[:5] + older[6:] == words[:5] + [
+        '--log=error',
+        '--soc_version=Ascend910',
+        '--precision_mode=force_fp16',
+    ]
     refused = atc(script, 'Ascend310', 'force_fp16', '8')
     assert refused.returncode == 2 and 'fixed to a batch of 4' in refused.stderr
+
+
+def test_an_output_whose_node_has_no_name(checkpoint, tmp_path):
+    _, script = export(checkpoint('dla_tiny'), str(tmp_path), 'net', ['ascend'], size=(SIZE, SIZE))
+    found = load(str(tmp_path / 'net.onnx'))
+    found.producers()['wh'].name = ''
+    with pytest.raises(ModelError, match='output wh has no name'):
+        write_script(script, found)

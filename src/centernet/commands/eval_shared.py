@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     options.add_data(parser)
     add_protocol(parser)
     options.add_loading(parser)
-    _add_run(parser, command)
+    add_run(parser, command)
 
 
 def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
@@ -125,7 +125,7 @@ def add_protocol(parser: argparse.ArgumentParser, figures: str = '; the COCO fig
     )
 
 
-def _add_run(parser: argparse.ArgumentParser, command: str) -> None:
+def add_run(parser: argparse.ArgumentParser, command: str) -> None:
     """Add --output, --resume, --on-bad-image, --save-images, --json and --no-progress."""
     group = options.add_output(parser, command)
     group.add_argument(

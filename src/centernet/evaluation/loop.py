@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +18,9 @@ from .loader import Batch, LoaderError, make_loader, plan_batches
 from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, conclude
 from .timings import ImageTimes, StageClock, warm_up_batches
 
+#: image ids -> batches of what a runner takes in place of images; a generator, closed if it is not exhausted
+Load = Callable[[List[int]], Iterator[Batch]]
+
 
 def evaluate(
     runner: Callable,
@@ -26,6 +29,7 @@ def evaluate(
     folder: str,
     resume: bool = False,
     progress: bool = True,
+    load: Optional[Load] = None,
 ) -> Evaluation:
     """Evaluate a network on a data set; write results.json and metrics.json (and pictures) into ``folder``.
 
@@ -38,6 +42,8 @@ def evaluate(
             of an earlier run are removed at the start.
         resume: continue the run whose journal is in ``folder``, instead of starting again.
         progress: show a progress bar on stderr.
+        load: image ids -> their batches, for a runner that is fed with something else than images; None reads
+            and preprocesses the images.
 
     Raises:
         OptionError: invalid options, a network whose number of classes differs from the data's, or a journal
@@ -56,7 +62,7 @@ def evaluate(
     ) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
-            failed = _run(runner, data, options, journal, image_ids, todo, progress)
+            failed = _run(runner, data, options, journal, image_ids, todo, progress, load)
         except (KeyboardInterrupt, SystemExit) as error:
             raise Interrupted(_how_to_resume('interrupted', journal, image_ids)) from error
         except LoaderError as error:
@@ -80,19 +86,18 @@ def _run(
     image_ids: List[int],
     todo: List[int],
     progress: bool,
+    load: Optional[Load],
 ) -> Dict[int, str]:
     """Evaluate the images ``todo``; return image id -> reason for those that could not be read."""
     if not todo:
         return {}
     failed = {}
     batches = plan_batches(todo, _input_sizes(data, todo, options.input), options.batch_size)
-    loader = make_loader(
-        [(image_id, data.file(image_id)) for image_id in todo],
-        options.input,
-        options.test_scales,
-        batches,
-        options.workers,
-    )
+    if load is None:
+        files = [(image_id, data.file(image_id)) for image_id in todo]
+        loader = make_loader(files, options.input, options.test_scales, batches, options.workers)
+    else:
+        loader = load(todo)
     warm_up = warm_up_batches(len(batches))
     # tqdm computes its rate from this session only: images finished earlier (``initial``) took no time.
     with contextlib.closing(loader), tqdm(

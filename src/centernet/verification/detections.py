@@ -41,6 +41,8 @@ class DetectionsComparison(NamedTuple):
         score: differences of the matched scores.
         least_iou, mean_iou: of the matched boxes; None if there are none.
         unmatched: detections of either network without a match.
+        limits: for the scores, and those by which detections were matched.
+        allowed: how many may be missing.
     """
 
     images: int
@@ -51,6 +53,8 @@ class DetectionsComparison(NamedTuple):
     least_iou: Optional[float]
     mean_iou: Optional[float]
     unmatched: List[Unmatched]
+    limits: tolerances.Limits = tolerances.FLOAT32
+    allowed: int = 0
 
     @property
     def missing(self) -> List[Unmatched]:
@@ -58,7 +62,7 @@ class DetectionsComparison(NamedTuple):
         return [item for item in self.unmatched if not item.undecided]
 
     def __bool__(self) -> bool:
-        return self.matched > 0 and not self.missing and self.score.max <= tolerances.SCORE.limit
+        return self.matched > 0 and len(self.missing) <= self.allowed and self.score.max <= self.limits.score
 
 
 class ComparedBatch(NamedTuple):
@@ -77,10 +81,16 @@ class ComparedBatch(NamedTuple):
     boxes: Optional[RawBoxes] = None
 
 
-def compare_detections(batches: Sequence[ComparedBatch]) -> DetectionsComparison:
+def compare_detections(
+    batches: Sequence[ComparedBatch], limits: tolerances.Limits = tolerances.FLOAT32
+) -> DetectionsComparison:
     """Decode the heads of both networks and match their detections.
 
     Detections are matched greedily by descending score: same class, highest IoU.
+
+    Args:
+        batches: of the same images.
+        limits: how much boxes and scores may differ.
     """
     images, found, scores, ious, unmatched = 0, [0, 0], [], [], []
     for batch in batches:
@@ -89,13 +99,13 @@ def compare_detections(batches: Sequence[ComparedBatch]) -> DetectionsComparison
         ours = _Side(batch.reference, decode(batch.reference, k=k), batch.geometries)
         others = _Side(batch.model, raw, batch.geometries, own=batch.boxes is not None)
         for index, image_id in enumerate(batch.image_ids):
-            pairs = _match(ours.of(index), others.of(index))
+            pairs = _match(ours.of(index), others.of(index), limits)
             images += 1
             found[0] += len(ours.scores[index])
             found[1] += len(others.scores[index])
             scores += [abs(ours.scores[index][i] - others.scores[index][j]) for i, j, _ in pairs]
             ious += [iou for _, _, iou in pairs]
-            unmatched += _left_over((ours, others), pairs, index, image_id)
+            unmatched += _left_over((ours, others), pairs, index, image_id, limits)
     return DetectionsComparison(
         images=images,
         reference=found[0],
@@ -105,6 +115,8 @@ def compare_detections(batches: Sequence[ComparedBatch]) -> DetectionsComparison
         least_iou=float(min(ious)) if ious else None,
         mean_iou=float(np.mean(ious)) if ious else None,
         unmatched=unmatched,
+        limits=limits,
+        allowed=int(limits.missing * found[0]),
     )
 
 
@@ -131,7 +143,7 @@ class _Side:
         return boxes_at(alone, torch.full_like(cells, class_index), cells)[0].detach().cpu().numpy()
 
 
-def _match(ours, others):
+def _match(ours, others, limits):
     """Return (index here, index there, IoU) of the matching detections."""
     boxes, _, classes = ours
     free = np.ones(len(others[1]), bool)
@@ -140,7 +152,7 @@ def _match(ours, others):
         candidates = np.flatnonzero(free & (others[2] == classes[i]))
         if not len(candidates):
             continue
-        iou, same = _overlap(boxes[i], others[0][candidates])
+        iou, same = _overlap(boxes[i], others[0][candidates], limits)
         if same.any():
             best = int(np.argmax(np.where(same, iou, -1)))
             free[candidates[best]] = False
@@ -148,38 +160,38 @@ def _match(ours, others):
     return pairs
 
 
-def _overlap(box, boxes):
+def _overlap(box, boxes, limits):
     """Return the IoU of one box with several, in output cells, and whether they match.
 
     Boxes of negative size, which untrained networks produce, are compared by the area between their corners,
     and only with boxes of the same orientation. A box with almost no area has IoU 1 with its twin.
     """
     box, boxes = box.astype(np.float64), boxes.astype(np.float64)
-    near = np.abs(boxes - box).max(axis=1) <= tolerances.CORNER.limit
+    near = np.abs(boxes - box).max(axis=1) <= limits.corner
     turned = (np.sign(boxes[:, 2:] - boxes[:, :2]) == np.sign(box[2:] - box[:2])).all(axis=1)
     low, lows = (np.minimum(item[..., :2], item[..., 2:]) for item in (box, boxes))
     high, highs = (np.maximum(item[..., :2], item[..., 2:]) for item in (box, boxes))
     shared = np.clip(np.minimum(high, highs) - np.maximum(low, lows), 0, None).prod(axis=1)
     union = (high - low).prod() + (highs - lows).prod(axis=1) - shared
     iou = np.where(near & (shared < 1e-2), 1.0, turned * shared / np.where(union > 0, union, 1))
-    return iou, near | (iou >= tolerances.IOU.limit)
+    return iou, near | (iou >= limits.iou)
 
 
-def _left_over(sides, pairs, index, image_id):
+def _left_over(sides, pairs, index, image_id, limits):
     """Return the Unmatched of an image.
 
     If one side lacks a detection because of a tie, another one takes its place at the end of that side's
     list. So as many of these are undecided as there are ties.
     """
     moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
-    tie = min(tolerances.TIE.limit, 2 * moved) + 1e-7
+    tie = min(limits.tie, 2 * moved) + 1e-7
     found, next_in_line = [[], []], [[], []]
     for number, name in enumerate(('reference', 'model')):
         taken = {pair[number] for pair in pairs}
         for place in range(len(sides[number].scores[index])):
             if place not in taken:
                 side = sides[number]
-                verdict = _verdict(side, sides[1 - number], index, place, tie)
+                verdict = _verdict(side, sides[1 - number], index, place, tie, limits)
                 if verdict == 'next in line':
                     next_in_line[number].append(len(found[number]))
                 found[number].append(
@@ -199,7 +211,7 @@ def _left_over(sides, pairs, index, image_id):
     return found[0] + found[1]
 
 
-def _verdict(side, other, index, place, tie):
+def _verdict(side, other, index, place, tie, limits):
     """Return why ``other`` may lack a detection of ``side``.
 
     ``tie``, ``next in line`` (a peak just below the best ones), or None.
@@ -212,8 +224,10 @@ def _verdict(side, other, index, place, tie):
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
     agree = (
-        max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= tolerances.SCORE.limit
-        and _overlap(side.boxes[index][place], other.all_boxes(index, class_index)[cell : cell + 1])[1][0]
+        max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= limits.score
+        and _overlap(side.boxes[index][place], other.all_boxes(index, class_index)[cell : cell + 1], limits)[
+            1
+        ][0]
     )
     lead, ahead = theirs - _highest_neighbour(others, cell), theirs - float(other.scores[index][-1])
     if not agree or lead < -tie:

@@ -29,16 +29,17 @@ class MetricsComparison(NamedTuple):
     """The figures of two networks over ``images`` images; true if all differences are within the tolerance.
 
     False if there are no figures. ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the
-    data set has other classes than the network, or no annotations.
+    data set has other classes than the network, or no annotations. ``limit``: for each difference.
     """
 
     images: int
     ground_truth: str
     figures: List[Figure]
+    limit: float = tolerances.METRICS.limit
 
     def __bool__(self) -> bool:
         return any(figure.reference is not None for figure in self.figures) and all(
-            figure.difference <= tolerances.METRICS.limit for figure in self.figures
+            figure.difference <= self.limit for figure in self.figures
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import onnx
 import onnxruntime
@@ -75,6 +75,13 @@ def format_verification(found: Verification) -> str:
     return '\n'.join(lines)
 
 
+def lines_of(comparison: Any, model: str = 'file') -> List[str]:
+    """The figures of a DetectionsComparison or a MetricsComparison, in lines for people; ``model``: what is
+    compared with PyTorch."""
+    text = _detections_text if hasattr(comparison, 'matched') else _metrics_text
+    return text(comparison, model)
+
+
 # The stages as JSON
 
 
@@ -139,14 +146,14 @@ def _heads_text(found):
     return lines + [f'over {_images(found)}']
 
 
-def _detections_text(found):
+def _detections_text(found, model='file'):
     line = f'{found.matched} of {found.reference} matched in {_images(found)}'
     line += f'; largest score difference {found.score.max:.2g}'
     if found.least_iou is not None:
         line += f', lowest IoU {found.least_iou:.6f}'
     lines = [line]
     for item in found.missing[:_LISTED]:
-        side = 'PyTorch' if item.side == 'reference' else 'the file'
+        side = 'PyTorch' if item.side == 'reference' else 'the ' + model
         box = ' '.join(f'{value:.1f}' for value in item.box)
         lines.append(
             f'only {side}: image {item.image_id}, class {item.class_index}, score {item.score:.4f}, box {box}'
@@ -159,13 +166,11 @@ def _detections_text(found):
     return lines
 
 
-def _metrics_text(found):
-    lines = [_row('', ('PyTorch', 'file'))]
+def _metrics_text(found, model='file'):
+    lines = [_row('', ('PyTorch', model))]
     for item in found.figures:
         numbers = ['n/a' if value is None else f'{value:.4f}' for value in (item.reference, item.model)]
-        lines.append(
-            _row(item.name, numbers) + ('' if item.difference <= tolerances.METRICS.limit else '  differs')
-        )
+        lines.append(_row(item.name, numbers) + ('' if item.difference <= found.limit else '  differs'))
     against = '' if found.ground_truth == ANNOTATIONS else f', measured against {found.ground_truth}'
     return lines + [f'over {_images(found)}{against}']
 

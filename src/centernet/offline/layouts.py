@@ -1,0 +1,143 @@
+"""The forms in which tools read inputs: :data:`LAYOUTS`, the one list.
+
+This imports nothing slow, so that the command line can offer the names.
+"""
+
+import base64
+import io
+import json
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+#: folders of the inputs, and of those for the calibration of a quantised network
+INPUTS, CALIBRATION = 'inputs', 'calibration'
+#: the name of the input in files that centernet export writes
+INPUT_NAME = 'image'
+#: types of the numbers in the files
+DTYPES = ('float32', 'float16')
+
+
+class Layout(NamedTuple):
+    """How a tool wants its inputs.
+
+    ``name``: what users type. ``summary``: one line of help. ``suffix``: of the files. ``by_position``: files
+    are numbered from 0; otherwise they are named after the image's id, in 12 digits. ``batches``: whether a
+    file may hold several images, for a tool that does not join files itself. ``list_file``: the list or
+    script for the tool, beside the folder of the inputs; None if it needs none. ``growth``: bytes of a file
+    for each byte of its numbers.
+    """
+
+    name: str
+    summary: str
+    suffix: str
+    by_position: bool = False
+    batches: bool = False
+    list_file: Any = None
+    growth: float = 1.0
+
+
+#: name -> Layout
+LAYOUTS = OrderedDict(
+    (layout.name, layout)
+    for layout in (
+        Layout('ais', "ais_bench and msame, and AMCT's calibration: <id>.bin", '.bin'),
+        Layout(
+            'benchmark',
+            'benchmark.x86_64 and benchmark.aarch64: <number>.bin and the list bin_file.info',
+            '.bin',
+            by_position=True,
+            list_file='bin_file.info',
+        ),
+        Layout(
+            'trtexec',
+            'trtexec: <id>.bin and the script trtexec.sh, which runs them one by one',
+            '.bin',
+            batches=True,
+            list_file='trtexec.sh',
+        ),
+        Layout('polygraphy', 'polygraphy run: <id>.json', '.json', batches=True, growth=4 / 3),
+    )
+)
+
+_TRTEXEC = """\
+#!/bin/sh
+# Runs an engine on every file of inputs/ with trtexec.
+#
+#   sh trtexec.sh ENGINE [OUTPUT] [FORM]
+#
+#   ENGINE  the file that trtexec --saveEngine wrote, for a batch of {batch}
+#   OUTPUT  folder for the outputs (default: outputs)
+#   FORM    raw: exact, and needs a trtexec with --dumpRawBindingsToFile; json: six digits (default: raw)
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+case $1 in /*) engine=$1 ;; *) engine=$PWD/$1 ;; esac
+output=${{2:-outputs}}
+form=${{3:-raw}}
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+for input in "$here"/{inputs}/*.bin; do
+    name=$(basename "$input" .bin)
+    if [ "$form" = json ]; then
+        set -- --exportOutput="$output/$name.json"
+    else
+        mkdir -p "$output/$name"
+        cd "$output/$name" # trtexec writes into the working folder
+        set -- --dumpRawBindingsToFile
+    fi
+    trtexec --loadEngine="$engine" --loadInputs={input}:"$input" --iterations=1 --warmUp=0 --duration=0 \\
+        "$@" > "$output/trtexec.log" 2>&1 || {{ cat "$output/trtexec.log" >&2; exit 1; }}
+    if [ "$form" != json ]; then rm -f ./*.input.*.raw; fi
+done
+"""
+
+
+def file_stem(layout: Layout, position: int, image_id: int, plain_ids: bool = True) -> str:
+    """The name of an input file without its suffix: 12 digits without dots, or benchmark's number.
+
+    Args:
+        layout: of the files.
+        position: of the file, from 0.
+        image_id: of its first image.
+        plain_ids: whether all ids are numbers of at most 12 digits; otherwise positions take their place.
+    """
+    if layout.by_position:
+        return str(position)
+    return '{:012d}'.format(image_id if plain_ids else position)
+
+
+def encode(layout: Layout, name: str, array: Any) -> bytes:
+    """The content of an input file.
+
+    Args:
+        layout: of the file.
+        name: of the network's input.
+        array: float32 or float16 [N, 3, H, W].
+    """
+    if layout.name == 'polygraphy':
+        return json.dumps([{name: polygraphy_array(array)}]).encode('ascii')
+    return array.tobytes()
+
+
+def polygraphy_array(array: Any) -> Any:
+    """An array as Polygraphy's JSON has it; numpy's own format, without pickles."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    text = base64.b64encode(buffer.getvalue()).decode('ascii')
+    return {'array': text, 'polygraphy_class': 'ndarray'}
+
+
+def list_text(layout: Layout, names: Any, batch: int, width: int, height: int, input_name: str) -> str:
+    """The content of a layout's list or script.
+
+    Args:
+        layout: one with a ``list_file``.
+        names: of the input files, in order.
+        batch: images in each.
+        width, height: of the input, in pixels.
+        input_name: of the network.
+    """
+    if layout.name == 'trtexec':
+        return _TRTEXEC.format(batch=batch, inputs=INPUTS, input=input_name)
+    return ''.join(f'{number} ./{INPUTS}/{name} {width} {height}\n' for number, name in enumerate(names))
