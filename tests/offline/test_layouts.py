@@ -79,3 +79,12 @@ def test_the_json_of_trtexec_has_six_digits(batch, dumped, device, judge, expect
     status, found, err = judge(out, folder, '--no-metrics')
     assert status == 0 and "trtexec's JSON" in err
     assert found['metrics']['AP'] == pytest.approx(expected['AP'], abs=0.002)
+
+
+def test_a_report_about_what_differs(dumped, device, judge, tmp_path):
+    folder = dumped('--layout', 'ais')
+    outputs = run_ais(device(), folder, str(tmp_path / 'out'))
+    status, _, err = judge(outputs, folder, '--report')
+    assert status == 0, err
+    page = (tmp_path / 'judged' / 'report.html').read_text(encoding='utf-8')
+    assert '0 of 10 images differ' in page and 'centernet eval-outputs' in page

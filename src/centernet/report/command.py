@@ -16,6 +16,10 @@ def repeat_command(run: Run) -> str:
     """Return a shell command that repeats a run, from what metrics.json records."""
     document = run.document
     network, protocol = document['network'], document['protocol']
+    if network['runner'] == 'outputs':  # of a device: the input is what was dumped
+        return ' '.join(
+            map(shlex.quote, ['centernet', 'eval-outputs', network['folder'], *_ranking(protocol)])
+        )
     is_onnx = 'model' in network
     path = network['model'] if is_onnx else network['weights']
     is_sample = not is_onnx and network.get('weights_sha256') == sha256(SAMPLE_WEIGHTS)
@@ -63,10 +67,13 @@ def _protocol(protocol: Dict[str, Any]) -> List[str]:
     scales = protocol['test_scales']
     if scales != [1.0]:
         words += ['--test-scales', ','.join(f'{scale:g}' for scale in scales)]
-    elif protocol['nms']:
-        words.append('--nms')
-    if protocol['max_per_image'] != 100:
-        words += ['--max-detections', str(protocol['max_per_image'])]
     used = protocol['normalization']
     name = used['name'] or '/'.join(','.join(f'{x:g}' for x in used[key]) for key in ('mean', 'std'))
-    return words + ['--normalization', name]
+    return words + _ranking(protocol) + ['--normalization', name]
+
+
+def _ranking(protocol: Dict[str, Any]) -> List[str]:
+    words = ['--nms'] if protocol['nms'] and protocol['test_scales'] == [1.0] else []
+    if protocol['max_per_image'] != 100:
+        words += ['--max-detections', str(protocol['max_per_image'])]
+    return words

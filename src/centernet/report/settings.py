@@ -83,7 +83,9 @@ _VERSIONS = {
 def _runner(network: Dict[str, Any]) -> str:
     if network['runner'] == 'onnxruntime':
         return 'ONNX Runtime {}, {}'.format(network['onnxruntime'], network['provider'])
-    return 'PyTorch {}'.format(network['torch']) if network['runner'] == 'torch' else network['runner']
+    if network['runner'] == 'torch':
+        return 'PyTorch {}'.format(network['torch'])
+    return 'outputs in {}'.format(network['folder']) if network['runner'] == 'outputs' else network['runner']
 
 
 def _yes(value: Any) -> str:
