@@ -46,7 +46,7 @@ class Page(html.parser.HTMLParser):
 
 
 def rows(path):
-    with open(str(path), newline='') as file:
+    with open(str(path), newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
 
 
@@ -140,6 +140,13 @@ def test_eval_pth_makes_it_too(data_folder, tmp_path):
         assert (again / name).read_bytes() == (tmp_path / 'out' / name).read_bytes()
 
 
+def test_a_page_about_another_run_is_removed(tmp_path):
+    arguments = ['eval-pth', '--limit', '2', '--device', 'cpu', '--no-progress', '--output', str(tmp_path)]
+    assert main([*arguments, '--report']) == 0 and (tmp_path / 'report.html').exists()
+    assert main([*arguments, '--flip-test']) == 0
+    assert not set(FILES).intersection(os.listdir(str(tmp_path)))
+
+
 def test_verify_makes_one_about_what_differs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(['export', '--target', 'portable']) == 0
@@ -175,7 +182,7 @@ def test_80_classes_and_24_pictures_fit_into_5_mb(write_run, tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     dataset, results = made_up_dataset(images=10, classes=2, seed=2)
-    hostile = '<script>alert(1)</script>"\'&'
+    hostile = '<script>alert(1)</script>"\'&\u4eba'
     for number, category in enumerate(dataset['categories']):
         category['name'] = hostile + str(number)
     data = CocoData(dataset, hostile, hostile)

@@ -118,6 +118,7 @@ def run(arguments: Any) -> int:
     from ..offline.manifest import read_manifest
     from ..offline.outputs_runner import OutputsLoader, OutputsRunner
     from ..offline.reference import read_references
+    from ..report import load_run, remove_report, write_report
 
     manifest = read_manifest(arguments.manifest)
     references = read_references(manifest)
@@ -146,6 +147,7 @@ def run(arguments: Any) -> int:
             f' it with --peaks {arguments.max_detections}'
         )
     folder = ensure_folder(arguments.output)
+    remove_report(folder)
     comparison = os.path.join(folder, COMPARISON_NAME)
     if os.path.exists(comparison):
         os.unlink(comparison)
@@ -178,8 +180,6 @@ def run(arguments: Any) -> int:
     print(file=stream)
     files = [*found.files, write_comparison(folder, judgement)]
     if arguments.report:
-        from ..report import load_run, write_report
-
         where = (arguments.data, arguments.annotations, arguments.images)
         folders = [folder] if checkpoint is None else [os.path.join(folder, 'reference'), folder]
         files += write_report(folder, *(load_run(item, *where) for item in folders))

@@ -41,6 +41,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     """
     from ..evaluation import evaluate, format_report
     from ..evaluation.eval_options import select
+    from ..report import make_run, remove_report, write_report
     from ..runners import open_runner
 
     runner = open_runner(
@@ -60,6 +61,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     lines = headline(arguments, runner, display_path(data.annotations), data.notes, chosen)
     print('\n'.join(lines), file=stream)
     setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
+    remove_report(arguments.output)
     found = evaluate(
         runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
     )
@@ -67,8 +69,6 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     print(file=stream)
     files = list(found.files)
     if arguments.report:
-        from ..report import make_run, write_report
-
         files += write_report(arguments.output, make_run(found, data, arguments.output))
     setup.print_files(files, stream)
     if arguments.json:

@@ -158,11 +158,13 @@ def _verify(arguments, path, reference, data, threads, folder, shared, stream, c
     from ..evaluation import EvalOptions
     from ..evaluation.eval_options import select
     from ..files import ensure_folder
+    from ..report import remove_report as remove_page
     from ..runners import open_runner
     from ..verification import verify
     from ..verification.summary import remove_report
 
     remove_report(ensure_folder(folder))
+    remove_page(folder)
     model = open_runner(path, arguments.device, threads, is_onnx=True)
     limits = model.limits._replace(
         step=reference.limits.step,

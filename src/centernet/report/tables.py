@@ -10,6 +10,8 @@ from .analysis import Analysis
 from .curves import RECALLS, SCORES, ClassFigures, precision_curves
 
 _MEAN = '(mean)'
+#: names of the files
+TABLES = ('curves.csv', 'per_class.csv', 'errors.csv', 'confusion.csv')
 
 
 def make_tables(analyses: Sequence[Analysis]) -> Dict[str, str]:
@@ -21,12 +23,13 @@ def make_tables(analyses: Sequence[Analysis]) -> Dict[str, str]:
         for item in analyses
         for kind, weight in item.errors.weights.items()
     )
-    return {
-        'curves.csv': _write(('run', 'class', 'curve', 'x', 'y'), _curves(analyses)),
-        'per_class.csv': _write(('run', *fields), classes),
-        'errors.csv': _write(('run', 'kind', 'gain_of_ap50_percent', 'errors'), errors),
-        'confusion.csv': _write(('run', 'annotated', 'detected', 'count'), _confusion(analyses)),
-    }
+    contents = (
+        _write(('run', 'class', 'curve', 'x', 'y'), _curves(analyses)),
+        _write(('run', *fields), classes),
+        _write(('run', 'kind', 'gain_of_ap50_percent', 'errors'), errors),
+        _write(('run', 'annotated', 'detected', 'count'), _confusion(analyses)),
+    )
+    return dict(zip(TABLES, contents))
 
 
 def _curves(analyses: Sequence[Analysis]) -> Iterable[Sequence[Any]]:

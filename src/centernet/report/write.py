@@ -4,12 +4,12 @@ import logging
 import os
 from typing import List, Optional
 
-from ..errors import OptionError
-from ..files import atomic_write, ensure_folder
+from ..errors import OptionError, OutputError
+from ..files import atomic_write, display_path, ensure_folder
 from .analysis import analyse
 from .page import render
 from .run import Run
-from .tables import make_tables
+from .tables import TABLES, make_tables
 
 PAGE_NAME = 'report.html'
 _log = logging.getLogger(__name__)
@@ -45,6 +45,22 @@ def write_report(folder: str, run: Run, other: Optional[Run] = None) -> List[str
         with atomic_write(paths[-1]) as file:
             file.write(content)
     return paths
+
+
+def remove_report(folder: str) -> None:
+    """Remove the files of an earlier report, which are not about what will be in the folder now.
+
+    Raises:
+        OutputError: a file cannot be removed.
+    """
+    for name in (PAGE_NAME, *TABLES):
+        path = os.path.join(folder, name)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
 
 
 def _check_same(run: Run, other: Run) -> None:
