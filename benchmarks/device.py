@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any, Dict, List, Tuple
 
-from long_run import watch_memory
+from long_run import slope, watch_memory
 
 from centernet.sample import SAMPLE_WEIGHTS
 from centernet.sample.dataset import write_folder
@@ -61,12 +61,15 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(runs, indent=2))
         return
-    print(f'{"images":>7} {"command":<13} {"images/s":>9} {"peak MiB":>9} {"AP":>7}')
+    row = '{:>7} {:<13} {:>9} {:>12} {:>9} {:>13} {:>7}'
+    print(row.format('images', 'command', 'images/s', 'in the loop', 'peak MiB', 'MiB per 1000', 'AP'))
     for run in runs:
         for name in ('dump-inputs', 'eval-outputs'):
-            found = run[name]
-            figures = f'{found["images_per_second"]:>9.1f} {found["peak_mib"]:>9.0f} {run["AP"]:>7.4f}'
-            print(f'{run["images"]:>7} {name:<13} {figures}')
+            found, loop = run[name], ['', '']
+            if name == 'eval-outputs':
+                loop = [f'{found["in_the_loop"]:.1f}', f'{found["slope_mib_per_1000"]:.1f}']
+            speed, peak = f'{found["images_per_second"]:.1f}', f'{found["peak_mib"]:.0f}'
+            print(row.format(run['images'], name, speed, loop[0], peak, loop[1], f'{run["AP"]:.4f}'))
 
 
 def measure(data: str, images: int, folder: str) -> Dict[str, Any]:
@@ -84,7 +87,7 @@ def measure(data: str, images: int, folder: str) -> Dict[str, Any]:
         'images': images,
         'AP': document['metrics']['AP'],
         'dump-inputs': out,
-        'eval-outputs': dict(back, loop_images_per_second=1000 / document['timings']['mean_ms']),
+        'eval-outputs': dict(back, in_the_loop=1000 / document['timings']['mean_ms']),
     }
 
 
@@ -101,10 +104,12 @@ def command(words: List[str], images: int, journal: str = '') -> Dict[str, float
         raise SystemExit(f'centernet {words[0]} failed')
     watch.join()
     seconds = time.time() - start
+    running = [(finished, mib) for finished, mib in samples if finished < images]
     return {
         'images_per_second': images / seconds,
         'seconds': seconds,
-        'peak_mib': max(mib for finished, mib in samples if finished < images),
+        'peak_mib': max(mib for _, mib in running),
+        'slope_mib_per_1000': 1000 * slope([sample for sample in running if sample[0] > images / 4]),
     }
 
 

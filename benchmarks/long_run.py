@@ -133,7 +133,7 @@ def measure(data: str, images: int, output: str, more: List[str]) -> Dict[str, A
         'loop_s': document['timings']['total_ms'] / 1000,
         'peak_mib': max(mib for _, mib in samples),
         'peak_in_loop_mib': max(mib for _, mib in running),
-        'slope_mib_per_1000': 1000 * _slope(second_half) if images >= LONG_ENOUGH else None,
+        'slope_mib_per_1000': 1000 * slope(second_half) if images >= LONG_ENOUGH else None,
         'batch_size': document['batch_size'],
         'workers': document['workers'],
         'samples': len(samples),
@@ -194,7 +194,7 @@ def _memory(pid):
         return 0
 
 
-def _slope(samples):
+def slope(samples: List[Tuple[int, float]]) -> float:
     """Return MiB per image by least squares; 0 for fewer than three samples."""
     if len(samples) < 3:
         return 0.0

@@ -1,9 +1,9 @@
 """A device's outputs in place of a network: a runner and a loader for the loop of the evaluation."""
 
 import contextlib
+import hashlib
 import os
 import time
-import zlib
 from collections import OrderedDict
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -100,7 +100,7 @@ class OutputsLoader:
         self.batch_size, self.watch, self.delete = batch_size, watch, delete
         self.found = Found('nothing yet', {}, {}, [])
         self.repeated: List[Tuple[int, int]] = []
-        self._seen: Dict[int, Tuple[int, int]] = {}
+        self._seen: Dict[bytes, Tuple[int, int]] = {}
         self._places = self.manifest.places()
         self._kept = set(reference_positions(self.manifest, references))
         self._sizes: Dict[str, int] = {}
@@ -254,7 +254,7 @@ class OutputsLoader:
         return Batch(ids, times, [[Group(list(range(len(ids))), outputs, geometries)]], failures)
 
     def _note_repeated(self, image: Any, hm: np.ndarray) -> None:
-        digest = zlib.crc32(np.ascontiguousarray(hm))
+        digest = hashlib.sha1(np.ascontiguousarray(hm)).digest()
         earlier = self._seen.setdefault(digest, (image.id, image.crc32))
         if earlier[0] != image.id and earlier[1] != image.crc32:
             self.repeated.append((image.id, earlier[0]))

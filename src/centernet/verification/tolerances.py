@@ -84,9 +84,15 @@ HALF_IOU = Tolerance(
     0.9, 'lowest IoU of two boxes', 'the same 10,000 boxes had an IoU of at least 0.904, 0.999 on average'
 )
 
-HALF_CORNER = Tolerance(0.1, 'output cells, for boxes whose IoU is meaningless', 'five times that of float32')
+HALF_CORNER = Tolerance(
+    0.1,
+    'output cells, for boxes whose IoU is meaningless',
+    'five times that of float32, as for the scores: less than half an input pixel',
+)
 
-HALF_TIE = Tolerance(0.01, 'of a score in [0, 1]', 'the largest difference of a score, rounded up')
+HALF_TIE = Tolerance(
+    0.01, 'of a score in [0, 1]', 'the largest of those 10,000 differences of a score, 0.006, rounded up'
+)
 
 HALF_MISSING = Tolerance(
     0.01,
