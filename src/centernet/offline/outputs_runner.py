@@ -23,6 +23,8 @@ from .roles import Roles, decide, reference_positions
 
 #: seconds between two looks at the folder
 _POLL = 0.5
+#: seconds without a change after which a file counts as written: half of a float32 output looks like float16
+_QUIET = 2.0
 
 
 class OutputsRunner:
@@ -207,11 +209,15 @@ class OutputsLoader:
         return sizes
 
     def _rests(self, position: int) -> bool:
-        """Whether the files of an input have not grown since the look before."""
-        paths = self._paths(position)
-        return all(
-            path in self._sizes and self._sizes[path] == self._sizes_before.get(path) for path in paths
-        )
+        """Whether the files of an input have not grown since the look before, and for a while."""
+        for path in self._paths(position):
+            try:
+                changed = os.stat(path).st_mtime
+            except OSError:
+                return False
+            if self._sizes.get(path, -1) != self._sizes_before.get(path) or time.time() - changed < _QUIET:
+                return False
+        return True
 
     def _paths(self, position: int) -> Set[str]:
         paths = {part.path for part in self.found.parts.get(position, {}).values()}
