@@ -8,9 +8,6 @@ from ..files import sha256
 from ..sample import SAMPLE_WEIGHTS
 from .run import Run
 
-#: ids of images on a command line
-_MOST_IDS = 50
-
 
 def repeat_command(run: Run) -> str:
     """Return a shell command that repeats a run, from what metrics.json records."""
@@ -22,21 +19,25 @@ def repeat_command(run: Run) -> str:
         )
     is_onnx = 'model' in network
     path = network['model'] if is_onnx else network['weights']
-    is_sample = not is_onnx and network.get('weights_sha256') == sha256(SAMPLE_WEIGHTS)
+    data = [] if _is_sample(run) else _data(run)
     words = ['centernet', 'eval-onnx', path] if is_onnx else ['centernet', 'eval-pth']
-    if not is_onnx and not is_sample:
+    if not is_onnx and (data or network.get('weights_sha256') != sha256(SAMPLE_WEIGHTS)):
         words += ['--weights', path, '--arch', network['arch']]
-    words += _data(run) + _images(run) + _protocol(protocol)
+    words += data + _images(run) + _protocol(protocol)
     if network.get('precision', 'fp32') != 'fp32':
         words += ['--precision', network['precision']]
     words += ['--device', network['device']]
     return ' '.join(shlex.quote(str(word)) for word in words)
 
 
+def _is_sample(run: Run) -> bool:
+    """Whether the data are the built-in sample, which is written into the folder of a run."""
+    sample = os.path.join(os.path.abspath(run.folder), 'sample', '')
+    return os.path.abspath(run.data.annotations).startswith(sample)
+
+
 def _data(run: Run) -> List[str]:
     recorded = run.document['data']
-    if os.path.join('sample', 'annotations', '') in recorded['annotations']:
-        return []
     categories = ['-' if item is None else str(item['id']) for item in recorded['categories']]
     words = ['--annotations', recorded['annotations'], '--images', recorded['images']]
     in_order = categories == [str(number) for number, _ in run.data.categories]
@@ -52,9 +53,7 @@ def _images(run: Run) -> List[str]:
         return ['--limit', str(len(selected))]
     if failed and len(selected) + len(failed) == len(run.data.image_ids):
         return []
-    if len(selected) <= _MOST_IDS:
-        return ['--ids', ','.join(map(str, selected))]
-    return ['--ids', '@ids.txt']
+    return ['--ids', ','.join(map(str, selected))]
 
 
 def _protocol(protocol: Dict[str, Any]) -> List[str]:
