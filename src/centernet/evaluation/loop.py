@@ -57,9 +57,8 @@ def evaluate(
     image_ids = select(data, options)
     _check_runner(runner, data, options)
     folder = ensure_folder(folder)
-    with Journal(
-        folder, _fingerprint(runner, data, options), resume, (METRICS_NAME, RESULTS_NAME)
-    ) as journal:
+    fingerprint = _fingerprint(runner, data, options)
+    with Journal(folder, fingerprint, resume, (METRICS_NAME, RESULTS_NAME)) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
             failed = _run(runner, data, options, journal, image_ids, todo, progress, load)
@@ -75,7 +74,8 @@ def evaluate(
             raise DataError(
                 f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
             )
-        return conclude(runner, data, options, folder, finished, failed)
+        annotations_sha256 = fingerprint['data']['annotations_sha256']
+        return conclude(runner, data, annotations_sha256, options, folder, finished, failed)
 
 
 def _run(

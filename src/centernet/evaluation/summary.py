@@ -10,7 +10,7 @@ import numpy as np
 from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_image
 from ..drawing import save_picture
 from ..errors import DataError
-from ..files import atomic_write, ensure_folder, sha256
+from ..files import atomic_write, ensure_folder
 from ..provenance import versions
 from .eval_options import EvalOptions, protocol
 from .journal import Record
@@ -41,6 +41,7 @@ class Evaluation(NamedTuple):
 def conclude(
     runner: Callable,
     data: CocoData,
+    annotations_sha256: str,
     options: EvalOptions,
     folder: str,
     finished: List[Record],
@@ -50,6 +51,7 @@ def conclude(
 
     Args:
         runner, data, options: as for :func:`centernet.evaluation.evaluate`.
+        annotations_sha256: of the annotations file when the run started.
         folder: the output folder; it exists.
         finished: the finished images, in the data set's order.
         failed: image id -> reason for the images that could not be read.
@@ -67,7 +69,7 @@ def conclude(
         'network': runner.describe(),
         'data': {
             'annotations': data.annotations,
-            'annotations_sha256': sha256(data.annotations),
+            'annotations_sha256': annotations_sha256,
             'images': data.images,
             'image_ids': _selected(data, finished),
             'categories': [category and dict(zip(('id', 'name'), category)) for category in data.channels],
