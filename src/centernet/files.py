@@ -76,6 +76,20 @@ def remove_leftovers(prefix: str, suffix: str = '') -> None:
             os.close(handle)
 
 
+def remove_file(path: str) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        OutputError: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
+
+
 def lock(handle: int) -> bool:
     """Protect an open temporary file or folder from :func:`remove_leftovers` until it is closed.
 

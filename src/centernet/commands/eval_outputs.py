@@ -106,7 +106,7 @@ def run(arguments: Any) -> int:
     """Evaluate and compare; returns the exit status."""
     threads = setup.start(arguments)
     from ..evaluation import EvalOptions, evaluate, format_report
-    from ..files import ensure_folder
+    from ..files import ensure_folder, remove_file
     from ..offline.judge import (
         COMPARISON_NAME,
         document,
@@ -149,8 +149,7 @@ def run(arguments: Any) -> int:
     folder = ensure_folder(arguments.output)
     remove_report(folder)
     comparison = os.path.join(folder, COMPARISON_NAME)
-    if os.path.exists(comparison):
-        os.unlink(comparison)
+    remove_file(comparison)
     stream = setup.text_stream(arguments)
     print('\n'.join(_headline(manifest, runner, loader, data)), file=stream)
     found = evaluate(

@@ -14,7 +14,7 @@ from ..files import atomic_write
 from ..verification import ComparedBatch, compare_detections, compare_metrics, tolerances
 from ..verification.detections import DetectionsComparison
 from ..verification.metrics import MetricsComparison
-from ..verification.summary import lines_of
+from ..verification.summary import lines_of, plain_values
 from .explain import Explanation, explain
 from .outputs_runner import OutputsLoader
 from .reading import BadOutput
@@ -161,7 +161,7 @@ def write_comparison(folder: str, found: Judgement) -> str:
 
 def document(found: Judgement) -> Dict[str, Any]:
     """The judgement as JSON values."""
-    return dict(_plain(found), same=bool(found), failures=found.failures)
+    return dict(plain_values(found), same=bool(found), failures=found.failures)
 
 
 def _detections(loader, references, device, limits) -> DetectionsComparison:
@@ -198,18 +198,6 @@ def _heads_lines(found: Explanation) -> List[str]:
 
 def _count(number: int, noun: str) -> str:
     return f'{number} {noun}{"" if number == 1 else "s"}'
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, '_asdict'):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 def recorded_data(manifest: Any) -> Optional[CocoData]:

@@ -4,8 +4,8 @@ import logging
 import os
 from typing import List, Optional
 
-from ..errors import OptionError, OutputError
-from ..files import atomic_write, display_path, ensure_folder
+from ..errors import OptionError
+from ..files import atomic_write, ensure_folder, remove_file
 from .analysis import analyse
 from .page import render
 from .run import Run
@@ -54,13 +54,7 @@ def remove_report(folder: str) -> None:
         OutputError: a file cannot be removed.
     """
     for name in (PAGE_NAME, *TABLES):
-        path = os.path.join(folder, name)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
+        remove_file(os.path.join(folder, name))
 
 
 def _check_same(run: Run, other: Run) -> None:

@@ -8,8 +8,7 @@ from typing import Any, Dict, List
 import onnx
 import onnxruntime
 
-from ..errors import OutputError
-from ..files import atomic_write, display_path, ensure_folder
+from ..files import atomic_write, ensure_folder, remove_file
 from ..provenance import versions
 from . import tolerances
 from .metrics import ANNOTATIONS
@@ -22,7 +21,7 @@ _LISTED, _PER_RULE = 10, 3
 
 def document(found: Verification) -> Dict[str, Any]:
     """Return a verification as plain JSON values; numbers that are not finite become None."""
-    return _plain(
+    return plain_values(
         {
             'same': bool(found),
             'stages': {stage.name: _stage(stage) for stage in found.stages},
@@ -37,13 +36,7 @@ def document(found: Verification) -> Dict[str, Any]:
 
 def remove_report(folder: str) -> None:
     """Remove verification.json of an earlier run, so that an interrupted run leaves none."""
-    path = os.path.join(folder, REPORT_NAME)
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
+    remove_file(os.path.join(folder, REPORT_NAME))
 
 
 def write_report(folder: str, content: Dict[str, Any]) -> str:
@@ -104,13 +97,14 @@ def _named(item, **more):
     return fields.pop('name'), dict(fields, **more)
 
 
-def _plain(value):
+def plain_values(value: Any) -> Any:
+    """Return records as plain JSON values; numbers that are not finite become None."""
     if hasattr(value, '_asdict'):
         value = value._asdict()
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
