@@ -66,7 +66,6 @@ def test_detect(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(['sample', '--limit', '6', '--output', 'data']) == 0
     words = ['detect', 'data/val2017', '--device', 'cuda', '--save', 'none', '--no-progress']
-    monkeypatch.delenv('WEIGHTS', raising=False)
     assert main([*words, '--output', 'gpu']) == 0
     assert main([*words[:2], '--device', 'cpu', *words[4:], '--output', 'cpu']) == 0
     counts = []

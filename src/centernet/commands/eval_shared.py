@@ -126,7 +126,7 @@ def add_protocol(parser: argparse.ArgumentParser, figures: str = '; the COCO fig
 
 
 def add_run(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add --output, --resume, --on-bad-image, --save-images, --json and --no-progress."""
+    """Add --output, --resume, --on-bad-image, --save-images, --report, --json and --no-progress."""
     group = options.add_output(parser, command)
     group.add_argument(
         '--resume',

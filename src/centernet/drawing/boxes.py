@@ -41,8 +41,8 @@ def annotate(image: np.ndarray, boxes: Sequence[Box], class_names: Sequence[str]
 
     Args:
         image: uint8 [H, W, 3], BGR.
-        boxes: the most important first: it chooses the place of its label first, and is drawn on top. Where
-            there is no place left, boxes get no label.
+        boxes: the most important first: it chooses the place of its label first, and is drawn on top. A box
+            for whose label no free place remains gets none.
         class_names: by class index.
 
     Returns:
