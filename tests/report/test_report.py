@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from support.made_up import made_up_dataset, run_of
+from support.made_up import made_up_dataset, run_of, write_run
 
 from centernet.cli import main
 from centernet.coco import CocoData
@@ -108,7 +108,7 @@ def test_every_reference_has_a_target(sample_report):
             assert target in ids
 
 
-def test_two_runs(write_run, tmp_path):
+def test_two_runs(tmp_path):
     first = write_run(tmp_path / 'data', images=30, seed=1)
     results = json.loads((first / 'results.json').read_text())
     data = CocoData.load(None, str(tmp_path / 'data' / 'annotations.json'), str(tmp_path / 'data' / 'images'))
@@ -172,7 +172,7 @@ def test_without_a_run_eval_pth_runs_first(tmp_path, monkeypatch, capsys):
     assert 'images per second' not in capsys.readouterr().out
 
 
-def test_80_classes_and_24_pictures_fit_into_5_mb(write_run, tmp_path):
+def test_80_classes_and_24_pictures_fit_into_5_mb(tmp_path):
     run = write_run(tmp_path / 'data', images=40, classes=80, seed=4)
     assert main(['report', str(run), '--output', str(tmp_path / 'out')]) == 0
     assert (tmp_path / 'out' / 'report.html').stat().st_size < 5e6
@@ -192,8 +192,8 @@ def test_hostile_names_stay_text(tmp_path):
     assert {row['class'] for row in rows(tmp_path / 'per_class.csv')} == {hostile + '0', hostile + '1'}
 
 
-def test_pictures_that_cannot_be_read_are_named(write_run, tmp_path, capsys):
-    run = write_run(tmp_path / 'data', pictures=False, images=30)
+def test_pictures_that_cannot_be_read_are_named(tmp_path, capsys):
+    run = write_run(tmp_path / 'data', pictures=0, images=30)
     assert main(['report', str(run), '--output', str(tmp_path / 'out')]) == 0
     error = capsys.readouterr().err
     assert 'no such image file' in error and 'cannot decode' in error
@@ -221,8 +221,8 @@ def test_no_detections_and_no_objects(tmp_path):
         (lambda run: change_annotations(run.parent / 'annotations.json'), 'its content differs'),
     ],
 )
-def test_a_damaged_run_is_one_line(write_run, tmp_path, capsys, damage, message):
-    run = write_run(tmp_path / 'data', pictures=False, images=5)
+def test_a_damaged_run_is_one_line(tmp_path, capsys, damage, message):
+    run = write_run(tmp_path / 'data', pictures=0, images=5)
     damage(run)
     assert main(['report', str(run), '--output', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err.strip().splitlines()
@@ -233,7 +233,7 @@ def change_annotations(path):
     path.write_text(path.read_text().replace('"iscrowd": 0', '"iscrowd": 1', 1))
 
 
-def test_runs_of_different_images(write_run, tmp_path):
+def test_runs_of_different_images(tmp_path):
     runs = []
     for seed in (1, 2):
         dataset, results = made_up_dataset(images=5, seed=seed)

@@ -1,15 +1,24 @@
-"""Made-up evaluations with every kind of error, without images."""
+"""Made-up evaluations with every kind of error."""
 
+import json
+import os
+
+import cv2
 import numpy as np
 
 from centernet.coco import CocoData, compute_metrics
+from centernet.files import sha256
 from centernet.report import Run
 
 SIZE = 640, 480
 
 
-def made_up_dataset(images=60, classes=5, seed=0, per_image=6, background=20):
-    """A COCO data set, and results with all of TIDE's errors; scores have two decimals, with many ties."""
+def made_up_dataset(images=60, classes=5, seed=0, per_image=6, background=20, kinds=None):
+    """A COCO data set, and results with all of TIDE's errors; scores have two decimals, with many ties.
+
+    ``per_image``, ``background``: means of the objects, and of the detections where nothing is, of an image.
+    ``kinds``: among so many classes are the latter of an image; None: among all.
+    """
     random = np.random.RandomState(seed)
     categories = [{'id': 3 * number + 1, 'name': f'class {number}'} for number in range(classes)]
     dataset = {'images': [], 'annotations': [], 'categories': categories}
@@ -51,8 +60,10 @@ def made_up_dataset(images=60, classes=5, seed=0, per_image=6, background=20):
                 detect(image_id, own, np.array(near) + 0.5, score * random.rand())
             if kind == 4:
                 detect(image_id, category(), far, score)
+        near = [category() for _ in range(kinds or 0)]
         for _ in range(random.poisson(background)):
-            detect(image_id, category(), somewhere(), random.beta(1.2, 6))
+            own = near[random.randint(kinds)] if near else category()
+            detect(image_id, own, somewhere(), random.beta(1.2, 6))
     return dataset, results
 
 
@@ -103,3 +114,41 @@ def run_of(data, results, folder='made-up'):
         'versions': {'centernet': '0'},
     }
     return Run(folder, document, results, data, list(data.image_ids))
+
+
+def write_run(folder, pictures=8, names=(), **options):
+    """Write a made-up evaluation: annotations.json, images/ and run/.
+
+    Args:
+        folder: a pathlib.Path; created.
+        pictures: so many different ones, which the images share; with 0 only the first image has a file, and
+            that is damaged.
+        names: of the classes.
+        options: of :func:`made_up_dataset`.
+
+    Returns:
+        The folder of the run.
+    """
+    dataset, results = made_up_dataset(**options)
+    for category, name in zip(dataset['categories'], names):
+        category['name'] = name
+    images, run = folder / 'images', folder / 'run'
+    images.mkdir(parents=True)
+    run.mkdir()
+    paths = [images / image['file_name'] for image in dataset['images']]
+    if not pictures:
+        paths[0].write_text('not a picture')
+    random = np.random.RandomState(0)
+    for number, path in enumerate(paths if pictures else ()):
+        if number < pictures:
+            noise = random.randint(0, 256, (SIZE[1] // 40, SIZE[0] // 40, 3)).astype(np.uint8)
+            cv2.imwrite(str(path), cv2.resize(noise, SIZE, interpolation=cv2.INTER_CUBIC))
+        else:
+            os.link(str(paths[number % pictures]), str(path))
+    annotations = folder / 'annotations.json'
+    annotations.write_text(json.dumps(dataset))
+    document = run_of(CocoData.load(None, str(annotations), str(images)), results).document
+    document['data']['annotations_sha256'] = sha256(str(annotations))
+    (run / 'metrics.json').write_text(json.dumps(document))
+    (run / 'results.json').write_text(json.dumps(results))
+    return run
