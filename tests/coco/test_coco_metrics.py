@@ -1,14 +1,18 @@
 import contextlib
 import io
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from support.made_up import made_up_dataset
 
-from centernet.coco import STAT_NAMES, CocoData, compute_metrics, format_metrics, to_results
+from centernet.coco import STAT_NAMES, CocoData, compute_metrics, format_metrics, metrics, to_results
 from centernet.errors import DataError, UserError
+from centernet.processes import ProcessError
 
 CATEGORIES = [(1, 'cat'), (3, 'dog')]
 
@@ -254,3 +258,42 @@ def test_absent_figures_are_printed_as_not_available(make_coco):
     assert len(lines) == 12
     assert lines[0] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000'
     assert lines[5] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area= large | maxDets=100 ] = n/a'
+
+
+def tables(evaluator):
+    return os.getpid(), evaluator.eval['precision'], evaluator.eval['scores']
+
+
+def killed(evaluator):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def divided(monkeypatch):
+    """Many detections, on a machine of two cores."""
+    monkeypatch.setattr(metrics, '_MANY', 1)
+    monkeypatch.setattr(metrics, 'available_cpus', lambda: 2)
+
+
+def made_up():
+    dataset, results = made_up_dataset(images=6)
+    return CocoData(dataset, 'annotations.json', 'images'), results
+
+
+def test_processes_compute_what_one_does(divided, monkeypatch):
+    data, results = made_up()
+    divided_tables = metrics.map_classes(tables, data, results, data.image_ids)
+    divided_figures = compute_metrics(data, results, data.image_ids)
+    assert len({pid for pid, _, _ in divided_tables} - {os.getpid()}) == 2
+    monkeypatch.setattr(metrics, '_MANY', len(results) + 1)
+    expected = metrics.map_classes(tables, data, results, data.image_ids)
+    assert {pid for pid, _, _ in expected} == {os.getpid()}
+    assert divided_figures == compute_metrics(data, results, data.image_ids)
+    for one, other in zip(divided_tables, expected):
+        assert np.array_equal(one[1], other[1]) and np.array_equal(one[2], other[2])
+
+
+def test_a_killed_process_is_named(divided):
+    data, results = made_up()
+    with pytest.raises(ProcessError, match='was killed by signal 9'):
+        metrics.map_classes(killed, data, results, data.image_ids)

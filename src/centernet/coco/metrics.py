@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ..device import available_cpus
 from ..errors import DataError, UserError
-from ..processes import ProcessError, ordered_map
+from ..processes import ordered_map
 from .data import CocoData, create_index, silence_stdout
 
 #: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
@@ -104,6 +104,7 @@ def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
 
     Raises:
         DataError: an id in ``image_ids`` is not in the data set.
+        ProcessError: see :func:`map_classes`.
     """
     wanted = set(image_ids)
     unknown = sorted(wanted.difference(data.image_ids))
@@ -138,6 +139,9 @@ def map_classes(
 
     Returns:
         What ``function`` returned, in the order of ``data.evaluated``.
+
+    Raises:
+        ProcessError: one of the processes was killed, as it is where memory runs out.
     """
     wanted = set(image_ids)
     truth, found = collections.defaultdict(list), collections.defaultdict(list)
@@ -154,11 +158,8 @@ def map_classes(
     processes = min(len(classes), available_cpus()) if len(results) >= _MANY else 1
     if processes == 1:
         return [evaluate(item) for item in classes]
-    try:
-        with contextlib.closing(ordered_map(evaluate, classes, processes)) as answers:
-            return list(answers)
-    except ProcessError as error:
-        raise UserError(f'cannot compute the figures: a process {error.how}') from None
+    with contextlib.closing(ordered_map(evaluate, classes, processes)) as answers:
+        return list(answers)
 
 
 def _tables(evaluator: COCOeval) -> Tuple[np.ndarray, np.ndarray]:

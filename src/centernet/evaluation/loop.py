@@ -12,6 +12,7 @@ from ..coco import CocoData, to_results
 from ..detection import InputSpec, RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, Interrupted, OptionError, OutputError
 from ..files import display_path, ensure_folder, sha256
+from ..processes import ProcessError
 from .eval_options import EvalOptions, check, protocol, select
 from .journal import Journal, Record
 from .loader import Batch, LoaderError, make_loader, plan_batches
@@ -50,8 +51,8 @@ def evaluate(
             of a different run.
         DataError: requested images are not in the data set, or none of them can be read.
         OutputError: the output cannot be written, or the output folder was removed during the run.
-        Interrupted: KeyboardInterrupt, SystemExit or the death of a loader process stopped the run; the
-            journal is kept.
+        Interrupted: KeyboardInterrupt, SystemExit or the death of a process stopped the run; the journal is
+            kept.
     """
     check(options)
     image_ids = select(data, options)
@@ -75,7 +76,11 @@ def evaluate(
                 f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
             )
         annotations_sha256 = fingerprint['data']['annotations_sha256']
-        return conclude(runner, data, annotations_sha256, options, folder, finished, failed)
+        try:
+            return conclude(runner, data, annotations_sha256, options, folder, finished, failed)
+        except ProcessError as error:
+            why = f'a process that computes the figures {error.how}'
+            raise Interrupted(_how_to_resume(why, journal, image_ids)) from error
 
 
 def _run(

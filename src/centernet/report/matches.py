@@ -6,7 +6,8 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from ..coco import STAT_NAMES, CocoMetrics, map_classes, summarise_classes
-from ..errors import DataError
+from ..errors import DataError, UserError
+from ..processes import ProcessError
 from .run import Run
 
 #: A detection that overlaps an object of its class by this IoU or more can find it.
@@ -76,6 +77,7 @@ def match(run: Run) -> Matches:
 
     Raises:
         DataError: the figures are not those of metrics.json.
+        UserError: a process was killed, as it is where memory runs out.
     """
     results, data = run.results, run.data
     wanted = set(run.image_ids)
@@ -101,7 +103,10 @@ def match(run: Run) -> Matches:
         np.zeros(count, np.int64),
         np.zeros(count, bool),
     )
-    classes = map_classes(_extract, data, results, run.image_ids)
+    try:
+        classes = map_classes(_extract, data, results, run.image_ids)
+    except ProcessError as error:
+        raise UserError(f'a process that computes the figures of {run.name} {error.how}') from None
     for number, found in enumerate(classes):
         detections.classes[found.positions] = number
         detections.matches[found.positions] = found.matches
