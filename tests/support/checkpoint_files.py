@@ -6,8 +6,16 @@ import pickle
 import struct
 import zipfile
 
+import pytest
 import torch
 
+from centernet.checkpoint import read_checkpoint
+from centernet.errors import CheckpointError
+
+#: torch.save's formats
+FORMS = ['zip', 'legacy']
+#: what a file can claim: one tensor of four values
+ONE = {'w': ('FloatStorage', '0', 4, 0, (4,), (1,))}
 #: torch >= 1.6 writes zip archives itself
 SAVES_ZIP = '_use_new_zipfile_serialization' in inspect.signature(torch.save).parameters
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -122,3 +130,20 @@ class Runs:
 
     def __reduce__(self):
         return self.call
+
+
+def refusal(path):
+    """The message with which a file is refused: a line that names it."""
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert str(path) in message and '\n' not in message
+    return message
+
+
+def write(path, form, data, storages):
+    """A file of the pickle ``data`` and {key: (count, bytes)}."""
+    if form == 'zip':
+        write_zip(path, data.replace(b'NtQ', b'tQ'), {key: raw for key, (_, raw) in storages.items()})
+    else:
+        write_legacy(path, data, storages)
