@@ -17,7 +17,7 @@ IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
 SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help eval-pth export verify eval-onnx detect report dump-inputs eval-outputs fetch reproduce sample doctor test fuzz lint format venv lock clean
+.PHONY: help eval-pth export verify eval-onnx merge detect report dump-inputs eval-outputs fetch reproduce sample doctor test fuzz lint format venv lock clean
 
 help: ## show this list
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -35,6 +35,9 @@ verify: ## verify ONNX files against their checkpoint
 
 eval-onnx: ## evaluate an ONNX file
 	$(IN_VENV)centernet eval-onnx $(ARGS)
+
+merge: ## merge the shards of an evaluation, in output/eval-pth
+	$(IN_VENV)centernet merge $(ARGS)
 
 detect: ## detect objects on pictures and videos
 	$(IN_VENV)centernet detect $(ARGS)

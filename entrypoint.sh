@@ -1,7 +1,7 @@
 #!/bin/bash
 # The image's entry point: run a command of centernet, the tests, or any other command.
 #
-#   entrypoint.sh eval-pth|export|eval-onnx|verify|detect|report|dump-inputs|eval-outputs|run-ais|run-trt [flag...]
+#   entrypoint.sh eval-pth|export|eval-onnx|merge|verify|detect|report|dump-inputs|eval-outputs|run-ais|run-trt [flag...]
 #   entrypoint.sh modify|fetch|reproduce|sample|doctor [flag...]
 #   entrypoint.sh test [flag of pytest...]
 #   entrypoint.sh <command> [argument...]
@@ -41,7 +41,7 @@ os.execv(sys.argv[3], sys.argv[3:])' "$uid" "$gid" "$program" "${@:2}"
 
 if [ $# = 0 ]; then set -- eval-pth; fi
 case $1 in
-    eval-pth | export | eval-onnx | verify | detect | report | dump-inputs | eval-outputs | run-ais | run-trt | \
+    eval-pth | export | eval-onnx | merge | verify | detect | report | dump-inputs | eval-outputs | run-ais | run-trt | \
         modify | fetch | reproduce | sample | doctor)
         run centernet "$@"
         ;;

@@ -21,7 +21,7 @@ PYTHON_FILES = sorted(
 #: A module imports from the layers above it in this list, and from no other module of its own layer.
 LAYERS = (
     ('errors',),
-    ('compat', 'files', 'processes'),
+    ('compat', 'files', 'processes', 'shards'),
     ('device', 'fetch', 'precision', 'provenance'),
     ('dcn',),
     ('models',),

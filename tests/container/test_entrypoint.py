@@ -94,7 +94,7 @@ def test_the_default_is_eval_pth(container):
 def test_every_service_of_the_compose_file_is_known(container):
     with open(os.path.join(ROOT, 'docker-compose.yml'), encoding='utf-8') as file:
         services = re.findall(r'entrypoint: \[entrypoint\.sh, ([\w-]+)\]', file.read())
-    assert len(services) == 12
+    assert len(services) == 13
     assert set(services) - {command.NAME for command in cli.COMMANDS} == {'test'}
 
 

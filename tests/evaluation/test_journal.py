@@ -8,6 +8,7 @@ import time
 
 import pytest
 from support.painted import PaintRunner, write_data
+from support.processes import journal_ids
 
 from centernet.coco import CocoData
 from centernet.detection import InputSpec
@@ -51,7 +52,7 @@ def test_an_interrupted_run_is_resumed(data, tmp_path, error, workers):
     runner = PaintRunner()
     found = run(data, tmp_path / 'out', runner, options, resume=True)
     assert sum(runner.batches) == 6
-    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1
+    assert len(journal_ids(tmp_path / 'out')) == 12
     assert found.timings['images'] == 12
     whole = run(data, tmp_path / 'whole')
     assert (tmp_path / 'out' / 'results.json').read_bytes() == (
@@ -70,21 +71,21 @@ def test_a_new_run_removes_the_figures_of_the_old_one(data, tmp_path):
 
 def test_a_journal_with_unknown_entries_is_resumed(data, tmp_path):
     """Earlier versions stored the damage of an image."""
-    first = run(data, tmp_path / 'out')
+    first = run(data, tmp_path / 'out').results
     lines = journal_lines(tmp_path / 'out')
     lines[3] = json.dumps(dict(json.loads(lines[3].decode()), damage='Corrupt JPEG data')).encode()
     (tmp_path / 'out' / 'journal.jsonl').write_bytes(b'\n'.join(lines))
     runner = PaintRunner()
-    assert run(data, tmp_path / 'out', runner, resume=True).results == first.results
+    assert run(data, tmp_path / 'out', runner, resume=True).results == first
     assert runner.batches == []
 
 
 def test_a_finished_run_is_not_run_again(data, tmp_path):
-    first = run(data, tmp_path / 'out')
+    first = run(data, tmp_path / 'out').results
     runner = PaintRunner()
     again = run(data, tmp_path / 'out', runner, resume=True)
     assert runner.batches == []
-    assert again.results == first.results
+    assert again.results == first
 
 
 def test_resume_without_a_journal_starts_at_the_beginning(data, tmp_path):
@@ -96,7 +97,7 @@ def test_without_resume_the_old_journal_is_replaced(data, tmp_path):
     runner = PaintRunner()
     run(data, tmp_path / 'out', runner)
     assert sum(runner.batches) == 12
-    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1
+    assert len(journal_ids(tmp_path / 'out')) == 12
 
 
 def test_a_resumed_run_may_take_more_images_and_other_batches(data, tmp_path):
@@ -109,11 +110,11 @@ def test_a_resumed_run_may_take_more_images_and_other_batches(data, tmp_path):
 
 @pytest.mark.parametrize('cut', [1, 20, 60])
 def test_an_incomplete_last_line_is_dropped(data, tmp_path, cut):
-    whole = run(data, tmp_path / 'out')
+    whole = run(data, tmp_path / 'out').results
     path = tmp_path / 'out' / 'journal.jsonl'
     path.write_bytes(path.read_bytes()[:-cut])
     runner = PaintRunner()
-    assert run(data, tmp_path / 'out', runner, resume=True).results == whole.results
+    assert run(data, tmp_path / 'out', runner, resume=True).results == whole
     assert sum(runner.batches) == 1
     assert all(json.loads(line.decode()) for line in journal_lines(tmp_path / 'out')[:-1])
 
@@ -141,7 +142,7 @@ def test_other_settings_are_refused(data, tmp_path, change, words):
     run(data, tmp_path / 'out')
     with pytest.raises(OptionError, match=words):
         run(data, tmp_path / 'out', options=OPTIONS._replace(**change), resume=True)
-    assert len(journal_lines(tmp_path / 'out')) == 1 + 12 + 1  # nothing was lost
+    assert len(journal_ids(tmp_path / 'out')) == 12  # nothing was lost
 
 
 def test_other_weights_and_other_annotations_are_refused(data, data_folder, tmp_path):
@@ -157,11 +158,11 @@ def test_other_weights_and_other_annotations_are_refused(data, data_folder, tmp_
 
 
 def test_two_runs_do_not_share_a_journal(tmp_path):
-    with Journal(str(tmp_path), {}, resume=False):
+    with Journal(str(tmp_path), {}, {}, resume=False):
         child = os.fork()
         if not child:  # the child must not return into pytest
             try:
-                Journal(str(tmp_path), {}, resume=False)
+                Journal(str(tmp_path), {}, {}, resume=False)
             except OutputError as error:
                 os._exit(3 if 'another evaluation' in str(error) else 4)
             os._exit(5)
@@ -203,12 +204,11 @@ def test_a_run_killed_half_way(tmp_path, workers):
     finally:
         victim.send_signal(signal.SIGKILL)
         victim.wait()
-    finished = len(journal_lines(out)) - 2
+    finished = len(journal_ids(out))
     assert 6 <= finished < 60
     runner = PaintRunner()
     run(data, out, runner, resume=True)
     assert sum(runner.batches) == 60 - finished
-    ids = [json.loads(line.decode())['image_id'] for line in journal_lines(out)[1:-1]]
-    assert sorted(ids) == sorted(data.image_ids)
+    assert sorted(journal_ids(out)) == sorted(data.image_ids)
     run(data, tmp_path / 'whole')
     assert (out / 'results.json').read_bytes() == (tmp_path / 'whole' / 'results.json').read_bytes()

@@ -104,7 +104,7 @@ def test_files_of_other_inputs_are_named(outputs, judge):
 
 def test_outputs_of_other_inputs_alone_are_refused(outputs, judge, dumped):
     _, out = outputs()
-    other = dumped('--layout', 'ais', '--shard', '2/2', '--limit', '30')
+    other = os.path.join(dumped('--layout', 'ais', '--shard', '2/2', '--limit', '30'), 'shard-2-of-2')
     for name in os.listdir(out):
         if int(name.split('_')[0]) in read_manifest(other).image_ids:
             os.unlink(os.path.join(out, name))

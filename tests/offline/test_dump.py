@@ -126,6 +126,7 @@ def test_shards_are_a_partition_and_calibration_is_of_none(dump):
             '--limit', '8', '--shard', shard, '--calibration', '5', '--references', '1'
         )
         assert status == 0
+        folder = os.path.join(folder, 'shard-{}-of-{}'.format(*shard.split('/')))
         seen += read_manifest(folder).image_ids
         calibrated.append(names(folder, 'calibration'))
     ids = CocoData.load(os.path.join(folder, 'sample')).image_ids

@@ -13,6 +13,7 @@ import zipfile
 import pytest
 import torch
 from support import file_server
+from support.processes import journal_ids
 from support.random_weights import save_checkpoint
 
 from centernet import cli
@@ -259,8 +260,7 @@ def test_one_checkpoint_for_several_networks(reproduce, claims):
 
 
 def ids(folder, name):
-    with open(os.path.join(str(folder), 'dla_tiny', name, 'journal.jsonl')) as file:
-        return [json.loads(line)['image_id'] for line in file.read().splitlines()[1:]]
+    return journal_ids(folder / 'dla_tiny' / name)
 
 
 @pytest.mark.slow
@@ -277,7 +277,7 @@ def test_resume_after_kill(tmp_path, capsys):
     ) as run:
         try:
             deadline = time.time() + 300
-            while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:
+            while not journal.exists() or len(journal.read_bytes().splitlines()) < 4:
                 assert run.poll() is None and time.time() < deadline
                 time.sleep(0.002)
         finally:

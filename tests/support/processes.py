@@ -60,10 +60,11 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
 def journal_ids(folder: Path) -> List[int]:
     """Return the ids of the journal's images, in its order."""
     try:
-        lines = (folder / 'journal.jsonl').read_bytes().split(b'\n')[1:-1]
+        lines = (folder / 'journal.jsonl').read_bytes().split(b'\n')[:-1]
     except FileNotFoundError:
         return []
-    return [json.loads(line.decode())['image_id'] for line in lines]
+    entries = [json.loads(line.decode()) for line in lines]
+    return [entry['image_id'] for entry in entries if 'image_id' in entry]
 
 
 def eval_pth(data: Path, out: Path, *words: str, **options: Any) -> subprocess.Popen:

@@ -50,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     eval_shared.add_protocol(parser, '; more make no difference above --score')
     _add_detections(parser)
     options.add_loading(parser)
+    options.add_shard(parser, 'files')
     group = options.add_output(parser, NAME, 'detections')
     group.add_argument(
         '--save',
@@ -68,7 +69,10 @@ def run(arguments: Any) -> int:
     from ..runners import open_runner
 
     threads = setup.start(arguments)
-    sources = find_sources(_words(arguments))
+    found_sources = find_sources(_words(arguments))
+    sources = setup.chosen_shard(arguments).of(found_sources)
+    if not sources:
+        raise OptionError(f'--shard {arguments.shard}: there are only {len(found_sources)} files')
     weights = _weights(arguments)
     is_onnx = weights.lower().endswith('.onnx')
     precision = arguments.precision

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Any, Tuple
+from typing import Any
 
 from ..errors import OptionError
 from ..files import display_path
@@ -63,13 +63,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"of the network's input (trtexec, polygraphy; default: {INPUT_NAME})",
     )
     group.add_argument(
-        '--shard',
-        type=parse_shard,
-        default=(1, 1),
-        metavar='I/N',
-        help='only every Nth of the images, from the Ith on; to fit a disk, or for several devices',
-    )
-    group.add_argument(
         '--calibration',
         type=options.positive,
         default=0,
@@ -94,17 +87,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='processes that load images; 0 loads between files (default: chosen for the cores)',
     )
+    options.add_shard(parser)
     group = options.add_output(parser, NAME, 'files')
     eval_shared.add_on_bad_image(group, 'images')
     options.add_json(group)
-
-
-def parse_shard(text: str) -> Tuple[int, int]:
-    """``2/3`` -> (2, 3)."""
-    first, _, second = text.partition('/')
-    if first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second):
-        return int(first), int(second)
-    raise argparse.ArgumentTypeError(f'{text!r} is not a shard such as 2/3, the second of three')
 
 
 def run(arguments: Any) -> int:
@@ -135,7 +121,7 @@ def run(arguments: Any) -> int:
         input_name=arguments.input_name,
         image_ids=arguments.ids,
         limit=arguments.limit,
-        shard=arguments.shard,
+        shard=setup.chosen_shard(arguments),
         calibration=arguments.calibration,
         references=arguments.references,
         inputs=not arguments.no_inputs,

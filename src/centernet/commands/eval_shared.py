@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     options.add_data(parser)
     add_protocol(parser)
     options.add_loading(parser)
+    options.add_shard(parser)
     add_run(parser, command)
 
 
@@ -92,6 +93,7 @@ def eval_options(arguments: Any, runner: Any) -> Any:
         max_per_image=arguments.max_detections,
         image_ids=getattr(arguments, 'ids', None),
         limit=getattr(arguments, 'limit', None),
+        shard=setup.chosen_shard(arguments),
         batch_size=arguments.batch_size or runner.batch_size or batch_size,
         workers=workers if arguments.workers is None else arguments.workers,
         on_bad_image=arguments.on_bad_image,

@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional, Tuple
 
 from ..export.targets import TARGETS
 from ..precision import FP32, PRECISIONS
+from ..shards import AUTO, parse_shard
 
 #: where fetch puts checkpoints and data, and reproduce looks for them
 MODELS_FOLDER, DATA_FOLDER = 'models', 'data/coco'
@@ -169,6 +170,24 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shard(parser: argparse.ArgumentParser, what: str = 'images') -> Any:
+    """Add --shard, which :func:`.setup.start` looks at; returns the group, for further options.
+
+    Args:
+        parser: the command's.
+        what: is divided, for the help.
+    """
+    group = parser.add_argument_group('several machines')
+    group.add_argument(
+        '--shard',
+        type=shard,
+        metavar='I/N',
+        help=f'only every Nth of the {what}, from the Ith on, into <output>/shard-I-of-N; auto: as Slurm,'
+        ' Kubernetes or the CI system says in its variables (default: all)',
+    )
+    return group
+
+
 def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'results') -> Any:
     """Add --output; returns the group, for further options."""
     group = parser.add_argument_group('output')
@@ -216,6 +235,14 @@ def add_targets(group: Any, extra: Tuple[str, ...] = ()) -> None:
 def chosen_targets(names: Any) -> Tuple[str, ...]:
     """The names of targets that --target stands for, in the order of the list."""
     return tuple(name for name in TARGETS if ALL in names or name in names)
+
+
+def shard(text: str) -> Any:
+    """``2/3`` -> Shard(2, 3); ``auto`` as it is."""
+    found = AUTO if text == AUTO else parse_shard(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a shard such as 2/3, the second of three')
+    return found
 
 
 def positive(text: str) -> int:

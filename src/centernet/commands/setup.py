@@ -13,6 +13,7 @@ from typing import Any, Iterable, List, Optional, Sequence, TextIO
 from ..device import apply_threads, prepare_threads
 from ..errors import OptionError, OutputError
 from ..files import display_path, ensure_folder
+from ..shards import AUTO, WHOLE, Shard, shard_of_engine
 
 _log = logging.getLogger(__name__)
 #: set in the image: paths of the container mean folders of the host there
@@ -20,22 +21,26 @@ IN_CONTAINER = bool(os.environ.get('CENTERNET_CONTAINER'))
 
 
 def start(arguments: Any) -> int:
-    """Set up threads and check the paths that were given; call it before anything that imports torch.
+    """Set up threads, check the paths that were given, and choose the folder of a shard; call it before
+    anything that imports torch.
 
     Args:
-        arguments: parsed options; ``threads``, ``output`` and the paths are looked at where a command has
-            them.
+        arguments: parsed options; ``threads``, ``output``, ``shard`` and the paths are looked at where a
+            command has them.
 
     Returns:
         The number of CPU threads.
 
     Raises:
-        OptionError: in the container, a path is missing.
+        OptionError: in the container, a path is missing; or --shard auto finds no shard.
         OutputError: the output folder cannot be written.
     """
     _check_paths(arguments)
     threads = prepare_threads(getattr(arguments, 'threads', None))
     apply_threads(threads)
+    read_shard(arguments)
+    if getattr(arguments, 'shard', None):
+        arguments.output = os.path.join(arguments.output, arguments.shard.folder)
     if getattr(arguments, 'output', None):
         try:
             ensure_folder(arguments.output)
@@ -43,6 +48,18 @@ def start(arguments: Any) -> int:
             hint = '; on the host, change its owner or mode, or name another folder with OUTPUT_DIR'
             raise OutputError(f'{error}{hint if IN_CONTAINER else ""}') from error
     return threads
+
+
+def read_shard(arguments: Any) -> None:
+    """Replace --shard auto by the shard that the engine's variables name."""
+    if getattr(arguments, 'shard', None) == AUTO:
+        arguments.shard, read_from = shard_of_engine()
+        _log.info('shard %s (%s)', arguments.shard, read_from)
+
+
+def chosen_shard(arguments: Any) -> Shard:
+    """The shard of the options, after :func:`start`; all if they name none."""
+    return getattr(arguments, 'shard', None) or WHOLE
 
 
 def weights_or_sample(arguments: Any) -> str:

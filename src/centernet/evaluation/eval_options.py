@@ -1,12 +1,13 @@
 """The options of an evaluation."""
 
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..coco import CocoData
 from ..detection import DOWN_RATIO, InputSpec
 from ..device import available_cpus
 from ..errors import DataError, OptionError
+from ..shards import WHOLE, Shard
 
 #: the exit status of a run in which images could not be read: 1 or 0
 BAD_IMAGE_POLICIES = ('fail', 'skip')
@@ -16,9 +17,9 @@ class EvalOptions(NamedTuple):
     """How to evaluate a data set.
 
     ``input``, ``flip_test``, ``test_scales``, ``nms`` and ``max_per_image`` are the protocol: they determine
-    the detections. ``image_ids`` (None: all) and then ``limit`` select the images. ``batch_size`` and
-    ``workers`` affect the speed only. ``on_bad_image``: one of :data:`BAD_IMAGE_POLICIES`. ``save_images``:
-    the number of pictures to draw.
+    the detections. ``image_ids`` (None: all), then ``limit``, then ``shard`` select the images.
+    ``batch_size`` and ``workers`` affect the speed only. ``on_bad_image``: one of
+    :data:`BAD_IMAGE_POLICIES`. ``save_images``: the number of pictures to draw.
     """
 
     input: InputSpec = InputSpec()
@@ -28,6 +29,7 @@ class EvalOptions(NamedTuple):
     max_per_image: int = 100
     image_ids: Optional[Tuple[int, ...]] = None
     limit: Optional[int] = None
+    shard: Shard = WHOLE
     batch_size: int = 1
     workers: int = 0
     on_bad_image: str = 'fail'
@@ -90,10 +92,20 @@ def select(data: CocoData, options: EvalOptions) -> List[int]:
 
     Raises:
         DataError: a requested id is not in the data set, or no image is selected.
+        OptionError: there are fewer images than shards.
     """
+    ids = select_all(data, options.image_ids, options.limit)
+    found = list(options.shard.of(ids))
+    if not found:
+        raise too_few_images(options.shard, len(ids))
+    return found
+
+
+def select_all(data: CocoData, image_ids: Optional[Sequence[int]], limit: Optional[int]) -> List[int]:
+    """Return the ids of the images of all shards; arguments and DataError as for :func:`select`."""
     ids = list(data.image_ids)
-    if options.image_ids is not None:
-        requested = set(options.image_ids)
+    if image_ids is not None:
+        requested = set(image_ids)
         unknown = sorted(requested.difference(ids))
         if unknown:
             raise DataError(
@@ -104,13 +116,19 @@ def select(data: CocoData, options: EvalOptions) -> List[int]:
                 )
             )
         ids = [image_id for image_id in ids if image_id in requested]
-    ids = ids[: options.limit]
+    ids = ids[:limit]
     if not ids:
         raise DataError(
             f'no image to evaluate: none of the {len(data.image_ids)} images in {data.annotations} is'
             ' selected'
         )
     return ids
+
+
+def too_few_images(shard: Shard, count: int) -> OptionError:
+    """Return the error of a shard that gets none of ``count`` images."""
+    images = 'is only 1 image' if count == 1 else f'are only {count} images'
+    return OptionError(f'--shard {shard}: there {images}')
 
 
 def default_loading(device_type: str, spec: InputSpec) -> Tuple[int, int]:

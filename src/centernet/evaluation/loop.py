@@ -13,10 +13,12 @@ from ..detection import InputSpec, RawBoxes, decode, merge, mirror, postprocess
 from ..errors import DataError, Interrupted, OptionError, OutputError
 from ..files import display_path, ensure_folder, sha256
 from ..processes import ProcessError
+from ..provenance import versions
 from .eval_options import EvalOptions, check, protocol, select
-from .journal import Journal, Record
+from .journal import Journal
+from .journal_file import Record
 from .loader import Batch, LoaderError, make_loader, plan_batches
-from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, conclude
+from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, Made, conclude
 from .timings import ImageTimes, StageClock, warm_up_batches
 
 #: image ids -> batches of what a runner takes in place of images; a generator, closed if it is not exhausted
@@ -59,7 +61,8 @@ def evaluate(
     _check_runner(runner, data, options)
     folder = ensure_folder(folder)
     fingerprint = _fingerprint(runner, data, options)
-    with Journal(folder, fingerprint, resume, (METRICS_NAME, RESULTS_NAME)) as journal:
+    session = _session(runner, data, options)
+    with Journal(folder, fingerprint, session, resume, (METRICS_NAME, RESULTS_NAME)) as journal:
         todo = [image_id for image_id in image_ids if image_id not in journal.finished]
         try:
             failed = _run(runner, data, options, journal, image_ids, todo, progress, load)
@@ -70,14 +73,23 @@ def evaluate(
         except OutputError as error:
             raise OutputError(_how_to_resume(str(error), journal, image_ids)) from error
         journal.check_exists()
-        finished = [journal.read(image_id) for image_id in image_ids if image_id in journal.finished]
+        finished = [image_id for image_id in image_ids if image_id in journal.finished]
         if not finished:
             raise DataError(
                 f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
             )
-        annotations_sha256 = fingerprint['data']['annotations_sha256']
+        made = Made(
+            runner.describe(),
+            protocol(options),
+            fingerprint['data']['annotations_sha256'],
+            session['versions'],
+            options.batch_size,
+            options.workers,
+            options.on_bad_image,
+            options.save_images,
+        )
         try:
-            return conclude(runner, data, annotations_sha256, options, folder, finished, failed)
+            return conclude(journal, finished, failed, data, made, folder)
         except ProcessError as error:
             why = f'a process that computes the figures {error.how}'
             raise Interrupted(_how_to_resume(why, journal, image_ids)) from error
@@ -123,7 +135,7 @@ def _run(
             ]
             clock.stop('post')
             wall, start = 1000 * (clock.now - start), clock.now
-            journal.add(_records(batch, results, clock.stages, wall, number < warm_up))
+            journal.add(_records(batch, results, clock.stages, wall, number < warm_up), batch.failures)
             failed.update(batch.failures)
             bar.update(len(batch.ids) + len(batch.failures))
     return failed
@@ -195,6 +207,27 @@ def _fingerprint(runner: Callable, data: CocoData, options: EvalOptions) -> Dict
             'annotations_sha256': sha256(data.annotations),
             'categories': [None if category is None else category[0] for category in data.channels],
         },
+    }
+
+
+def _session(runner: Callable, data: CocoData, options: EvalOptions) -> Dict[str, Any]:
+    """Return what evaluates now, for the journal: with it, :func:`.merge.merge` needs no network."""
+    return {
+        'network': runner.describe(),
+        'data': {
+            'annotations': data.annotations,
+            'images': data.images,
+            'channels': [category and list(category) for category in data.channels],
+        },
+        'selection': {
+            'ids': None if options.image_ids is None else list(options.image_ids),
+            'limit': options.limit,
+            'shard': str(options.shard),
+        },
+        'batch_size': options.batch_size,
+        'workers': options.workers,
+        'on_bad_image': options.on_bad_image,
+        'versions': versions(),
     }
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -11,11 +11,9 @@ from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_
 from ..drawing import save_picture
 from ..errors import DataError
 from ..files import atomic_write, ensure_folder
-from ..provenance import versions
-from .eval_options import EvalOptions, protocol
-from .journal import Record
+from .journal import Journal
 from .panels import draw
-from .timings import format_timings, summarise
+from .timings import ImageTimes, describe_device_of, format_timings, summarise
 
 RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'images'
 
@@ -23,68 +21,103 @@ RESULTS_NAME, METRICS_NAME, PICTURES_NAME = 'results.json', 'metrics.json', 'ima
 class Evaluation(NamedTuple):
     """The result of :func:`centernet.evaluation.evaluate`.
 
-    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``results``:
-    all detections in COCO's results format, in the data set's order. ``failed``: image id -> reason for the
-    images that could not be read. ``document``: the content of metrics.json. ``files``: paths of the written
-    files. ``exit_status``: 1 if images failed and ``on_bad_image`` is ``fail``, else 0.
+    ``metrics``: COCO's figures. ``timings``: see :func:`centernet.evaluation.timings.summarise`. ``failed``:
+    image id -> reason for the images that could not be read. ``document``: the content of metrics.json.
+    ``files``: paths of the written files; the first is results.json. ``exit_status``: 1 if images failed and
+    ``on_bad_image`` is ``fail``, else 0.
     """
 
     metrics: CocoMetrics
     timings: Dict[str, Any]
-    results: List[Dict[str, Any]]
     failed: Dict[int, str]
     document: Dict[str, Any]
     files: List[str]
     exit_status: int
 
+    @property
+    def results(self) -> List[Dict[str, Any]]:
+        """All detections in COCO's results format, in the data set's order, read from results.json."""
+        with open(self.files[0], encoding='utf-8') as file:
+            return json.load(file)
+
+
+class Made(NamedTuple):
+    """What made an evaluation, for metrics.json.
+
+    ``network``: the runner's description. ``protocol``: see :func:`.eval_options.protocol`.
+    ``annotations_sha256``: of the annotations file when the run started. ``versions``: see
+    :func:`centernet.provenance.versions`. The others are those of :class:`.EvalOptions`.
+    """
+
+    network: Dict[str, Any]
+    protocol: Dict[str, Any]
+    annotations_sha256: str
+    versions: Dict[str, Any]
+    batch_size: int
+    workers: int
+    on_bad_image: str
+    save_images: int = 0
+
 
 def conclude(
-    runner: Callable,
-    data: CocoData,
-    annotations_sha256: str,
-    options: EvalOptions,
-    folder: str,
-    finished: List[Record],
-    failed: Dict[int, str],
+    journal: Journal, image_ids: List[int], failed: Dict[int, str], data: CocoData, made: Made, folder: str
 ) -> Evaluation:
     """Compute the figures of the finished images and write the files.
 
     Args:
-        runner, data, options: as for :func:`centernet.evaluation.evaluate`.
-        annotations_sha256: of the annotations file when the run started.
-        folder: the output folder; it exists.
-        finished: the finished images, in the data set's order.
+        journal: with the finished images; they are read one by one.
+        image_ids: those to conclude from, all finished, in the data set's order.
         failed: image id -> reason for the images that could not be read.
+        data: the data set.
+        made: what made the detections.
+        folder: the output folder; it exists.
+
+    Raises:
+        ProcessError: a process that computes the figures was killed.
     """
-    results = [result for record in finished for result in record.results]
-    metrics = compute_metrics(data, results, [record.image_id for record in finished])
-    timings = summarise([record.times for record in finished])
+    results: List[Dict[str, Any]] = []
+    times: Dict[str, List[ImageTimes]] = {}
+    path = os.path.join(folder, RESULTS_NAME)
+    with atomic_write(path) as file:  # which appears once there are figures, too
+        file.write('[')
+        for image_id in image_ids:
+            record = journal.read(image_id)
+            if record.results:
+                text = json.dumps(record.results, allow_nan=False, separators=(',', ':'))
+                file.write((',' if results else '') + text[1:-1])
+            results += record.results
+            times.setdefault(describe_device_of(journal.session_of(image_id)), []).append(record.times)
+        file.write(']\n')
+        metrics = compute_metrics(data, results, image_ids)
+    timings = summarise([item for part in times.values() for item in part])
+    if len(times) > 1:
+        timings['per_device'] = {device: summarise(part) for device, part in times.items()}
     document = {
         'metrics': metrics.stats,
         'per_class': metrics.per_class,
-        'images': len(finished),
+        'images': len(image_ids),
         'failed_images': {str(image_id): reason for image_id, reason in failed.items()},
         'timings': timings,
-        'protocol': protocol(options),
-        'network': runner.describe(),
+        'protocol': made.protocol,
+        'network': made.network,
         'data': {
             'annotations': data.annotations,
-            'annotations_sha256': annotations_sha256,
+            'annotations_sha256': made.annotations_sha256,
             'images': data.images,
-            'image_ids': _selected(data, finished),
+            'image_ids': None if image_ids == data.image_ids else image_ids,
             'categories': [category and dict(zip(('id', 'name'), category)) for category in data.channels],
         },
-        'batch_size': options.batch_size,
-        'workers': options.workers,
-        'versions': versions(),
+        'batch_size': made.batch_size,
+        'workers': made.workers,
+        'versions': made.versions,
     }
-    pictures = _write_pictures(folder, data, finished[: options.save_images])
-    files = [
-        _write_json(os.path.join(folder, RESULTS_NAME), results, separators=(',', ':')),
-        _write_json(os.path.join(folder, METRICS_NAME), document, indent=2),
-    ]
-    exit_status = 1 if failed and options.on_bad_image == 'fail' else 0
-    return Evaluation(metrics, timings, results, failed, document, files + pictures, exit_status)
+    pictures = _write_pictures(folder, data, journal, image_ids[: made.save_images])
+    written = os.path.join(folder, METRICS_NAME)
+    with atomic_write(written) as file:
+        json.dump(document, file, allow_nan=False, indent=2)
+        file.write('\n')
+    exit_status = 1 if failed and made.on_bad_image == 'fail' else 0
+    return Evaluation(metrics, timings, failed, document, [path, written, *pictures], exit_status)
 
 
 def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[int, str]) -> str:
@@ -97,20 +130,14 @@ def format_report(metrics: CocoMetrics, timings: Dict[str, Any], failed: Dict[in
     return '\n\n'.join(parts)
 
 
-def _selected(data: CocoData, finished: List[Record]) -> Optional[List[int]]:
-    """Return the ids of the finished images, or None if these are all of the data set's."""
-    ids = [record.image_id for record in finished]
-    return None if ids == data.image_ids else ids
-
-
-def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[str]:
+def _write_pictures(folder: str, data: CocoData, journal: Journal, image_ids: List[int]) -> List[str]:
     """Draw detections beside ground truth, one PNG file per image; return the paths."""
-    if not records:
+    if not image_ids:
         return []
     folder = ensure_folder(os.path.join(folder, PICTURES_NAME))
     class_of = data.channel_of()
     paths = []
-    for record in records:
+    for record in map(journal.read, image_ids):
         file = data.file(record.image_id)
         try:
             image = read_image(file)
@@ -123,10 +150,3 @@ def _write_pictures(folder: str, data: CocoData, records: List[Record]) -> List[
         paths.append(os.path.join(folder, f'{record.image_id}_{stem}.png'))
         save_picture(paths[-1], draw(image, detections, data.ground_truth(record.image_id), data.class_names))
     return paths
-
-
-def _write_json(path: str, value: Any, **style: Any) -> str:
-    with atomic_write(path) as file:
-        json.dump(value, file, allow_nan=False, **style)
-        file.write('\n')
-    return path

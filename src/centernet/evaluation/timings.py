@@ -58,7 +58,7 @@ def summarise(times: List[ImageTimes]) -> Dict[str, Any]:
         A dict with, for every stage, ``mean``, ``median`` and ``p95`` (linear interpolation between ranks)
         over the images after the warm-up; ``warm_up_images``, the number of the others; ``images``,
         ``total_ms`` and ``mean_ms`` (duration of the loop) over all images; and ``images_per_second`` after
-        the warm-up.
+        the warm-up. :func:`centernet.evaluation.summary.conclude` adds ``per_device`` if there are several.
     """
     steady = [item for item in times if not item.warm_up] or times
     total = sum(item.wall for item in times)
@@ -73,8 +73,23 @@ def summarise(times: List[ImageTimes]) -> Dict[str, Any]:
     }
 
 
+def describe_device_of(session: Dict[str, Any]) -> str:
+    """Return the device of a session of the journal in words, such as ``cuda:0 (Tesla T4)``."""
+    network = session['network']
+    name = network.get('device_name')
+    threads = network.get('threads')
+    return '{}{}{}'.format(
+        network['device'],
+        f' ({name})' if name else '',
+        f', {threads} thread{"" if threads == 1 else "s"}' if threads else '',
+    )
+
+
 def format_timings(summary: Dict[str, Any]) -> str:
-    """Format the statistics as a table, without a trailing newline."""
+    """Format the statistics as a table, or one for each device if there are several; no trailing newline."""
+    if 'per_device' in summary:
+        parts = [f'{device}:\n{format_timings(part)}' for device, part in summary['per_device'].items()]
+        return '\n\n'.join(parts)
     lines = [
         'stage   mean ms  median ms   p95 ms   (per image; {})'.format(
             '{} warm-up images omitted'.format(summary['warm_up_images'])

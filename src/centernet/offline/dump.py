@@ -111,7 +111,7 @@ def _document(loaded, data, options, reference) -> Dict[str, Any]:
         'dtype': options.dtype,
         'batch': options.batch,
         'input_name': options.input_name,
-        'shard': '{}/{}'.format(*options.shard),
+        'shard': str(options.shard),
         'protocol': protocol(EvalOptions(input=options.spec)),
         'network': {
             'arch': loaded.arch,

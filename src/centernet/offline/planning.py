@@ -10,8 +10,9 @@ from ..coco import CocoData
 from ..detection import DOWN_RATIO, InputSpec
 from ..errors import OptionError, OutputError
 from ..evaluation import EvalOptions
-from ..evaluation.eval_options import check, select
+from ..evaluation.eval_options import check, select, too_few_images
 from ..files import display_path
+from ..shards import WHOLE, Shard
 from .layouts import Layout
 from .reference import reference_bytes
 from .variants import applicable
@@ -21,7 +22,7 @@ class DumpOptions(NamedTuple):
     """What to write.
 
     ``layout``, ``dtype`` and ``input_name``: of the files. ``batch``: images in a file. ``spec``: the input.
-    ``image_ids`` (None: all), then ``limit``, then ``shard`` (which, of how many; from 1) select the images.
+    ``image_ids`` (None: all), then ``limit``, then ``shard`` select the images.
     ``calibration``: how many others for a calibration. ``references``: how many images the checkpoint is run
     on. ``inputs``: whether to write the inputs at all. ``workers``: processes that load images.
     """
@@ -33,7 +34,7 @@ class DumpOptions(NamedTuple):
     input_name: str = 'image'
     image_ids: Optional[Tuple[int, ...]] = None
     limit: Optional[int] = None
-    shard: Tuple[int, int] = (1, 1)
+    shard: Shard = WHOLE
     calibration: int = 0
     references: int = 8
     inputs: bool = True
@@ -79,11 +80,10 @@ def plan(loaded: LoadedModel, data: CocoData, options: DumpOptions) -> Plan:
             f'--calibration {options.calibration}: only {len(others)} of the {len(data.image_ids)} images are'
             ' not evaluated, and images that are must not calibrate; use a smaller --limit'
         )
-    index, count = options.shard
     # sorted: the order of the names, in which tools read them
-    ids = sorted(chosen)[index - 1 :: count]
+    ids = list(options.shard.of(sorted(chosen)))
     if not ids:
-        raise OptionError(f'--shard {index}/{count}: there are only {len(chosen)} images')
+        raise too_few_images(options.shard, len(chosen))
     item = np.dtype(options.dtype).itemsize
     per_image = int(3 * spec.height * spec.width * item * layout.growth)
     cells = (spec.height // DOWN_RATIO) * (spec.width // DOWN_RATIO)

@@ -2,8 +2,9 @@
 
 import os
 import shlex
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
+from ..coco import CocoData
 from ..files import sha256
 from ..sample import SAMPLE_WEIGHTS
 from .run import Run
@@ -11,37 +12,60 @@ from .run import Run
 
 def repeat_command(run: Run) -> str:
     """Return a shell command that repeats a run, from what metrics.json records."""
+    return ' '.join(shlex.quote(word) for word in repeat_words(run))
+
+
+def repeat_words(run: Run) -> List[str]:
+    """Return the words of that command."""
     document = run.document
-    network, protocol = document['network'], document['protocol']
+    recorded = document['data']
+    categories = [None if item is None else item['id'] for item in recorded['categories']]
+    data = [] if is_sample(run.folder, run.data.annotations) else data_words(run.data, recorded, categories)
+    return evaluation_words(document['network'], document['protocol'], data, _images(run))
+
+
+def evaluation_words(
+    network: Dict[str, Any], protocol: Dict[str, Any], data: List[str], images: List[str]
+) -> List[str]:
+    """Return the words of the command that evaluates a network.
+
+    Args:
+        network, protocol: entries of metrics.json.
+        data: the options that name the data set; none for the built-in sample.
+        images: those that select images.
+    """
     if network['runner'] == 'outputs':  # of a device: the input is what was dumped
-        return ' '.join(
-            map(shlex.quote, ['centernet', 'eval-outputs', network['folder'], *_ranking(protocol)])
-        )
+        return ['centernet', 'eval-outputs', network['folder'], *_ranking(protocol)]
     is_onnx = 'model' in network
     path = network['model'] if is_onnx else network['weights']
-    data = [] if _is_sample(run) else _data(run)
     words = ['centernet', 'eval-onnx', path] if is_onnx else ['centernet', 'eval-pth']
     if not is_onnx and (data or network.get('weights_sha256') != sha256(SAMPLE_WEIGHTS)):
         words += ['--weights', path, '--arch', network['arch']]
-    words += data + _images(run) + _protocol(protocol)
+    words += data + images + _protocol(protocol)
     if network.get('precision', 'fp32') != 'fp32':
         words += ['--precision', network['precision']]
     words += ['--device', network['device']]
-    return ' '.join(shlex.quote(str(word)) for word in words)
+    return list(map(str, words))
 
 
-def _is_sample(run: Run) -> bool:
-    """Whether the data are the built-in sample, which is written into the folder of a run."""
-    sample = os.path.join(os.path.abspath(run.folder), 'sample', '')
-    return os.path.abspath(run.data.annotations).startswith(sample)
+def is_sample(folder: str, annotations: str) -> bool:
+    """Whether annotations are those of the built-in sample, which is written into the folder of a run."""
+    return os.path.abspath(annotations).startswith(os.path.join(os.path.abspath(folder), 'sample', ''))
 
 
-def _data(run: Run) -> List[str]:
-    recorded = run.document['data']
-    categories = ['-' if item is None else str(item['id']) for item in recorded['categories']]
+def data_words(data: CocoData, recorded: Dict[str, Any], categories: Sequence[Optional[int]]) -> List[str]:
+    """Return the options that name a data set.
+
+    Args:
+        data: the data set.
+        recorded: its paths: ``annotations``, ``images``.
+        categories: their ids by channel.
+    """
     words = ['--annotations', recorded['annotations'], '--images', recorded['images']]
-    in_order = categories == [str(number) for number, _ in run.data.categories]
-    return words if in_order else words + ['--categories=' + ','.join(categories)]
+    if list(categories) == [number for number, _ in data.categories]:
+        return words
+    listed = ['-' if number is None else str(number) for number in categories]
+    return words + ['--categories=' + ','.join(listed)]
 
 
 def _images(run: Run) -> List[str]:
