@@ -154,10 +154,11 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions, clock: StageClo
         One float32 [m, 6] per image: x1, y1, x2, y2 in image pixels, score, class index.
     """
     per_image = [[] for _ in batch.ids]
+    size = 1 if options.input.keep_res else options.batch_size
     for groups in batch.scales:
         for group in groups:
-            heads = runner(group.images)
-            flipped = runner(mirror(group.images)) if options.flip_test else None
+            heads = _run_filled(runner, group.images, size)
+            flipped = _run_filled(runner, mirror(group.images), size) if options.flip_test else None
             clock.stop('net')
             raw = heads if isinstance(heads, RawBoxes) else decode(heads, flipped, options.max_per_image)
             raw = type(raw)(*(part.cpu() for part in raw))
@@ -168,6 +169,22 @@ def detect(runner: Callable, batch: Batch, options: EvalOptions, clock: StageClo
     detections = [merge(found, options.nms, options.max_per_image) for found in per_image]
     clock.stop('post')
     return detections
+
+
+def _run_filled(runner: Callable, images: Any, size: int) -> Any:
+    """Run a batch, filled with empty images up to ``size``.
+
+    Libraries choose the order of their sums by the number of images, so that the last, smaller batch of a run
+    would have other detections than the same images in the middle of it: a run in parts would differ from one
+    in one go.
+    """
+    count = len(images)
+    if not isinstance(images, np.ndarray) or count >= size:
+        return runner(images)
+    filled = np.zeros((size,) + images.shape[1:], images.dtype)
+    filled[:count] = images
+    outputs = runner(filled)
+    return type(outputs)(*(output if output is None else output[:count] for output in outputs))
 
 
 def _records(
