@@ -53,8 +53,9 @@ def test_flags_have_one_meaning_in_every_command():
         for action in sub._actions:
             for flag in action.option_strings:
                 meanings.setdefault(flag, set()).add((action.dest, action.type, action.nargs))
-    # export and reproduce write several targets at once, modify one
-    assert {flag for flag, found in meanings.items() if len(found) > 1} <= {'--target'}
+    # export and reproduce write several targets at once, modify one; eval-pth
+    # compares checkpoints
+    assert {flag for flag, found in meanings.items() if len(found) > 1} <= {'--target', '--weights'}
 
 
 def test_the_output_folder_is_called_after_the_command():
@@ -68,9 +69,9 @@ def test_the_environment_gives_defaults(monkeypatch):
     monkeypatch.setenv('DATA', 'data/b')
     monkeypatch.setenv('DEVICE', 'cpu')
     found = cli.build_parser().parse_args(['eval-pth'])
-    assert (found.weights, found.data, found.device) == ('models/a.pth', 'data/b', 'cpu')
+    assert (found.weights, found.data, found.device) == (['models/a.pth'], 'data/b', 'cpu')
     found = cli.build_parser().parse_args(['eval-pth', '--weights', 'c.pth'])
-    assert (found.weights, found.data) == ('c.pth', 'data/b')
+    assert (found.weights, found.data) == (['c.pth'], 'data/b')
     assert cli.build_parser().parse_args(['modify', 'm.onnx']).weights is None  # made of any checkpoint
 
 

@@ -5,8 +5,10 @@ import os
 import shlex
 
 import pytest
+import torch
 
 from centernet.cli import main
+from centernet.sample import SAMPLE_WEIGHTS
 
 EVAL = ['eval-pth', '--limit', '7', '--device', 'cpu', '--no-progress']
 
@@ -50,8 +52,7 @@ def test_the_printed_command_makes_up_for_missing_images(folder, capsys):
 
 def test_a_run_that_is_not_divided_lacks_images(folder, capsys):
     main(['sample', '--limit', '5', '--output', 'set'])
-    weights = os.path.join(os.path.dirname(main.__code__.co_filename), 'sample', 'dla_tiny.pth')
-    command = ['eval-pth', '--weights', weights, '--data', 'set', '--device', 'cpu', '--no-progress']
+    command = ['eval-pth', '--weights', SAMPLE_WEIGHTS, '--data', 'set', '--device', 'cpu', '--no-progress']
     assert main(command + ['--output', 'run']) == 0
     journal = folder / 'run' / 'journal.jsonl'
     journal.write_bytes(b''.join(journal.read_bytes().splitlines(keepends=True)[:-2]))
@@ -86,10 +87,18 @@ def test_no_shard(capsys, words, message):
 
 def test_detect_takes_every_nth_file(folder):
     assert main(['sample', '--limit', '5', '--output', 'set']) == 0
-    weights = os.path.join(os.path.dirname(main.__code__.co_filename), 'sample', 'dla_tiny.pth')
     names = []
     for index in (1, 2):
-        words = ['detect', 'set/val2017', '--weights', weights, '--shard', f'{index}/2', '--save', 'none']
+        words = [
+            'detect',
+            'set/val2017',
+            '--weights',
+            SAMPLE_WEIGHTS,
+            '--shard',
+            f'{index}/2',
+            '--save',
+            'none',
+        ]
         assert main(words + ['--device', 'cpu', '--no-progress', '--output', 'found']) == 0
         with open(f'found/shard-{index}-of-2/detections.json', encoding='utf-8') as file:
             names.append([image['file_name'] for image in json.load(file)['images']])
@@ -100,3 +109,52 @@ def test_detect_takes_every_nth_file(folder):
 def test_nothing_to_merge(capsys):
     assert main(['merge']) == 2
     assert 'no such folder: output/eval-pth' in capsys.readouterr().err
+
+
+def checkpoints(folder):
+    """Two checkpoints of one name, with different weights."""
+    paths = []
+    for number, name in enumerate(('first', 'second')):
+        (folder / name).mkdir()
+        content = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
+        content['state_dict']['wh.2.bias'] += number  # boxes that are too large
+        paths.append(os.path.join(name, 'best.pth'))
+        torch.save(content, paths[-1])
+    return paths
+
+
+def test_several_checkpoints_give_one_table(folder, capsys):
+    command = [*EVAL, '--weights', *checkpoints(folder)]
+    assert main(command) == 0
+    table = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert table[0].split() == ['AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR100', 'images', 'img/s']
+    documents = {}
+    for line, name in zip(table[1:], ('first-best', 'second-best')):
+        document = json.loads((folder / 'output' / 'eval-pth' / name / 'metrics.json').read_text())
+        assert line.split()[:3] == [name] + [
+            '{:.3f}'.format(document['metrics'][key]) for key in ('AP', 'AP50')
+        ]
+        documents[name] = document
+    assert documents['first-best']['metrics'] != documents['second-best']['metrics']
+    for index in (1, 2):
+        assert main([*command, '--shard', f'{index}/2', '--output', 'divided']) == 0
+    capsys.readouterr()
+    assert main(['merge', 'divided', '--json']) == 0
+    out, err = capsys.readouterr()
+    for name, document in json.loads(out)['runs'].items():
+        assert document['metrics'] == documents[name]['metrics']
+        results = [
+            (folder / root / name / 'results.json').read_bytes()
+            for root in ('output/eval-pth', 'output/merge')
+        ]
+        assert results[0] == results[1]
+    assert err.strip().splitlines()[-2].split()[0] == 'first-best'
+
+
+def test_a_checkpoint_of_several_that_is_missing_or_named_twice(folder, capsys):
+    first, _ = checkpoints(folder)
+    assert main([*EVAL, '--weights', first, 'nowhere.pth']) == 2
+    assert 'error: no such checkpoint: nowhere.pth' in capsys.readouterr().err
+    assert main([*EVAL, '--weights', first, first]) == 2
+    assert 'a checkpoint is named twice' in capsys.readouterr().err
+    assert not (folder / 'output').exists()

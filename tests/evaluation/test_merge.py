@@ -10,7 +10,7 @@ from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.errors import DataError, OptionError, UserError
 from centernet.evaluation import EvalOptions, Interrupted, evaluate
-from centernet.evaluation.merge import MissingImages, find_shards, merge
+from centernet.evaluation.merge import MissingImages, find_runs, find_shards, merge
 from centernet.shards import Shard
 
 OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2)
@@ -81,8 +81,9 @@ def test_a_shard_that_was_killed_lacks_images(data, tmp_path):
 
 def test_folders_that_are_no_shards_of_one_number(data, tmp_path):
     run(data, tmp_path / 'a', options=OPTIONS._replace(limit=12, image_ids=tuple(data.image_ids[:5])))
+    (tmp_path / 'empty').mkdir()
     with pytest.raises(DataError, match=r'neither a journal\.jsonl nor folders of shards'):
-        find_shards(str(tmp_path))
+        find_runs([str(tmp_path / 'empty')])
     with pytest.raises(DataError, match='no such folder'):
         find_shards(str(tmp_path / 'b'))
     with pytest.raises(DataError, match=r'it has no journal\.jsonl'):

@@ -39,4 +39,4 @@ def run(arguments: Any) -> int:
     """Evaluate; returns the exit status."""
     threads = setup.start(arguments)
     path = arguments.model or exported_files(None, ['portable'])[0]
-    return eval_shared.run(arguments, path, threads, is_onnx=True)
+    return eval_shared.finish(arguments, eval_shared.run(arguments, path, threads, is_onnx=True))

@@ -3,17 +3,22 @@
 import argparse
 from typing import Any
 
-from . import eval_shared, options, setup
+from . import compare, eval_shared, options, setup
 
 NAME = 'eval-pth'
 HELP = 'evaluate a checkpoint'
-DESCRIPTION = "Evaluate a checkpoint on a data set in COCO's format.\n" + eval_shared.DESCRIPTION
+DESCRIPTION = (
+    """Evaluate a checkpoint on a data set in COCO's format; or several, each into a folder of its name in the
+output folder, with a table of all at the end.
+"""
+    + eval_shared.DESCRIPTION
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     group = parser.add_argument_group('network')
-    options.add_weights(group, "the built-in sample's")
+    options.add_weights(group, "the built-in sample's", several=True)
     options.add_size(group, 'as stored in the checkpoint, else 512')
     options.add_normalization(group)
     options.add_device(group)
@@ -24,5 +29,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Any) -> int:
     """Evaluate; returns the exit status."""
+    several = arguments.weights or [None]
+    if len(several) > 1:
+        return compare.run(arguments, several, _evaluate)
+    arguments.weights = several[0]
+    return eval_shared.finish(arguments, _evaluate(arguments))
+
+
+def _evaluate(arguments: Any) -> Any:
     threads = setup.start(arguments)
     return eval_shared.run(arguments, setup.weights_or_sample(arguments), threads, is_onnx=False)

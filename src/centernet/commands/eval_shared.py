@@ -31,8 +31,8 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     add_run(parser, command)
 
 
-def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
-    """Evaluate a file and print the results; returns the exit status.
+def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> Any:
+    """Evaluate a file and print the results as text; returns the Evaluation.
 
     Args:
         arguments: parsed options.
@@ -72,6 +72,11 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> int:
     if arguments.report:
         files += write_report(arguments.output, make_run(found, data, arguments.output))
     setup.print_files(files, stream)
+    return found
+
+
+def finish(arguments: Any, found: Any) -> int:
+    """Print an Evaluation as JSON, if that is wanted; returns the exit status."""
     if arguments.json:
         setup.print_json(found.document)
     return found.exit_status

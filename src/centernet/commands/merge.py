@@ -3,11 +3,11 @@
 import argparse
 import os
 import shlex
-from typing import Any
+from typing import Any, List
 
 from ..errors import OptionError
 from ..files import display_path
-from . import eval_pth, options, setup
+from . import compare, eval_pth, eval_shared, options, setup
 
 NAME = 'merge'
 HELP = 'merge the shards of an evaluation'
@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs='*',
         metavar='FOLDER',
         default=[default],
-        help=f'folder with shards, shard-1-of-4 and so on, or of a single shard (default: {default})',
+        help='folder of shards (shard-1-of-4 and so on), of a single shard, or with a folder of shards for'
+        f' each of several checkpoints (default: {default})',
     )
     parser.add_argument(
         '--mixed-devices',
@@ -50,32 +51,45 @@ def run(arguments: Any) -> int:
     """Merge; returns the exit status."""
     setup.start(arguments)
     from ..coco import CocoData
-    from ..evaluation import format_report
-    from ..evaluation.merge import MissingImages, find_shards, merge
-    from ..report import load_run, remove_report, write_report
+    from ..evaluation.merge import find_runs
 
-    shards = [shard for folder in arguments.folders for shard in find_shards(folder)]
     data = None
     if arguments.data or arguments.annotations:
         data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
-    remove_report(arguments.output)
+    runs = find_runs(arguments.folders)
+    if list(runs) == ['']:
+        return eval_shared.finish(arguments, _merge(arguments, runs[''], arguments.output, data))
+    found = {}
+    for name, shards in runs.items():
+        print(f'{name}: ', end='', file=setup.text_stream(arguments))
+        found[name] = _merge(arguments, shards, os.path.join(arguments.output, name), data)
+        print(file=setup.text_stream(arguments))
+    return compare.finish(arguments, found)
+
+
+def _merge(arguments: Any, shards: List[str], output: str, data: Any) -> Any:
+    """Merge the shards of one run and print the results as text; returns the Evaluation."""
+    from ..evaluation import format_report
+    from ..evaluation.merge import MissingImages, merge
+    from ..report import load_run, remove_report, write_report
+
+    remove_report(output)
     try:
-        found = merge(shards, arguments.output, data, arguments.mixed_devices)
+        found = merge(shards, output, data, arguments.mixed_devices)
     except MissingImages as error:
         raise OptionError(f'{error}; evaluate them, and merge again: {_command(error)}') from None
     stream = setup.text_stream(arguments)
-    print(f'{len(shards)} shards, {found.document["images"]} images', file=stream)
+    count = '1 shard' if len(shards) == 1 else f'{len(shards)} shards'
+    print(f'{count}, {found.document["images"]} images', file=stream)
     print(file=stream)
     print(format_report(found.metrics, found.timings, found.failed), file=stream)
     print(file=stream)
     files = list(found.files)
     if arguments.report:
         given = (arguments.data, arguments.annotations, arguments.images)
-        files += write_report(arguments.output, load_run(arguments.output, *given))
+        files += write_report(output, load_run(output, *given))
     setup.print_files(files, stream)
-    if arguments.json:
-        setup.print_json(found.document)
-    return found.exit_status
+    return found
 
 
 def _command(missing: Any) -> str:

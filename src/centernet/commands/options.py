@@ -25,7 +25,9 @@ def default_output(command: str) -> str:
     return f'{OUTPUT_FOLDER}/{command}'
 
 
-def add_weights(group: Any, help_default: str, environment: bool = True, arch: bool = True) -> None:
+def add_weights(
+    group: Any, help_default: str, environment: bool = True, arch: bool = True, several: bool = False
+) -> None:
     """Add --weights and, unless ``arch`` is false, --arch and --weights-key.
 
     Args:
@@ -33,12 +35,16 @@ def add_weights(group: Any, help_default: str, environment: bool = True, arch: b
         help_default: what happens without --weights, for the help.
         environment: whether WEIGHTS is the default.
         arch: whether to add --arch and --weights-key.
+        several: whether --weights takes several files; its value is then a list.
     """
+    default = os.environ.get('WEIGHTS') or None if environment else None
+    what = 'checkpoint, a .pth file, or several to compare' if several else 'checkpoint, a .pth file'
     group.add_argument(
         '--weights',
         metavar='FILE',
-        default=os.environ.get('WEIGHTS') or None if environment else None,
-        help=f'checkpoint, a .pth file (default: {"WEIGHTS, else " if environment else ""}{help_default})',
+        nargs='+' if several else None,
+        default=[default] if several and default else default,
+        help=f'{what} (default: {"WEIGHTS, else " if environment else ""}{help_default})',
     )
     if not arch:
         return

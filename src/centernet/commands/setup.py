@@ -241,8 +241,7 @@ def _check_paths(arguments: Any) -> None:
     """In the container, explain a missing path by the host's folders; elsewhere the readers report it."""
     if not IN_CONTAINER:
         return
-    paths = [getattr(arguments, name, None) for name in ('weights', 'data', 'annotations', 'images')]
-    for path in paths:
+    for path in (getattr(arguments, name, None) for name in ('weights', 'data', 'annotations', 'images')):
         if path and not os.path.exists(path):
             raise OptionError(
                 f'{path} does not exist in the container, where models is MODELS_DIR of the host and data is'

@@ -55,23 +55,51 @@ class Part(NamedTuple):
 
 
 def find_shards(folder: str) -> List[str]:
-    """Return the folders of the shards that a folder has, or the folder itself if it is that of a shard.
+    """Return the folders of the shards that a folder has, or the folder itself if it is that of a shard; none
+    if it is something else.
 
     Raises:
-        DataError: there are none.
+        DataError: there is no such folder.
     """
     if os.path.isfile(os.path.join(folder, JOURNAL_NAME)):
         return [folder]
     if not os.path.isdir(folder):
         raise DataError(f'no such folder: {display_path(folder)}')
     shards = {shard_of_folder(name): name for name in os.listdir(folder)}
-    found = [os.path.join(folder, shards[shard]) for shard in sorted(shard for shard in shards if shard)]
-    if not found:
+    return [os.path.join(folder, shards[shard]) for shard in sorted(shard for shard in shards if shard)]
+
+
+def find_runs(folders: Sequence[str]) -> Dict[str, List[str]]:
+    """Return the folders of the shards of each run.
+
+    Args:
+        folders: each as for :func:`find_shards`, or with such a folder for each of several checkpoints.
+
+    Returns:
+        Name of a checkpoint -> folders of its shards. The name is empty if ``folders`` are of one run.
+
+    Raises:
+        DataError: a folder has no shards.
+    """
+    runs: Dict[str, List[str]] = {}
+    for folder in folders:
+        shards = {'': find_shards(folder)}
+        if not shards['']:
+            inner = sorted(name for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name)))
+            shards = {name: find_shards(os.path.join(folder, name)) for name in inner}
+        if not any(shards.values()):
+            raise DataError(
+                f'{display_path(folder)} has neither a {JOURNAL_NAME} nor folders of shards, such as'
+                f' {Shard(1, 4).folder}'
+            )
+        for name, found in shards.items():
+            if found:
+                runs.setdefault(name, []).extend(found)
+    if '' in runs and len(runs) > 1:
         raise DataError(
-            f'{display_path(folder)} has neither a {JOURNAL_NAME} nor folders of shards, such as'
-            f' {Shard(1, 4).folder}'
+            'some of the folders are of one run, and others of several checkpoints: merge them apart'
         )
-    return found
+    return runs
 
 
 def merge(
