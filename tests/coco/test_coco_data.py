@@ -48,7 +48,6 @@ def test_an_image_without_annotations_has_empty_ground_truth(make_coco):
     data = CocoData.load(str(make_coco([dict(image=1)])))
     truth = data.ground_truth(2)
     assert truth.boxes.shape == (0, 4) and truth.classes.shape == (0,) and truth.crowd.dtype == bool
-    assert 2 not in data.coco.imgToAnns  # the query changes nothing
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,8 @@ def test_fills_in_defaults_and_drops_segmentations(make_coco):
             del dataset['annotations'][0][key]
 
     data = CocoData.load(edit(root, strip))
-    assert data.coco.anns[1] == {
+    annotations = data.to_dataset()['annotations']
+    assert annotations[0] == {
         'id': 1,
         'image_id': 1,
         'category_id': 1,
@@ -115,7 +115,7 @@ def test_fills_in_defaults_and_drops_segmentations(make_coco):
         'area': 12,
         'iscrowd': 0,
     }
-    assert not any('segmentation' in entry for entry in data.coco.anns.values())
+    assert not any('segmentation' in entry for entry in annotations)
 
 
 def test_categories_with_the_same_name_get_their_ids(make_coco):
@@ -250,7 +250,7 @@ def test_whole_numbers_written_as_decimals(make_coco):
             entry.update((key, float(entry[key])) for key in keys)
 
     data = CocoData.load(edit(root, decimal))
-    entry = data.coco.imgToAnns[2][0]
+    (entry,) = [entry for entry in data.to_dataset()['annotations'] if entry['image_id'] == 2]
     numbers = [*data.image_ids, *(number for number, _ in data.categories)]
     numbers += [entry[key] for key in ('image_id', 'category_id', 'iscrowd')]
     assert numbers == [1, 2, 1, 3, 2, 3, 1] and {type(number) for number in numbers} == {int}
@@ -265,8 +265,7 @@ def test_annotations_of_what_is_not_listed_do_not_count(make_coco):
         dict(image=7, bbox=(0, 0, 1, -1)),
     ]
     data = CocoData.load(str(make_coco([dict(image=1)] + strays + [dict(image=2)])))
-    assert [sorted(entry['id'] for entry in data.coco.imgToAnns[image]) for image in (1, 2)] == [[1], [2]]
-    assert list(data.coco.imgToAnns) == [1, 2]
+    assert data.objects.ids.tolist() == data.objects.image_ids.tolist() == [1, 2]
     assert data.notes == [
         "3 annotations are ignored: 'categories' has no id 4, 8",
         "1 annotation is ignored: 'images' has no id 7",

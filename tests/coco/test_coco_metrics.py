@@ -10,7 +10,16 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support.made_up import made_up_dataset
 
-from centernet.coco import STAT_NAMES, CocoData, compute_metrics, format_metrics, metrics, to_results
+from centernet.coco import (
+    STAT_NAMES,
+    CocoData,
+    ResultTable,
+    compute_metrics,
+    format_metrics,
+    metrics,
+    to_results,
+)
+from centernet.coco.data import create_index, silence_stdout
 from centernet.errors import DataError, UserError
 from centernet.processes import ProcessError
 
@@ -260,11 +269,7 @@ def test_absent_figures_are_printed_as_not_available(make_coco):
     assert lines[5] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area= large | maxDets=100 ] = n/a'
 
 
-def tables(evaluator):
-    return os.getpid(), evaluator.eval['precision'], evaluator.eval['scores']
-
-
-def killed(evaluator):
+def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -282,18 +287,58 @@ def made_up():
 
 def test_processes_compute_what_one_does(divided, monkeypatch):
     data, results = made_up()
-    divided_tables = metrics.map_classes(tables, data, results, data.image_ids)
-    divided_figures = compute_metrics(data, results, data.image_ids)
-    assert len({pid for pid, _, _ in divided_tables} - {os.getpid()}) == 2
+    parents = []
+    evaluate_class = metrics.evaluate_class
+    monkeypatch.setattr(metrics, 'evaluate_class', lambda *words: parents.append(0) or evaluate_class(*words))
+    found = compute_metrics(data, results, data.image_ids)
+    assert not parents, 'classes were evaluated in this process'
     monkeypatch.setattr(metrics, '_MANY', len(results) + 1)
-    expected = metrics.map_classes(tables, data, results, data.image_ids)
-    assert {pid for pid, _, _ in expected} == {os.getpid()}
-    assert divided_figures == compute_metrics(data, results, data.image_ids)
-    for one, other in zip(divided_tables, expected):
-        assert np.array_equal(one[1], other[1]) and np.array_equal(one[2], other[2])
+    assert found == compute_metrics(data, results, data.image_ids)
+    assert len(parents) == len(data.evaluated)
 
 
-def test_a_killed_process_is_named(divided):
+def test_a_killed_process_is_named(divided, monkeypatch):
     data, results = made_up()
+    monkeypatch.setattr(metrics, 'evaluate_class', killed)
     with pytest.raises(ProcessError, match='was killed by signal 9'):
-        metrics.map_classes(killed, data, results, data.image_ids)
+        compute_metrics(data, results, data.image_ids)
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('decimals', [1, 2, 5])
+def test_tables_are_those_of_cocoeval(seed, decimals, monkeypatch):
+    """Bit for bit, also when images and thresholds are taken a few at a time."""
+    monkeypatch.setattr('centernet.coco.class_evaluation._IMAGES', 7)
+    monkeypatch.setattr('centernet.coco.class_evaluation._CELLS', 2000)
+    # in some images, a class has more than a hundred detections
+    dataset, results = made_up_dataset(images=25, classes=3, seed=seed, background=200, kinds=1)
+    for result in results:
+        result['score'] = round(result['score'] + 0.003 * (result['image_id'] % 3), decimals)
+    data = CocoData(dataset, 'annotations.json', 'images')
+    image_ids = data.image_ids[2:]
+    tables = metrics.evaluate_classes(data, ResultTable.of(results), image_ids, with_matches=True)
+    with silence_stdout():
+        truth = create_index(data.to_dataset())
+        evaluator = COCOeval(truth, truth.loadRes(results), 'bbox')
+        evaluator.params.imgIds = image_ids
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision, recall = metrics.join_tables(tables)
+    assert np.array_equal(precision, evaluator.eval['precision'])
+    assert np.array_equal(recall, evaluator.eval['recall'])
+    assert (precision > 0).any()
+    count = len(image_ids)
+    for number, (category, _) in enumerate(data.evaluated):
+        own = [entry for entry in results if entry['category_id'] == category]
+        matches = tables[number].matches
+        entries = evaluator.evalImgs[number * 4 * count : (number * 4 + 1) * count]
+        expected = {}
+        for entry in filter(None, entries):
+            columns = (entry['dtIds'], entry['dtMatches'][0].tolist(), entry['dtIgnore'][0].tolist())
+            expected.update((identity, rest) for identity, *rest in zip(*columns))
+        places = [results.index(own[place]) for place in matches.positions]
+        found = dict(zip((place + 1 for place in places), zip(matches.matches, matches.ignored)))
+        assert {key: list(value) for key, value in found.items()} == expected
+        for identity, place in zip(matches.objects.tolist(), matches.found_by.tolist()):
+            by = [key for key, (match, ignored) in expected.items() if match == identity and not ignored]
+            assert by == ([] if place < 0 else [results.index(own[place]) + 1])

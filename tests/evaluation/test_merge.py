@@ -150,7 +150,7 @@ def test_devices_are_mixed_only_when_asked(data, tmp_path):
 def test_unreadable_images_stay_unreadable(tmp_path):
     folder = write_data(tmp_path / 'data')
     data = CocoData.load(str(folder))
-    (folder / 'val2017' / data.coco.imgs[data.image_ids[4]]['file_name']).write_bytes(b'no picture')
+    (folder / 'val2017' / data.entries[data.image_ids[4]]['file_name']).write_bytes(b'no picture')
     whole = run(data, tmp_path / 'whole')
     folders = run_shards(data, tmp_path / 'shards', 3)
     found = merge(folders, str(tmp_path / 'merged'))
@@ -160,8 +160,8 @@ def test_unreadable_images_stay_unreadable(tmp_path):
     assert (found.exit_status, whole.exit_status) == (1, 1)
     # repaired, and evaluated again
     shutil.copy(
-        str(folder / 'val2017' / data.coco.imgs[data.image_ids[0]]['file_name']),
-        str(folder / 'val2017' / data.coco.imgs[data.image_ids[4]]['file_name']),
+        str(folder / 'val2017' / data.entries[data.image_ids[0]]['file_name']),
+        str(folder / 'val2017' / data.entries[data.image_ids[4]]['file_name']),
     )
     run(
         data,

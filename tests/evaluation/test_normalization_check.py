@@ -58,6 +58,6 @@ def test_other_first_layers_say_nothing(sample):
 
 
 def test_images_that_cannot_be_read_are_left_out(sample, tmp_path):
-    nowhere = CocoData(sample.coco.dataset, sample.annotations, str(tmp_path))
+    nowhere = CocoData(sample.to_dataset(), sample.annotations, str(tmp_path))
     assert check(load_model(SAMPLE_WEIGHTS).model, nowhere, 'unit') is None
     assert check(load_model(SAMPLE_WEIGHTS).model, sample, 'unit') in NEAR

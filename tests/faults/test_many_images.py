@@ -17,7 +17,7 @@ import json, resource, sys, time
 from centernet.coco import CocoData
 start, before = time.time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 data = CocoData.load(annotations=sys.argv[1], images=sys.argv[2])
-print(json.dumps([len(data.image_ids), len(data.coco.anns), time.time() - start,
+print(json.dumps([len(data.image_ids), len(data.objects.ids), time.time() - start,
                   (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10]))
 """
 

@@ -50,7 +50,7 @@ def test_eval_pth_names_the_batch_and_can_be_resumed(sample_like_data, whole, tm
     assert metrics(out) == metrics(whole)
 
 
-def kill_itself(evaluator):
+def kill_itself(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -60,7 +60,7 @@ def test_figures_that_are_cut_short_can_be_computed_again(tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr('centernet.coco.metrics._MANY', 1)
         patch.setattr('centernet.coco.metrics.available_cpus', lambda: 2)
-        patch.setattr('centernet.coco.metrics._tables', kill_itself)
+        patch.setattr('centernet.coco.metrics.evaluate_class', kill_itself)
         assert main(arguments) == 1
         error = capsys.readouterr().err
         assert (
@@ -71,7 +71,7 @@ def test_figures_that_are_cut_short_can_be_computed_again(tmp_path, monkeypatch,
     capsys.readouterr()
     monkeypatch.setattr('centernet.coco.metrics._MANY', 1)
     monkeypatch.setattr('centernet.coco.metrics.available_cpus', lambda: 2)
-    monkeypatch.setattr('centernet.report.matches._extract', kill_itself)
+    monkeypatch.setattr('centernet.coco.metrics.evaluate_class', kill_itself)
     assert main(['report', str(tmp_path), '--output', str(tmp_path / 'report')]) == 2
     assert 'computes the figures of' in capsys.readouterr().err
 

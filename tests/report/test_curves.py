@@ -20,7 +20,7 @@ def run():
 @pytest.fixture(scope='module')
 def coco_eval(run):
     """COCOeval of all classes and images at once, as everybody calls it."""
-    dataset = run.data.coco.dataset
+    dataset = run.data.to_dataset()
     found = [
         dict(result, id=number, iscrowd=0, area=result['bbox'][2] * result['bbox'][3])
         for number, result in enumerate(run.results, start=1)
@@ -84,7 +84,7 @@ def test_the_best_score(run):
 
 def test_figures_of_a_class(run):
     found = analyse(run)
-    annotations = run.data.coco.dataset['annotations']
+    annotations = run.data.to_dataset()['annotations']
     for (category, name), row in zip(run.data.evaluated, found.classes):
         assert row.name == name
         assert row.ap == pytest.approx(found.matches.metrics.per_class[name], abs=1e-12)

@@ -47,7 +47,7 @@ def by_tidecv(tidecv, run):
         truth.add_class(category, name)
     for image_id in run.image_ids:
         truth.add_image(image_id, str(image_id))
-    for entry in run.data.coco.dataset['annotations']:
+    for entry in run.data.to_dataset()['annotations']:
         add = truth.add_ignore_region if entry['iscrowd'] else truth.add_ground_truth
         add(entry['image_id'], entry['category_id'], entry['bbox'])
     for result in run.results:

@@ -73,7 +73,7 @@ def test_only_objects_that_can_be_found_are_ground_truth(data):
         dict(result(3, 9, 1), id=1, area=600, iscrowd=1),
         dict(result(5, 9, 1), id=2, area=600, iscrowd=0),
     ]
-    annotated = CocoData(dict(data.coco.dataset, annotations=objects), data.annotations, data.images)
+    annotated = CocoData(dict(data.to_dataset(), annotations=objects), data.annotations, data.images)
     assert [has_ground_truth(annotated, ids) for ids in ([3], [5], [3, 5])] == [False, True, True]
     assert not has_ground_truth(annotated.with_channels([None]), [5])
     assert not has_ground_truth(data, [3, 5])
@@ -104,7 +104,7 @@ def test_detections_at_the_edge_of_the_best_hundred_and_without_area_do_not_meas
         result(5, 2, 0.8, (1, 1, -4, 9)),
     ]
     measured = with_detections(bare, results, [3, 5])
-    assert sorted(measured.coco.dataset['images'], key=lambda image: image['id'])[0]['id'] == 3
+    assert sorted(measured.image_ids)[0] == 3
     assert [len(measured.ground_truth(image_id).boxes) for image_id in (3, 5)] == [30, 0]
     assert with_detections(bare, results[-1:], [3, 5]) is None
 

@@ -11,11 +11,14 @@ from .metrics import (
     STAT_NAMES,
     CocoMetrics,
     compute_metrics,
+    evaluate_classes,
     format_metrics,
-    map_classes,
+    join_tables,
     summarise_classes,
     to_results,
 )
+from .objects import Objects
+from .result_table import ResultTable
 
 __all__ = [
     'STAT_NAMES',
@@ -23,9 +26,12 @@ __all__ = [
     'CocoMetrics',
     'GroundTruth',
     'Matched',
+    'Objects',
+    'ResultTable',
     'compute_metrics',
+    'evaluate_classes',
     'format_metrics',
-    'map_classes',
+    'join_tables',
     'match_classes',
     'read_image',
     'summarise_classes',

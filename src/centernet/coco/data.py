@@ -14,6 +14,7 @@ from ..errors import DataError
 from .classes import Category, match_classes
 from .find_files import find_annotations, find_images
 from .instances import read_instances
+from .objects import Objects
 
 
 class GroundTruth(NamedTuple):
@@ -33,6 +34,9 @@ class CocoData:
 
     Attributes:
         image_ids: the ids of the images, in the order of the annotations file.
+        entries: image id -> its entry of the annotations file.
+        objects: the annotated objects, renumbered from 1. Segmentations are dropped: box metrics do not need
+            them.
         categories: list of (category id, name), sorted by id.
         channels: the category of each channel of a network's heat map, None for a channel without one. By
             default they are the categories by id: COCO's 80, whose ids go up to 90 with gaps, are the
@@ -40,8 +44,6 @@ class CocoData:
         notes: a line for each assumption about the data.
         annotations: path of the annotations file.
         images: folder of the images.
-        coco: pycocotools' COCO object. Segmentations are dropped (box metrics do not need them, and they take
-            most of the memory), and annotations are renumbered from 1.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class CocoData:
     ) -> None:
         self.annotations = annotations
         self.images = images
-        self.coco = create_index(dataset)
-        self.image_ids = [image['id'] for image in dataset['images']]
+        self.entries: Dict[int, Dict[str, Any]] = {image['id']: image for image in dataset['images']}
+        self.image_ids = list(self.entries)
+        self.objects = Objects.of(dataset['annotations'])
+        self._by_image = _sort_by_image(self.objects)
+        self._category_entries = dataset['categories']
         self.categories = _named_categories(dataset['categories'])
         self.channels: Tuple[Optional[Category], ...] = tuple(self.categories)
         self.notes = list(notes)
@@ -97,14 +102,13 @@ class CocoData:
     ) -> 'CocoData':
         """Return this data set for a network with ``count`` channels; :func:`.classes.match_classes` finds
         their categories, and explains the arguments and errors."""
-        entries = self.coco.dataset['categories']
         return self.with_channels(
             *match_classes(
                 self.categories,
-                {entry['category_id'] for entry in self.coco.dataset['annotations']},
+                set(np.unique(self.objects.category_ids).tolist()),
                 {
                     entry['id']: entry['supercategory']
-                    for entry in entries
+                    for entry in self._category_entries
                     if isinstance(entry.get('supercategory'), str)
                 },
                 count,
@@ -140,7 +144,7 @@ class CocoData:
     def file(self, image_id: int) -> str:
         """Return the path of an image's file. Raise DataError for an id that is not in the data set."""
         try:
-            return os.path.join(self.images, self.coco.imgs[image_id]['file_name'])
+            return os.path.join(self.images, self.entries[image_id]['file_name'])
         except KeyError:
             raise DataError(f'{self.annotations} has no image with the id {image_id}') from None
 
@@ -152,16 +156,30 @@ class CocoData:
         """Return the annotated objects of one image, which may be none. Classes are channels; objects of
         categories without one are left out."""
         channel_of = self.channel_of()
-        objects = [
-            item for item in self.coco.imgToAnns.get(image_id, []) if item['category_id'] in channel_of
-        ]
-        boxes = np.array([item['bbox'] for item in objects], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        return GroundTruth(
-            boxes,
-            np.array([channel_of[item['category_id']] for item in objects], np.int64),
-            np.array([item['iscrowd'] for item in objects], bool),
+        order, image_ids = self._by_image
+        places = slice(*(np.searchsorted(image_ids, image_id, side) for side in ('left', 'right')))
+        objects = self.objects.take(order[places])
+        objects = objects.take(
+            np.array([category in channel_of for category in objects.category_ids.tolist()], bool)
         )
+        boxes = objects.boxes.astype(np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        classes = [channel_of[category] for category in objects.category_ids.tolist()]
+        return GroundTruth(boxes, np.array(classes, np.int64), objects.crowd)
+
+    def to_dataset(self) -> Dict[str, Any]:
+        """Return the content of the annotations file, as far as it is kept."""
+        return {
+            'images': list(self.entries.values()),
+            'annotations': self.objects.to_annotations(),
+            'categories': self._category_entries,
+        }
+
+
+def _sort_by_image(objects: Objects) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the positions of objects by image, and their image ids, sorted."""
+    order = np.argsort(objects.image_ids, kind='stable')
+    return order, objects.image_ids[order]
 
 
 def create_index(dataset: Dict[str, Any]) -> COCO:

@@ -1,9 +1,8 @@
 """Detections in COCO's results format, and their COCO metrics."""
 
-import collections
 import contextlib
 import functools
-from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
@@ -11,7 +10,10 @@ from pycocotools.cocoeval import COCOeval
 from ..device import available_cpus
 from ..errors import DataError, UserError
 from ..processes import ordered_map
-from .data import CocoData, create_index, silence_stdout
+from .class_evaluation import ClassTables, evaluate_class
+from .data import CocoData, silence_stdout
+from .objects import Objects
+from .result_table import ClassDetections, ResultTable, in_images, is_among
 
 #: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
 #: image and class.
@@ -32,6 +34,8 @@ _FIGURES = (
 
 #: so many detections are worth several processes
 _MANY = 20000
+#: each needs memory for the class that it evaluates
+_MOST_PROCESSES = 8
 
 #: Names of the twelve figures, in COCO's order.
 STAT_NAMES = tuple(figure[0] for figure in _FIGURES)
@@ -90,13 +94,15 @@ def to_results(
     ]
 
 
-def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: List[int]) -> CocoMetrics:
+def compute_metrics(
+    data: CocoData, results: Union[ResultTable, Sequence[Dict[str, Any]]], image_ids: Sequence[int]
+) -> CocoMetrics:
     """Compute COCO's box metrics over some images.
 
     Args:
         data: the ground truth; its categories that have a channel count.
-        results: detections in COCO's results format (:func:`to_results`); those of other images and
-            categories are ignored.
+        results: detections, in COCO's results format (:func:`to_results`) or as a table; those of other
+            images and categories are ignored.
         image_ids: the images that count, with or without detections.
 
     Returns:
@@ -104,107 +110,75 @@ def compute_metrics(data: CocoData, results: List[Dict[str, Any]], image_ids: Li
 
     Raises:
         DataError: an id in ``image_ids`` is not in the data set.
-        ProcessError: see :func:`map_classes`.
+        ProcessError: see :func:`evaluate_classes`.
     """
-    wanted = set(image_ids)
-    unknown = sorted(wanted.difference(data.image_ids))
+    unknown = sorted(set(image_ids).difference(data.image_ids))
     if unknown:
         raise DataError(
             '{} has no image with the id {}{}'.format(
                 data.annotations, unknown[0], f' (and {len(unknown) - 1} more)' if unknown[1:] else ''
             )
         )
-    tables = map_classes(_tables, data, results, wanted)
-    precision = np.concatenate([table for table, _ in tables], axis=2)
-    recall = np.concatenate([table for _, table in tables], axis=1)
-    return summarise_classes(data.evaluated, precision, recall)
+    table = results if isinstance(results, ResultTable) else ResultTable.of(results)
+    tables = evaluate_classes(data, table, image_ids)
+    return summarise_classes(data.evaluated, *join_tables(tables))
 
 
-def map_classes(
-    function: Callable[[COCOeval], Any],
-    data: CocoData,
-    results: List[Dict[str, Any]],
-    image_ids: Collection[int],
-) -> List[Any]:
-    """Evaluate each class alone, over the images where it occurs, and return what a function makes of it.
+def evaluate_classes(
+    data: CocoData, table: ResultTable, image_ids: Sequence[int], with_matches: bool = False
+) -> List[ClassTables]:
+    """Evaluate each class alone, over the images where it occurs.
 
     The figures are the same as for all classes at once, where COCOeval's tables of all images times all
-    classes take gigabytes for val2017. Large data sets are divided among processes.
+    classes take gigabytes for val2017. The classes of large data sets are divided among processes.
 
     Args:
-        function: gets an evaluator after ``evaluate`` and ``accumulate``. The ids of its detections are the
-            positions in ``results``, from 1; those of its ground truth are the ids of the annotations.
-        data, results: as for :func:`compute_metrics`.
+        data: as for :func:`compute_metrics`.
+        table: the detections.
         image_ids: the images that count.
+        with_matches: whether to return the matches, too. Positions of detections are those among the
+            detections of their class, in the order in which they were added.
 
     Returns:
-        What ``function`` returned, in the order of ``data.evaluated``.
+        The tables of the classes, in the order of ``data.evaluated``.
 
     Raises:
         ProcessError: one of the processes was killed, as it is where memory runs out.
     """
-    wanted = set(image_ids)
-    truth, found = collections.defaultdict(list), collections.defaultdict(list)
-    for entry in data.coco.dataset['annotations']:
-        if entry['image_id'] in wanted:
-            truth[entry['category_id']].append(entry)
-    # Add what pycocotools' loadRes adds. It fails on an empty list and creates a polygon for every box.
-    for number, result in enumerate(results, start=1):
-        if result['image_id'] in wanted:
-            box = result['bbox']
-            found[result['category_id']].append(dict(result, id=number, iscrowd=0, area=box[2] * box[3]))
-    classes = [(category, truth[category], found[category]) for category, _ in data.evaluated]
-    evaluate = functools.partial(_evaluate_class, function)
-    processes = min(len(classes), available_cpus()) if len(results) >= _MANY else 1
-    if processes == 1:
-        return [evaluate(item) for item in classes]
-    with contextlib.closing(ordered_map(evaluate, classes, processes)) as answers:
+    wanted = np.unique(np.asarray(image_ids, np.int64))
+    tasks = []
+    for category, _ in data.evaluated:
+        truth = data.objects.take(data.objects.category_ids == category)
+        tasks.append((truth.take(is_among(truth.image_ids, wanted)), table.of_category(category)))
+    evaluate = functools.partial(_evaluate, wanted, with_matches)
+    processes = min(len(tasks), available_cpus(), _MOST_PROCESSES) if len(table) >= _MANY else 1
+    if processes <= 1:
+        return list(map(evaluate, tasks))
+    with contextlib.closing(ordered_map(evaluate, tasks, processes)) as answers:
         return list(answers)
 
 
-def _tables(evaluator: COCOeval) -> Tuple[np.ndarray, np.ndarray]:
-    return evaluator.eval['precision'], evaluator.eval['recall']
-
-
-def _evaluate_class(function: Callable, item: Tuple[int, List, List]) -> Any:
-    category, truth, found = item
-    images = sorted({entry['image_id'] for entry in truth + found})
-    tables = {'images': [{'id': image} for image in images], 'categories': [{'id': category}]}
-    evaluator = _Evaluator(
-        create_index(dict(tables, annotations=truth)), create_index(dict(tables, annotations=found)), 'bbox'
+def join_tables(tables: Sequence[ClassTables]) -> Tuple[np.ndarray, np.ndarray]:
+    """Return COCOeval's precision and recall of all classes."""
+    return (
+        np.concatenate([table.precision for table in tables], axis=2),
+        np.concatenate([table.recall for table in tables], axis=1),
     )
-    with silence_stdout():
-        evaluator.evaluate()
-        evaluator.accumulate()
-    return function(evaluator)
 
 
-class _Evaluator(COCOeval):
-    """COCOeval with a short way for images without ground truth of a class, which most are."""
-
-    def computeIoU(self, imgId: int, catId: int) -> Any:
-        return super().computeIoU(imgId, catId) if self._gts[imgId, catId] else []
-
-    def evaluateImg(self, imgId: int, catId: int, aRng: List[float], maxDet: int) -> Any:
-        found = self._dts[imgId, catId]
-        if self._gts[imgId, catId] or not found:
-            return super().evaluateImg(imgId, catId, aRng, maxDet)
-        found = sorted(found, key=lambda entry: -entry['score'])[:maxDet]
-        areas = np.array([entry['area'] for entry in found])
-        thresholds = len(self.params.iouThrs)
-        return {
-            'image_id': imgId,
-            'category_id': catId,
-            'aRng': aRng,
-            'maxDet': maxDet,
-            'dtIds': [entry['id'] for entry in found],
-            'gtIds': [],
-            'dtMatches': np.zeros((thresholds, len(found))),
-            'gtMatches': np.zeros((thresholds, 0)),
-            'dtScores': [entry['score'] for entry in found],
-            'gtIgnore': np.zeros(0),
-            'dtIgnore': np.repeat(((areas < aRng[0]) | (areas > aRng[1]))[None], thresholds, axis=0),
-        }
+def _evaluate(wanted: np.ndarray, with_matches: bool, task: Tuple[Objects, ClassDetections]) -> ClassTables:
+    truth, found = task
+    positions, found = in_images(found, wanted)
+    tables = evaluate_class(truth, found, with_matches)
+    if tables.matches is None:
+        return tables
+    matches = tables.matches
+    return tables._replace(
+        matches=matches._replace(
+            positions=positions[matches.positions],
+            found_by=np.append(positions, -1)[matches.found_by],
+        )
+    )
 
 
 def summarise_classes(

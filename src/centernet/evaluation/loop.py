@@ -256,8 +256,7 @@ def _input_sizes(
     if not spec.keep_res:
         return None
     sizes = [
-        (data.coco.imgs[image_id].get('width'), data.coco.imgs[image_id].get('height'))
-        for image_id in image_ids
+        (data.entries[image_id].get('width'), data.entries[image_id].get('height')) for image_id in image_ids
     ]
     return [
         (width | spec.pad, height | spec.pad) if isinstance(width, int) and isinstance(height, int) else None

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
-from ..coco import CocoData, CocoMetrics, compute_metrics, format_metrics, read_image
+from ..coco import CocoData, CocoMetrics, ResultTable, compute_metrics, format_metrics, read_image
 from ..drawing import save_picture
 from ..errors import DataError
 from ..files import atomic_write, ensure_folder
@@ -75,7 +75,7 @@ def conclude(
     Raises:
         ProcessError: a process that computes the figures was killed.
     """
-    results: List[Dict[str, Any]] = []
+    table, is_first = ResultTable(), True
     times: Dict[str, List[ImageTimes]] = {}
     path = os.path.join(folder, RESULTS_NAME)
     with atomic_write(path) as file:  # which appears once there are figures, too
@@ -84,11 +84,12 @@ def conclude(
             record = journal.read(image_id)
             if record.results:
                 text = json.dumps(record.results, allow_nan=False, separators=(',', ':'))
-                file.write((',' if results else '') + text[1:-1])
-            results += record.results
+                file.write(('' if is_first else ',') + text[1:-1])
+                is_first = False
+            table.add(record.results)
             times.setdefault(describe_device_of(journal.session_of(image_id)), []).append(record.times)
         file.write(']\n')
-        metrics = compute_metrics(data, results, image_ids)
+        metrics = compute_metrics(data, table, image_ids)
     timings = summarise([item for part in times.values() for item in part])
     if len(times) > 1:
         timings['per_device'] = {device: summarise(part) for device, part in times.items()}

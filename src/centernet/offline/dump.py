@@ -181,7 +181,7 @@ def _loaded(
 
 
 def _describe(data: CocoData, image_id: int, planes: np.ndarray, geometry: Geometry) -> Image:
-    return Image(image_id, data.coco.imgs[image_id]['file_name'], geometry, zlib.crc32(planes))
+    return Image(image_id, data.entries[image_id]['file_name'], geometry, zlib.crc32(planes))
 
 
 def _write_one(

@@ -90,10 +90,12 @@ def _by_image(run: Run, place: Dict[int, int]) -> Dict[int, Tuple[List, List, Li
         if result['image_id'] in wanted and result['category_id'] in place:
             lists = by_image.setdefault(result['image_id'], ([], [], []))
             lists[0].append((result['bbox'], result['score'], place[result['category_id']]))
-    for entry in run.data.coco.dataset['annotations']:
-        if entry['image_id'] in wanted and entry['category_id'] in place:
-            lists = by_image.setdefault(entry['image_id'], ([], [], []))
-            lists[1 if entry['iscrowd'] else 2].append((entry['bbox'], place[entry['category_id']]))
+    objects = run.data.objects
+    columns = (objects.image_ids, objects.category_ids, objects.boxes, objects.crowd)
+    for image_id, category, box, crowd in zip(*(column.tolist() for column in columns)):
+        if image_id in wanted and category in place:
+            lists = by_image.setdefault(image_id, ([], [], []))
+            lists[1 if crowd else 2].append((box, place[category]))
     return by_image
 
 

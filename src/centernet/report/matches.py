@@ -1,11 +1,17 @@
 """COCOeval's tables and matches of a run, as arrays."""
 
-from typing import Any, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
-from pycocotools.cocoeval import COCOeval
 
-from ..coco import STAT_NAMES, CocoMetrics, map_classes, summarise_classes
+from ..coco import (
+    STAT_NAMES,
+    CocoMetrics,
+    ResultTable,
+    evaluate_classes,
+    join_tables,
+    summarise_classes,
+)
 from ..errors import DataError, UserError
 from ..processes import ProcessError
 from .run import Run
@@ -80,21 +86,10 @@ def match(run: Run) -> Matches:
         UserError: a process was killed, as it is where memory runs out.
     """
     results, data = run.results, run.data
-    wanted = set(run.image_ids)
     place = {category: number for number, (category, _) in enumerate(data.evaluated)}
-    entries = [
-        entry
-        for entry in data.coco.dataset['annotations']
-        if entry['image_id'] in wanted and entry['category_id'] in place and not entry['iscrowd']
-    ]
-    objects = Objects(
-        _integers(entry['id'] for entry in entries),
-        _integers(entry['image_id'] for entry in entries),
-        _integers(place[entry['category_id']] for entry in entries),
-        np.array([entry['bbox'] for entry in entries], np.float64).reshape(-1, 4),
-        np.full(len(entries), -1, np.int64),
-    )
+    objects = _objects(run, place)
     count = len(results)
+    categories = _integers(result['category_id'] for result in results)
     detections = Detections(
         _integers(result['image_id'] for result in results),
         np.full(count, -1, np.int64),
@@ -104,50 +99,38 @@ def match(run: Run) -> Matches:
         np.zeros(count, bool),
     )
     try:
-        classes = map_classes(_extract, data, results, run.image_ids)
+        tables = evaluate_classes(data, ResultTable.of(results), run.image_ids, with_matches=True)
     except ProcessError as error:
         raise UserError(f'a process that computes the figures of {run.name} {error.how}') from None
-    for number, found in enumerate(classes):
-        detections.classes[found.positions] = number
-        detections.matches[found.positions] = found.matches
-        detections.ignored[found.positions] = found.ignored
-        objects.found_by[np.searchsorted(objects.ids, found.objects)] = found.found_by
-    precision = np.concatenate([found.precision for found in classes], axis=2)
-    recall = np.concatenate([found.recall for found in classes], axis=1)
+    for category, number in place.items():
+        found = tables[number].matches
+        places = np.append(np.flatnonzero(categories == category), -1)  # of the class among all
+        detections.classes[places[found.positions]] = number
+        detections.matches[places[found.positions]] = found.matches
+        detections.ignored[places[found.positions]] = found.ignored
+        objects.found_by[np.searchsorted(objects.ids, found.objects)] = places[found.found_by]
+    precision, recall = join_tables(tables)
     metrics = summarise_classes(data.evaluated, precision, recall)
     _check(run, metrics)
     return Matches(metrics, precision, recall, detections, objects)
 
 
-class _Class(NamedTuple):
-    """What COCOeval finds of a class; the names are those of :class:`Detections` and :class:`Objects`."""
-
-    precision: np.ndarray
-    recall: np.ndarray
-    positions: np.ndarray
-    matches: np.ndarray
-    ignored: np.ndarray
-    objects: np.ndarray
-    found_by: np.ndarray
-
-
-def _extract(evaluator: COCOeval) -> _Class:
-    """Take the matches of any area, which come first, at the first IoU, 0.5."""
-    images = [found for found in evaluator.evalImgs[: len(evaluator.params.imgIds)] if found is not None]
-    counts = ~_join([found['gtIgnore'] for found in images], bool)
-    return _Class(
-        evaluator.eval['precision'],
-        evaluator.eval['recall'],
-        _join([found['dtIds'] for found in images]) - 1,
-        _join([found['dtMatches'][0] for found in images]),
-        _join([found['dtIgnore'][0] for found in images], bool),
-        _join([found['gtIds'] for found in images])[counts],
-        _join([found['gtMatches'][0] for found in images])[counts] - 1,
+def _objects(run: Run, place: Dict[int, int]) -> Objects:
+    """The objects that count, nobody's yet; ``place``: category id -> position of the class."""
+    wanted = set(run.image_ids)
+    all_objects = run.data.objects
+    counts = [
+        image_id in wanted and category in place
+        for image_id, category in zip(all_objects.image_ids.tolist(), all_objects.category_ids.tolist())
+    ]
+    kept = all_objects.take(np.array(counts, bool) & ~all_objects.crowd)
+    return Objects(
+        kept.ids,
+        kept.image_ids,
+        _integers(place[category] for category in kept.category_ids.tolist()),
+        kept.boxes,
+        np.full(len(kept.ids), -1, np.int64),
     )
-
-
-def _join(parts: List, kind: type = np.int64) -> np.ndarray:
-    return np.concatenate([np.asarray(part, kind) for part in parts] or [np.zeros(0, kind)])
 
 
 def _integers(values: Any) -> np.ndarray:

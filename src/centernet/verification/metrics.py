@@ -60,7 +60,7 @@ def has_ground_truth(data: CocoData, image_ids: Sequence[int]) -> bool:
 def without_annotations(data: CocoData, classes: int) -> CocoData:
     """Return the images of a data set with ``classes`` other categories and no annotations."""
     categories = [{'id': index + 1, 'name': f'class {index}'} for index in range(classes)]
-    return _replace(data, data.coco.dataset['images'], [], categories)
+    return _replace(data, list(data.entries.values()), [], categories)
 
 
 def with_detections(
@@ -101,9 +101,9 @@ def with_detections(
         }
         for number, result in enumerate(chosen, start=1)
     ]
-    dataset, kept = data.coco.dataset, set(image_ids)
-    images = [image for image in dataset['images'] if image['id'] in kept]
-    return _replace(data, images, annotations, dataset['categories'])
+    kept, categories = set(image_ids), data.to_dataset()['categories']
+    images = [entry for image_id, entry in data.entries.items() if image_id in kept]
+    return _replace(data, images, annotations, categories)
 
 
 def _replace(data, images, annotations, categories):

@@ -1,0 +1,227 @@
+"""COCO's evaluation of one class, in little memory.
+
+COCOeval matches the images that have objects of the class, some at a time, and computes precision and recall
+from the matches; what it keeps of each image in between is kept here as bits. The results are the same to the
+last bit.
+"""
+
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from pycocotools.cocoeval import COCOeval, Params
+
+from .data import create_index, silence_stdout
+from .objects import Objects
+from .result_table import ClassDetections, is_among
+
+#: images that COCOeval matches at a time
+_IMAGES = 2000
+#: detections times IoU thresholds of which COCOeval computes precision at a time
+_CELLS = 1 << 21
+
+
+class ClassMatches(NamedTuple):
+    """Who matches whom at an IoU of 0.5, objects of any size.
+
+    ``positions``: int64 [m], of the detections that count: the hundred best of each image. ``matches``: int64
+    [m], ids of the objects, 0 for none. ``ignored``: bool [m], matched with a crowd. ``objects``: int64 [g],
+    ids of the objects without crowds. ``found_by``: int64 [g], positions of the detections, -1 for none.
+    """
+
+    positions: np.ndarray
+    matches: np.ndarray
+    ignored: np.ndarray
+    objects: np.ndarray
+    found_by: np.ndarray
+
+
+class ClassTables(NamedTuple):
+    """``precision``: float64 [10 IoUs, 101 recalls, 1, 4 areas, 3 limits], -1 without objects.
+
+    ``recall``: the same without the second axis. ``matches``: if they were asked for.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    matches: Optional[ClassMatches]
+
+
+def evaluate_class(truth: Objects, found: ClassDetections, with_matches: bool = False) -> ClassTables:
+    """Evaluate a class.
+
+    Args:
+        truth: its objects, with ids from 1.
+        found: its detections, of the same images.
+        with_matches: whether to return the matches, too.
+    """
+    params = Params(iouType='bbox')
+    ranking = _Ranking.of(found, params.maxDets[-1])
+    areas, count = len(params.areaRng), len(ranking.order)
+    bits = (1 << np.arange(len(params.iouThrs))).astype(np.uint16)
+    matched = np.zeros((areas, count), np.uint16)
+    ignored = np.zeros((areas, count), np.uint16)
+    objects = np.zeros(areas, np.int64)
+    collected = _Matches(count) if with_matches else None
+    images = np.unique(truth.image_ids)
+    free = ~is_among(ranking.image_ids, images)
+    boxes = found.boxes(ranking.order[free])
+    sizes = boxes[:, 2] * boxes[:, 3]
+    for area, (least, most) in enumerate(params.areaRng):
+        ignored[area, free] = np.where((sizes < least) | (sizes > most), bits.sum(), 0)
+    del free, boxes, sizes
+    for first in range(0, len(images), _IMAGES):
+        for area, entry, place in _match(truth, found, ranking, images[first : first + _IMAGES]):
+            matched[area, place] = bits.dot(entry['dtMatches'] > 0)
+            ignored[area, place] = bits.dot(entry['dtIgnore'])
+            objects[area] += np.count_nonzero(np.asarray(entry['gtIgnore']) == 0)
+            if collected is not None and area == 0:
+                collected.add(entry, place)
+    matches = collected and collected.finish(ranking)
+    scores = found.scores()[ranking.order]
+    order = np.argsort(-scores, kind='stable')  # equal scores stay in the order of the images
+    scores, ranks = scores[order], ranking.ranks[order]
+    matched, ignored = matched[:, order], ignored[:, order]
+    del ranking, order
+    return ClassTables(*_tables(params, scores, ranks, matched, ignored, objects), matches)
+
+
+class _Ranking(NamedTuple):
+    """The detections that count, by image id and, in each image, by score.
+
+    ``order``: int64 [n], their positions among all. ``image_ids``: int64 [n]. ``ranks``: uint8 [n], in their
+    images, from 0.
+    """
+
+    order: np.ndarray
+    image_ids: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def of(cls, found: ClassDetections, most: int) -> '_Ranking':
+        order = np.lexsort((-found.scores(), found.image_ids))
+        image_ids = found.image_ids[order]
+        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1))
+        lengths = np.diff(np.append(starts, len(image_ids)))
+        ranks = np.arange(len(image_ids)) - np.repeat(starts, lengths)
+        kept = ranks < most
+        return cls(order[kept], image_ids[kept], ranks[kept].astype(np.uint8))
+
+
+def _match(
+    truth: Objects, found: ClassDetections, ranking: _Ranking, images: np.ndarray
+) -> Iterator[Tuple[int, Dict[str, Any], slice]]:
+    """Let COCOeval match some images, all with objects.
+
+    Yields:
+        Number of the area, COCOeval's entry of an image, and the place of its detections in the ranking.
+    """
+    objects = truth.take(is_among(truth.image_ids, images))
+    first = np.searchsorted(ranking.image_ids, images, side='left')
+    last = np.searchsorted(ranking.image_ids, images, side='right')
+    chosen = np.concatenate([np.arange(*limits) for limits in zip(first, last)])
+    places = ranking.order[chosen]
+    detections = [
+        {
+            'id': number,
+            'image_id': image,
+            'category_id': 0,
+            'bbox': box,
+            'area': box[2] * box[3],
+            'score': score,
+        }
+        for number, image, box, score in zip(
+            (chosen + 1).tolist(),
+            ranking.image_ids[chosen].tolist(),
+            found.boxes(places).tolist(),
+            ClassDetections(found.image_ids[places], found.values[places]).scores().tolist(),
+        )
+    ]
+    for detection in detections:
+        detection['iscrowd'] = 0
+    tables = {'images': [{'id': image} for image in images.tolist()], 'categories': [{'id': 0}]}
+    annotations = [dict(entry, category_id=0) for entry in objects.to_annotations()]
+    evaluator = COCOeval(
+        create_index(dict(tables, annotations=annotations)),
+        create_index(dict(tables, annotations=detections)),
+        'bbox',
+    )
+    with silence_stdout():
+        evaluator.evaluate()
+    for number, entry in enumerate(evaluator.evalImgs):
+        area, image = divmod(number, len(images))
+        yield area, entry, slice(first[image], last[image])
+
+
+class _Matches:
+    """Collects the matches at the first IoU, 0.5."""
+
+    def __init__(self, count: int) -> None:
+        self.matches, self.ignored = np.zeros(count, np.int64), np.zeros(count, bool)
+        self.objects: List[np.ndarray] = []
+        self.found_by: List[np.ndarray] = []
+
+    def add(self, entry: Dict[str, Any], place: slice) -> None:
+        self.matches[place] = entry['dtMatches'][0]
+        self.ignored[place] = entry['dtIgnore'][0]
+        counts = np.asarray(entry['gtIgnore']) == 0
+        self.objects.append(np.asarray(entry['gtIds'], np.int64)[counts])
+        self.found_by.append(entry['gtMatches'][0][counts].astype(np.int64))
+
+    def finish(self, ranking: _Ranking) -> ClassMatches:
+        found_by = np.concatenate(self.found_by or [np.zeros(0, np.int64)])
+        positions = np.append(ranking.order, -1)[found_by - 1]  # COCOeval's 0, nobody, is the last
+        return ClassMatches(
+            ranking.order,
+            self.matches,
+            self.ignored,
+            np.concatenate(self.objects or [np.zeros(0, np.int64)]),
+            positions,
+        )
+
+
+def _tables(
+    params: Params,
+    scores: np.ndarray,
+    ranks: np.ndarray,
+    matched: np.ndarray,
+    ignored: np.ndarray,
+    objects: np.ndarray,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall of detections that are sorted by score."""
+    thresholds, limits = len(params.iouThrs), params.maxDets
+    precision = -np.ones((thresholds, len(params.recThrs), 1, len(objects), len(limits)))
+    recall = -np.ones((thresholds, 1, len(objects), len(limits)))
+    for number, limit in enumerate(limits):
+        kept = slice(None) if limit == limits[-1] else np.flatnonzero(ranks < limit)
+        step = max(1, min(thresholds, _CELLS // max(1, len(scores[kept]))))
+        for area in range(len(objects)):
+            if not objects[area]:
+                continue
+            for first in range(0, thresholds, step):
+                chosen = slice(first, first + step)
+                masks = (1 << np.arange(thresholds)[chosen]).astype(np.uint16)[:, None]
+                precision[chosen, :, 0, area, number], recall[chosen, 0, area, number] = _accumulate(
+                    params.iouThrs[chosen],
+                    scores[kept],
+                    (matched[area, kept] & masks) > 0,
+                    (ignored[area, kept] & masks) > 0,
+                    int(objects[area]),
+                )
+    return precision, recall
+
+
+def _accumulate(
+    thresholds: np.ndarray, scores: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Let COCOeval compute precision and recall, as of a single image with all detections."""
+    evaluator = COCOeval(iouType='bbox')
+    params = evaluator.params
+    params.iouThrs, params.catIds, params.imgIds = thresholds, [0], [0]
+    params.areaRng, params.maxDets = params.areaRng[:1], [max(1, len(scores))]
+    evaluator._paramsEval = params
+    evaluator.evalImgs = [
+        {'dtScores': scores, 'dtMatches': matched, 'dtIgnore': ignored, 'gtIgnore': np.zeros(objects, bool)}
+    ]
+    with silence_stdout():
+        evaluator.accumulate()
+    return evaluator.eval['precision'][:, :, 0, 0, 0], evaluator.eval['recall'][:, 0, 0, 0]

@@ -1,0 +1,114 @@
+"""Detections by category, as arrays."""
+
+import collections
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+
+import numpy as np
+
+#: so many detections are collected before they become arrays
+_PENDING = 100000
+
+
+class ClassDetections(NamedTuple):
+    """The detections of a category, in the order in which they were added.
+
+    ``image_ids``: int64 [n]. ``values``: [n, 5]: x, y, width, height, score; int32 hundredths, or float64 if
+    not all of them are exact.
+    """
+
+    image_ids: np.ndarray
+    values: np.ndarray
+
+    def boxes(self, chosen: Any = slice(None)) -> np.ndarray:
+        """float64 [m, 4]: x, y, width, height of some."""
+        return _expanded(self.values[chosen, :4])
+
+    def scores(self) -> np.ndarray:
+        """float64 [n]."""
+        return _expanded(self.values[:, 4])
+
+
+class ResultTable:
+    """Collects detections in COCO's results format.
+
+    Boxes and scores are rounded to two decimals (:func:`.to_results`), so hundredths are exact. A detection
+    takes 28 bytes, where its dict takes 500: those of 500,000 images fit into memory.
+    """
+
+    def __init__(self) -> None:
+        self._parts: Dict[int, List[ClassDetections]] = collections.defaultdict(list)
+        self._pending: List[Dict[str, Any]] = []
+
+    @classmethod
+    def of(cls, results: Iterable[Dict[str, Any]]) -> 'ResultTable':
+        """Return a table of detections."""
+        table = cls()
+        table.add(results)
+        return table
+
+    def add(self, results: Iterable[Dict[str, Any]]) -> None:
+        """Add detections."""
+        self._pending.extend(results)
+        if len(self._pending) >= _PENDING:
+            self._store()
+
+    def of_category(self, category_id: int) -> ClassDetections:
+        """Return the detections of a category."""
+        self._store()
+        parts = self._parts.get(category_id, [])
+        if len(parts) > 1:
+            if any(part.values.dtype != np.int32 for part in parts):
+                parts = [part._replace(values=_expanded(part.values)) for part in parts]
+            parts = [ClassDetections(*map(np.concatenate, zip(*parts)))]
+            self._parts[category_id] = parts
+        return parts[0] if parts else ClassDetections(np.zeros(0, np.int64), np.zeros((0, 5), np.int32))
+
+    def __len__(self) -> int:
+        self._store()
+        return sum(len(part.image_ids) for parts in self._parts.values() for part in parts)
+
+    def _store(self) -> None:
+        if not self._pending:
+            return
+        image_ids = np.array([result['image_id'] for result in self._pending], np.int64)
+        categories = np.array([result['category_id'] for result in self._pending], np.int64)
+        values = np.array([result['bbox'] + [result['score']] for result in self._pending], np.float64)
+        self._pending = []
+        order = np.argsort(categories, kind='stable')
+        starts = np.flatnonzero(np.diff(categories[order], prepend=categories[order[0]] - 1))
+        for chosen in np.split(order, starts[1:]):
+            part = ClassDetections(image_ids[chosen], _compact(values[chosen]))
+            self._parts[int(categories[chosen[0]])].append(part)
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    hundredths = np.rint(values * 100)
+    # a quotient is rounded correctly, and so is a number that is read from text
+    if (np.abs(hundredths) < 2**31).all() and (hundredths / 100 == values).all():
+        return hundredths.astype(np.int32)
+    return values
+
+
+def _expanded(values: np.ndarray) -> np.ndarray:
+    return values / 100 if values.dtype == np.int32 else values
+
+
+def in_images(found: ClassDetections, wanted: np.ndarray) -> Tuple[np.ndarray, ClassDetections]:
+    """Return the positions of the detections of some images, and these detections.
+
+    Args:
+        found: detections.
+        wanted: int64, sorted image ids.
+    """
+    chosen = np.flatnonzero(is_among(found.image_ids, wanted))
+    if len(chosen) == len(found.image_ids):
+        return chosen, found
+    return chosen, ClassDetections(found.image_ids[chosen], found.values[chosen])
+
+
+def is_among(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """bool, of the shape of ``values``: whether they are in ``wanted``, which is sorted."""
+    if not len(wanted):
+        return np.zeros(values.shape, bool)
+    places = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
+    return wanted[places] == values
