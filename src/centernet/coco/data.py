@@ -62,7 +62,11 @@ class CocoData:
 
     @classmethod
     def load(
-        cls, root: Optional[str] = None, annotations: Optional[str] = None, images: Optional[str] = None
+        cls,
+        root: Optional[str] = None,
+        annotations: Optional[str] = None,
+        images: Optional[str] = None,
+        need_images: bool = True,
     ) -> 'CocoData':
         """Read a data set.
 
@@ -73,6 +77,7 @@ class CocoData:
                 the images beside it.
             annotations: the annotations file, if it is elsewhere.
             images: the folder of the images, if it is elsewhere.
+            need_images: look for the images. Figures need only the annotations.
 
         ``iscrowd`` defaults to 0 and ``area`` to the area of the box.
 
@@ -94,6 +99,8 @@ class CocoData:
         elif not os.path.isfile(annotations):
             raise DataError(f'no such annotations file: {annotations}')
         dataset, notes = read_instances(annotations)
+        if not need_images:
+            return cls(dataset, annotations, images or os.path.dirname(annotations), notes)
         found = find_images(root, annotations, images, dataset['images'])
         return cls(dataset, annotations, found.folder, notes + found.notes)
 

@@ -55,7 +55,7 @@ def run(arguments: Any) -> int:
 
     data = None
     if arguments.data or arguments.annotations:
-        data = CocoData.load(arguments.data, arguments.annotations, arguments.images)
+        data = CocoData.load(arguments.data, arguments.annotations, arguments.images, need_images=False)
     runs = find_runs(arguments.folders)
     if list(runs) == ['']:
         return eval_shared.finish(arguments, _merge(arguments, runs[''], arguments.output, data))

@@ -106,7 +106,9 @@ def _add(content: Content, entry: Dict[str, Any], line: Line) -> None:
     elif 'failed' in entry:
         content.failed.update((int(image_id), str(reason)) for image_id, reason in entry['failed'].items())
     else:
-        image_id = to_record(entry).image_id
+        image_id = entry['image_id']
+        if len(entry['times']) != len(ImageTimes._fields) or not isinstance(entry['detections'], list):
+            raise ValueError('not a finished image')
         content.finished[image_id] = line
         content.failed.pop(image_id, None)
 

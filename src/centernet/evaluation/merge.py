@@ -3,7 +3,7 @@
 import contextlib
 import os
 import resource
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from ..coco import CocoData
 from ..errors import DataError, OptionError, UserError
@@ -286,17 +286,15 @@ def _matching_data(parts: List[Part], data: Optional[CocoData]) -> CocoData:
 
 
 def _recorded_data(parts: List[Part]) -> CocoData:
-    seen: Set[Tuple[str, str]] = set()
     for part in parts:
         recorded = part.entry('data')
         moved = tuple(os.path.join(part.folder, *name.split('/')) for name in _SAMPLE)
         for paths in ((recorded['annotations'], recorded['images']), moved):
-            if paths not in seen and all(map(os.path.exists, paths)):
-                return CocoData.load(None, *paths)
-            seen.add(paths)
+            if os.path.exists(paths[0]):
+                return CocoData.load(None, *paths, need_images=False)
     raise DataError(
         f'the shards were evaluated on {recorded["annotations"]}, which is missing: name the data with'
-        ' --data, or with --annotations and --images'
+        ' --data or --annotations'
     )
 
 
