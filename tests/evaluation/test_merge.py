@@ -9,8 +9,10 @@ from support.painted import PaintRunner, write_data
 from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.errors import DataError, OptionError, UserError
-from centernet.evaluation import EvalOptions, Interrupted, evaluate
+from centernet.evaluation import EvalOptions, Interrupted, evaluate, format_report
 from centernet.evaluation.merge import MissingImages, find_runs, find_shards, merge
+from centernet.report import load_run
+from centernet.report.settings import settings
 from centernet.shards import Shard
 
 OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2)
@@ -136,7 +138,8 @@ def test_devices_are_mixed_only_when_asked(data, tmp_path):
     for device in ('cpu', 'cuda'):
         runner = PaintRunner()
         runner.identity = lambda device=device: {'runner': 'paint', 'device_type': device}
-        runner.describe = lambda device=device: {'runner': 'paint', 'device': device, 'device_name': 'X'}
+        about = {'runner': 'paint', 'device': device, 'device_name': 'X', 'arch': 'paint', 'weights': 'x.pth'}
+        runner.describe = lambda about=about: about
         runners.append(runner)
     run_shards(data, tmp_path, 3, only=[1], runner=runners[0])
     folders = run_shards(data, tmp_path, 3, only=[2, 3], runner=runners[1])
@@ -145,6 +148,9 @@ def test_devices_are_mixed_only_when_asked(data, tmp_path):
     found = merge(folders, str(tmp_path / 'merged'), mixed_devices=True)
     times = found.document['timings']['per_device']
     assert {device: part['images'] for device, part in times.items()} == {'cpu (X)': 4, 'cuda (X)': 8}
+    assert 'cuda (X):\nstage ' in format_report(found.metrics, found.timings, found.failed)
+    devices = [row.values for row in settings([load_run(str(tmp_path / 'merged'))]) if row.name == 'device']
+    assert devices == [['cpu (X): 4 images; cuda (X): 8 images']]
 
 
 def test_unreadable_images_stay_unreadable(tmp_path):

@@ -44,8 +44,12 @@ def _settings(run: Run):
     yield 'SHA-256 of the file', network.get('model_sha256') or checkpoint
     yield 'SHA-256 of the checkpoint', checkpoint
     yield 'runner', _runner(network)
-    device = network.get('device_name')
-    yield 'device', network['device'] + (f' ({device})' if device else '')
+    devices = document['timings'].get('per_device')
+    if devices:  # of merged shards
+        yield 'device', '; '.join(f'{name}: {part["images"]} images' for name, part in devices.items())
+    else:
+        device = network.get('device_name')
+        yield 'device', network['device'] + (f' ({device})' if device else '')
     yield 'precision', network.get('precision', 'fp32')
     if network.get('threads'):
         yield 'threads', str(network['threads'])
