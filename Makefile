@@ -14,7 +14,7 @@ SHELL := /bin/bash
 export WEIGHTS DATA SOURCE DEVICE TORCH_INDEX
 
 IN_VENV = @venv=$$(tools/venv.sh "$(PYTHON)") && exec "$$venv"/bin/
-SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh patches/*/*.sh tests/container/standin/*.sh)
+SHELL_FILES = .ci/run entrypoint.sh $(wildcard tools/*.sh docker/*.sh deploy/*/*.sh patches/*/*.sh tests/container/standin/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help eval-pth export verify eval-onnx merge detect report dump-inputs eval-outputs fetch reproduce sample doctor test fuzz lint format venv lock clean
