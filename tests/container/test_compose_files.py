@@ -21,7 +21,9 @@ SERVICES = {
     'fetch',
     'reproduce',
 }
-SERVICES |= {'dump-inputs', 'eval-outputs'}
+SERVICES |= {'dump-inputs', 'eval-outputs', 'merge'}
+#: of the profile cluster
+CLUSTER = {'scheduler', 'worker', 'eval-pth-dask', 'eval-onnx-dask'}
 #: services with a network, which write into the data and models folders
 FETCHING = {'fetch', 'reproduce'}
 
@@ -31,13 +33,14 @@ def read(name):
         return file.read()
 
 
+def document(engine, *files, profile='', **variables):
+    command = ['docker', 'compose', '--profile', profile]
+    command += [word for file in files for word in ('--file', file)] + ['config', '--format', 'json']
+    return json.loads(call(command, environment=dict(engine, **variables), cwd=ROOT).stdout)
+
+
 def config(engine, *files, **variables):
-    command = (
-        ['docker', 'compose']
-        + [word for file in files for word in ('--file', file)]
-        + ['config', '--format', 'json']
-    )
-    return json.loads(call(command, environment=dict(engine, **variables), cwd=ROOT).stdout)['services']
+    return document(engine, *files, **variables)['services']
 
 
 def test_without_gpus(engine):
@@ -53,11 +56,27 @@ def test_without_gpus(engine):
         assert 'shm_size' not in service
 
 
+def test_the_cluster(engine):
+    found = document(engine, FILES[0], profile='cluster')
+    assert found['networks']['cluster']['internal'] is True
+    assert set(found['services']) == SERVICES | CLUSTER
+    eval_pth = found['services']['eval-pth']
+    same = ('image', 'cap_drop', 'cap_add', 'security_opt', 'tmpfs', 'read_only', 'mem_limit', 'pids_limit')
+    for name in CLUSTER:
+        service = found['services'][name]
+        assert {key: service[key] for key in same} == {key: eval_pth[key] for key in same}
+        assert list(service['networks']) == ['cluster']
+        assert 'ports' not in service and 'network_mode' not in service
+        assert service['volumes'][:3] == eval_pth['volumes']
+        certificates = service['volumes'][3]
+        assert certificates['target'] == '/workspace/certificates' and certificates['read_only'] is True
+
+
 def test_the_environment_of_the_services(engine):
     given = {'WEIGHTS': 'models/a.pth', 'DATA': 'data/coco', 'SOURCE': 'input', 'DEVICE': 'cpu'}
     passed = {
         name: {key for key in given if (service.get('environment') or {}).get(key) == given[key]}
-        for name, service in config(engine, FILES[0], **given).items()
+        for name, service in config(engine, FILES[0], profile='cluster', **given).items()
     }
     data, weights_and_data = {'DATA'}, {'WEIGHTS', 'DATA'}
     everything = {'WEIGHTS', 'DATA', 'DEVICE'}
@@ -73,14 +92,28 @@ def test_the_environment_of_the_services(engine):
         'dump-inputs': weights_and_data,
         'fetch': data,  # WEIGHTS is the user's own checkpoint, not a published one
         'reproduce': {'DATA', 'DEVICE'},
+        'merge': weights_and_data,
         'test': set(),
+        'eval-pth-dask': everything,
+        'eval-onnx-dask': weights_and_data,
+        'scheduler': set(),  # the workers get the options of the command
+        'worker': set(),
     }
 
 
 def test_with_gpus(engine):
-    services = config(engine, *FILES)
+    services = config(engine, *FILES, profile='cluster')
     reserved = {name for name, service in services.items() if 'deploy' in service}
-    assert reserved == {'eval-pth', 'reproduce', 'verify', 'eval-outputs', 'detect', 'doctor', 'test'}
+    assert reserved == {
+        'eval-pth',
+        'reproduce',
+        'verify',
+        'eval-outputs',
+        'detect',
+        'doctor',
+        'test',
+        'worker',
+    }
     device = services['eval-pth']['deploy']['resources']['reservations']['devices'][0]
     assert device == {'driver': 'nvidia', 'device_ids': ['0'], 'capabilities': ['gpu']}
     required = {
@@ -88,7 +121,7 @@ def test_with_gpus(engine):
         for name, service in services.items()
         if (service.get('environment') or {}).get('DEVICE') == 'cuda'
     }
-    assert required == {'eval-pth', 'reproduce', 'detect', 'doctor'}
+    assert required == {'eval-pth', 'eval-pth-dask', 'reproduce', 'detect', 'doctor'}
     assert config(engine, *FILES, DEVICE='cpu')['eval-pth']['environment']['DEVICE'] == 'cpu'
 
 
@@ -106,8 +139,8 @@ def test_with_gpus(engine):
 )
 def test_the_images_of_the_stacks(engine, files, variables, name, platform):
     environment = {key: value for key, value in engine.items() if key not in ('STACK', 'CUDA')}
-    services = config(environment, *files, **variables)
-    assert set(services) == SERVICES
+    services = config(environment, *files, profile='cluster', **variables)
+    assert set(services) == SERVICES | CLUSTER
     stack, _, cuda = name.partition('-cuda-')
     for service, found in services.items():
         test = service == 'test'
@@ -121,7 +154,7 @@ def test_a_published_image(engine):
     name = 'registry.example/centernet@sha256:' + 64 * '0'
     for stack in ('pinned', 'modern'):
         for files in (FILES[:1], FILES):
-            services = config(engine, *files, IMAGE=name, STACK=stack)
+            services = config(engine, *files, profile='cluster', IMAGE=name, STACK=stack)
             assert {service['image'] for key, service in services.items() if key != 'test'} == {name}
             assert services['test']['image'].startswith('centernet-container:'), 'it has no tests'
 
@@ -136,10 +169,13 @@ def test_an_unknown_stack(engine):
 
 
 def test_the_override_for_selinux_changes_labels_only(engine):
-    plain, labelled = config(engine, FILES[0]), config(engine, FILES[0], SELINUX)
-    for service in labelled.values():
+    plain, labelled = (
+        config(engine, *files, profile='cluster') for files in ([FILES[0]], [FILES[0], SELINUX])
+    )
+    for name, service in labelled.items():
         folders = [volume for volume in service['volumes'] if volume['type'] == 'bind']
-        assert [volume.pop('bind') for volume in folders] == 3 * [{'selinux': 'z'}]
+        assert len(folders) == (4 if name in CLUSTER else 3)
+        assert {volume.pop('bind')['selinux'] for volume in folders} == {'z'}
     for service in plain.values():
         for volume in service['volumes']:
             volume.pop('bind', None)
@@ -180,10 +216,12 @@ def test_every_variable_is_in_the_example():
 
 
 def test_the_example_changes_nothing(engine, tmp_path):
-    plain = config(engine, FILES[0])
+    plain = config(engine, FILES[0], profile='cluster')
     command = [
         'docker',
         'compose',
+        '--profile',
+        'cluster',
         '--env-file',
         '.env.example',
         '--file',

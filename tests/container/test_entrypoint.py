@@ -94,8 +94,8 @@ def test_the_default_is_eval_pth(container):
 def test_every_service_of_the_compose_file_is_known(container):
     with open(os.path.join(ROOT, 'docker-compose.yml'), encoding='utf-8') as file:
         services = re.findall(r'entrypoint: \[entrypoint\.sh, ([\w-]+)\]', file.read())
-    assert len(services) == 13
-    assert set(services) - {command.NAME for command in cli.COMMANDS} == {'test'}
+    assert len(services) == 14
+    assert set(services) - {command.NAME for command in cli.COMMANDS} == {'test', 'scheduler'}
 
 
 def test_any_other_command(container):
@@ -111,6 +111,26 @@ def test_the_status_of_a_service_is_passed_on(container):
 def test_without_an_output_folder(container):
     container.output.rmdir()
     assert container.run('verify', '--help')[1][0] == 'verify --help'
+
+
+@pytest.mark.parametrize('part', ['scheduler', 'worker'])
+def test_a_part_of_a_cluster(container, part):
+    certificates = container.folder / 'certificates'
+    without = container.run(part, 'tls://scheduler:8786')
+    container.program('dask', 'echo "$@"; env | grep ^DASK_ | sort; id --user')
+    without_certificates = container.run(part, 'tls://scheduler:8786')
+    for (status, lines, stderr), says in ((without, 'STACK=modern'), (without_certificates, 'certificates')):
+        assert (status, lines) == (2, [])
+        assert says in stderr and stderr.count('\n') == 1
+    certificates.mkdir()
+    (certificates / 'node.key').write_text('')
+    status, lines, stderr = container.run(part, 'tls://scheduler:8786', '--name', 'a b')
+    assert (status, stderr) == (0, '')
+    tls = '--tls-ca-file certificates/ca.pem --tls-cert certificates/node.pem --tls-key certificates/node.key'
+    assert lines[0].startswith(f'{part} {tls} --protocol tls --no-dashboard --dashboard-address 127.0.0.1:')
+    assert ('--nworkers 1' in lines[0]) == (part == 'worker')
+    assert lines[0].endswith(' tls://scheduler:8786 --name a b')
+    assert 'DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=true' in lines
 
 
 def test_the_tests_of_an_image_without_them(container):
