@@ -28,7 +28,7 @@ LAYERS = (
     ('checkpoint', 'detection', 'coco', 'drawing', 'onnxfile'),
     ('runners',),
     ('export', 'evaluation'),
-    ('detect', 'verification'),
+    ('cluster', 'detect', 'verification'),
     ('offline',),
     ('sample',),
     ('report', 'reproduce'),

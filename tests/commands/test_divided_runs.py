@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 
 import pytest
 import torch
@@ -158,3 +159,12 @@ def test_a_checkpoint_of_several_that_is_missing_or_named_twice(folder, capsys):
     assert main([*EVAL, '--weights', first, first]) == 2
     assert 'a checkpoint is named twice' in capsys.readouterr().err
     assert not (folder / 'output').exists()
+
+
+def test_what_dask_lacks_is_one_line(capsys):
+    assert main([*EVAL, '--dask', 'tls://127.0.0.1:1', '--certificates', 'nowhere']) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    if sys.version_info < (3, 9):
+        assert '--dask needs the modern stack' in error
+    else:
+        assert 'no certificate nowhere/ca.pem' in error or '--dask needs the package distributed' in error

@@ -40,7 +40,7 @@ def test_the_words_of_centernets_test_command():
         'ctdet --exp_id coco_dla --arch dla_34 --load_model m.pth --keep_res --flip_test --nms --gpus 1,2 '
         '--test_scales 0.5,1 --data_dir coco --num_workers 3 --batch_size 4'
     )
-    assert (flags.arch, flags.weights, flags.data) == ('dla_34', 'm.pth', 'coco')
+    assert (flags.arch, flags.weights, flags.data) == ('dla_34', ['m.pth'], 'coco')
     assert (flags.keep_res, flags.flip_test, flags.nms, flags.test_scales) == (True, True, True, (0.5, 1.0))
     assert (flags.device, flags.workers, flags.batch_size) == ('cuda:1', 3, 4)
 
@@ -62,7 +62,7 @@ def test_new_flags_are_taken_too():
         10,
         (1, 2),
         True,
-        'm.pth',
+        ['m.pth'],
     )
 
 
@@ -72,7 +72,7 @@ def test_hyphens_and_underscores():
         'ctdet --load-model m.pth --flip-test --test-scales=1,0.5 --max_detections 7 --weights_key=ema'
         ' --save_images 3 --on_bad_image skip --exp-id a_b --output a_b --annotations=c_d.json'
     )
-    assert (flags.weights, flags.flip_test, flags.test_scales) == ('m.pth', True, (1.0, 0.5))
+    assert (flags.weights, flags.flip_test, flags.test_scales) == (['m.pth'], True, (1.0, 0.5))
     assert (flags.max_detections, flags.weights_key, flags.save_images) == (7, 'ema', 3)
     assert (flags.on_bad_image, flags.output, flags.annotations) == ('skip', 'a_b', 'c_d.json')
 
@@ -166,7 +166,7 @@ def options_of_test_py():
 def test_every_option_of_test_py_is_known():
     given = options_of_test_py()
     flags = understood('ctdet --annotations a.json --dataset coco --down_ratio 4 ' + ' '.join(given))
-    assert (flags.weights, flags.device, flags.max_detections, flags.workers) == ('1', 'cuda:1', 1, 0)
+    assert (flags.weights, flags.device, flags.max_detections, flags.workers) == (['1'], 'cuda:1', 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What eval-pth and eval-onnx share: everything but which file is evaluated."""
 
 import argparse
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..errors import OptionError
 from ..files import display_path
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     options.add_data(parser)
     add_protocol(parser)
     options.add_loading(parser)
-    options.add_shard(parser)
+    options.add_dask(options.add_shard(parser))
     add_run(parser, command)
 
 
@@ -43,6 +43,41 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> Any:
     from ..evaluation import evaluate, format_report
     from ..evaluation.eval_options import select
     from ..report import make_run, remove_report, write_report
+
+    stream = setup.text_stream(arguments)
+    if arguments.dask:
+        from . import dask_run
+
+        found, data = dask_run.evaluate(arguments, path, is_onnx)
+    else:
+        runner, data, chosen = prepare(arguments, path, threads, is_onnx)
+        lines = headline(arguments, runner, display_path(data.annotations), data.notes, chosen)
+        print('\n'.join(lines), file=stream)
+        setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
+        remove_report(arguments.output)
+        found = evaluate(
+            runner,
+            data,
+            chosen,
+            arguments.output,
+            resume=arguments.resume,
+            progress=not arguments.no_progress,
+        )
+    print(format_report(found.metrics, found.timings, found.failed), file=stream)
+    print(file=stream)
+    files = list(found.files)
+    if arguments.report:
+        files += write_report(arguments.output, make_run(found, data, arguments.output))
+    setup.print_files(files, stream)
+    return found
+
+
+def prepare(arguments: Any, path: str, threads: int, is_onnx: bool) -> Tuple[Any, Any, Any]:
+    """Open a file's network and the data for it; returns the runner, the data set and the EvalOptions.
+
+    Args:
+        arguments, path, threads, is_onnx: as for :func:`run`.
+    """
     from ..runners import open_runner
 
     runner = open_runner(
@@ -57,22 +92,7 @@ def run(arguments: Any, path: str, threads: int, is_onnx: bool) -> Any:
     if runner.no_boxes:
         raise OptionError(f'{runner.path} has no boxes to evaluate: {runner.no_boxes}')
     data = setup.load_data(arguments, runner.path, runner.classes, runner.class_names)
-    chosen = eval_options(arguments, runner)
-    stream = setup.text_stream(arguments)
-    lines = headline(arguments, runner, display_path(data.annotations), data.notes, chosen)
-    print('\n'.join(lines), file=stream)
-    setup.warn_of_normalization(runner, data, select(data, chosen), chosen.input)
-    remove_report(arguments.output)
-    found = evaluate(
-        runner, data, chosen, arguments.output, resume=arguments.resume, progress=not arguments.no_progress
-    )
-    print(format_report(found.metrics, found.timings, found.failed), file=stream)
-    print(file=stream)
-    files = list(found.files)
-    if arguments.report:
-        files += write_report(arguments.output, make_run(found, data, arguments.output))
-    setup.print_files(files, stream)
-    return found
+    return runner, data, eval_options(arguments, runner)
 
 
 def finish(arguments: Any, found: Any) -> int:

@@ -194,6 +194,28 @@ def add_shard(parser: argparse.ArgumentParser, what: str = 'images') -> Any:
     return group
 
 
+def add_dask(group: Any) -> None:
+    """Add --dask, --shards and --certificates."""
+    group.add_argument(
+        '--dask',
+        metavar='ADDRESS',
+        help='spread the images over the workers of this Dask scheduler, tls://host:8786, and merge; the same'
+        ' command continues an interrupted run',
+    )
+    group.add_argument(
+        '--shards',
+        type=positive,
+        metavar='N',
+        help='with --dask: how many parts (default: four per worker, and at most 2000 images in each)',
+    )
+    group.add_argument(
+        '--certificates',
+        metavar='FOLDER',
+        default='certificates',
+        help='with --dask: ca.pem, node.pem and node.key of the cluster (default: certificates)',
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'results') -> Any:
     """Add --output; returns the group, for further options."""
     group = parser.add_argument_group('output')

@@ -30,6 +30,10 @@ from .journal_file import (
 )
 
 
+class JournalBusy(OutputError):
+    """Another run is writing to the journal."""
+
+
 class Journal:
     """A context manager for the journal file in ``folder``.
 
@@ -138,7 +142,7 @@ class Journal:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError(
+            raise JournalBusy(
                 f'another evaluation is writing to {self._shown_path}: choose another output folder'
             ) from None
         except OSError:

@@ -56,24 +56,23 @@ def evaluate(
         Interrupted: KeyboardInterrupt, SystemExit or the death of a process stopped the run; the journal is
             kept.
     """
-    check(options)
-    image_ids = select(data, options)
-    _check_runner(runner, data, options)
-    folder = ensure_folder(folder)
-    fingerprint = _fingerprint(runner, data, options)
-    session = _session(runner, data, options)
-    with Journal(folder, fingerprint, session, resume, (METRICS_NAME, RESULTS_NAME)) as journal:
-        todo = [image_id for image_id in image_ids if image_id not in journal.finished]
-        try:
-            failed = _run(runner, data, options, journal, image_ids, todo, progress, load)
-        except (KeyboardInterrupt, SystemExit) as error:
-            raise Interrupted(_how_to_resume('interrupted', journal, image_ids)) from error
-        except LoaderError as error:
-            raise Interrupted(_how_to_resume(str(error), journal, image_ids)) from error
-        except OutputError as error:
-            raise OutputError(_how_to_resume(str(error), journal, image_ids)) from error
-        journal.check_exists()
-        finished = [image_id for image_id in image_ids if image_id in journal.finished]
+
+    def make_bar(total: int, initial: int) -> Any:
+        # tqdm computes its rate from this session only: images finished earlier took no time.
+        return tqdm(
+            total=total,
+            initial=initial,
+            unit='img',
+            disable=None if progress else True,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+
+    with _Run(runner, data, options, folder, resume, load) as run:
+        failed = run.finish(make_bar)
+        run.journal.check_exists()
+        finished = [image_id for image_id in run.image_ids if image_id in run.journal.finished]
         if not finished:
             raise DataError(
                 f'none of the {len(failed)} images could be read; the first: {next(iter(failed.values()))}'
@@ -81,64 +80,115 @@ def evaluate(
         made = Made(
             runner.describe(),
             protocol(options),
-            fingerprint['data']['annotations_sha256'],
-            session['versions'],
+            run.fingerprint['data']['annotations_sha256'],
+            versions(),
             options.batch_size,
             options.workers,
             options.on_bad_image,
             options.save_images,
         )
         try:
-            return conclude(journal, finished, failed, data, made, folder)
+            return conclude(run.journal, finished, failed, data, made, run.folder)
         except ProcessError as error:
             why = f'a process that computes the figures {error.how}'
-            raise Interrupted(_how_to_resume(why, journal, image_ids)) from error
+            raise Interrupted(run.how_to_resume(why)) from error
 
 
-def _run(
-    runner: Callable,
-    data: CocoData,
-    options: EvalOptions,
-    journal: Journal,
-    image_ids: List[int],
-    todo: List[int],
-    progress: bool,
-    load: Optional[Load],
-) -> Dict[int, str]:
-    """Evaluate the images ``todo``; return image id -> reason for those that could not be read."""
-    if not todo:
-        return {}
-    failed = {}
-    batches = plan_batches(todo, _input_sizes(data, todo, options.input), options.batch_size)
-    if load is None:
-        files = [(image_id, data.file(image_id)) for image_id in todo]
-        loader = make_loader(files, options.input, options.test_scales, batches, options.workers)
-    else:
-        loader = load(todo)
-    warm_up = warm_up_batches(len(batches))
-    # tqdm computes its rate from this session only: images finished earlier (``initial``) took no time.
-    with contextlib.closing(loader), tqdm(
-        total=len(image_ids),
-        initial=len(image_ids) - len(todo),
-        unit='img',
-        disable=None if progress else True,
-        file=sys.stderr,
-        dynamic_ncols=True,
-        smoothing=0.05,
-    ) as bar:
-        start = time.perf_counter()
-        for number, batch in enumerate(loader):
-            clock = StageClock()
-            detections = detect(runner, batch, options, clock)
-            results = [
-                to_results(image_id, found, data.channels) for image_id, found in zip(batch.ids, detections)
-            ]
-            clock.stop('post')
-            wall, start = 1000 * (clock.now - start), clock.now
-            journal.add(_records(batch, results, clock.stages, wall, number < warm_up), batch.failures)
-            failed.update(batch.failures)
-            bar.update(len(batch.ids) + len(batch.failures))
-    return failed
+def fill_journal(
+    runner: Callable, data: CocoData, options: EvalOptions, folder: str, make_bar: Callable[[int, int], Any]
+) -> None:
+    """Evaluate images into the journal in ``folder`` and no further, continuing the journal that is there.
+
+    Args:
+        runner, data, options, folder: as for :func:`evaluate`.
+        make_bar: (number of images, number of those that are finished already) -> an object with
+            ``update(n)``, called when n more are finished, and ``close()``.
+
+    Raises:
+        As :func:`evaluate`.
+    """
+    with _Run(runner, data, options, folder, resume=True, load=None) as run:
+        run.finish(make_bar)
+        run.journal.check_exists()
+
+
+class _Run:
+    """An evaluation with its open journal; a context manager."""
+
+    def __init__(
+        self,
+        runner: Callable,
+        data: CocoData,
+        options: EvalOptions,
+        folder: str,
+        resume: bool,
+        load: Optional[Load],
+    ) -> None:
+        check(options)
+        self.runner, self.data, self.options, self.load = runner, data, options, load
+        self.image_ids = select(data, options)
+        _check_runner(runner, data, options)
+        self.folder = ensure_folder(folder)
+        self.fingerprint = fingerprint(runner, data, options)
+        derived = (METRICS_NAME, RESULTS_NAME)
+        session = _session(runner, data, options)
+        self.journal = Journal(self.folder, self.fingerprint, session, resume, derived)
+
+    def __enter__(self) -> '_Run':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.journal.__exit__()
+
+    def finish(self, make_bar: Callable[[int, int], Any]) -> Dict[int, str]:
+        """Evaluate the images that are not finished; return image id -> reason for those that could not be
+        read."""
+        todo = [image_id for image_id in self.image_ids if image_id not in self.journal.finished]
+        if not todo:
+            return {}
+        try:
+            with contextlib.closing(make_bar(len(self.image_ids), len(self.image_ids) - len(todo))) as bar:
+                return self._evaluate(todo, bar)
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise Interrupted(self.how_to_resume('interrupted')) from error
+        except LoaderError as error:
+            raise Interrupted(self.how_to_resume(str(error))) from error
+        except OutputError as error:
+            raise OutputError(self.how_to_resume(str(error))) from error
+
+    def how_to_resume(self, why: str) -> str:
+        """Say what stopped the run, how many images are finished, and how to continue."""
+        finished = sum(image_id in self.journal.finished for image_id in self.image_ids)
+        return (
+            f'{why}: {finished} of {len(self.image_ids)} images are finished (in'
+            f' {display_path(self.journal.path)}); run the same command with --resume to continue'
+        )
+
+    def _evaluate(self, todo: List[int], bar: Any) -> Dict[int, str]:
+        data, options, failed = self.data, self.options, {}
+        batches = plan_batches(todo, _input_sizes(data, todo, options.input), options.batch_size)
+        if self.load is None:
+            files = [(image_id, data.file(image_id)) for image_id in todo]
+            loader = make_loader(files, options.input, options.test_scales, batches, options.workers)
+        else:
+            loader = self.load(todo)
+        warm_up = warm_up_batches(len(batches))
+        with contextlib.closing(loader):
+            start = time.perf_counter()
+            for number, batch in enumerate(loader):
+                clock = StageClock()
+                detections = detect(self.runner, batch, options, clock)
+                results = [
+                    to_results(image_id, found, data.channels)
+                    for image_id, found in zip(batch.ids, detections)
+                ]
+                clock.stop('post')
+                wall, start = 1000 * (clock.now - start), clock.now
+                records = _records(batch, results, clock.stages, wall, number < warm_up)
+                self.journal.add(records, batch.failures)
+                failed.update(batch.failures)
+                bar.update(len(batch.ids) + len(batch.failures))
+        return failed
 
 
 def detect(runner: Callable, batch: Batch, options: EvalOptions, clock: StageClock) -> List[np.ndarray]:
@@ -215,8 +265,8 @@ def _check_runner(runner: Callable, data: CocoData, options: EvalOptions) -> Non
         )
 
 
-def _fingerprint(runner: Callable, data: CocoData, options: EvalOptions) -> Dict[str, Any]:
-    """Return what must be equal for a run to be resumed."""
+def fingerprint(runner: Callable, data: CocoData, options: EvalOptions) -> Dict[str, Any]:
+    """Return what must be equal for a run to be resumed, and in all its shards."""
     return {
         'network': runner.identity(),
         'protocol': protocol(options),
@@ -262,11 +312,3 @@ def _input_sizes(
         (width | spec.pad, height | spec.pad) if isinstance(width, int) and isinstance(height, int) else None
         for width, height in sizes
     ]
-
-
-def _how_to_resume(why: str, journal: Journal, image_ids: List[int]) -> str:
-    finished = sum(image_id in journal.finished for image_id in image_ids)
-    return (
-        f'{why}: {finished} of {len(image_ids)} images are finished (in {display_path(journal.path)}); run'
-        ' the same command with --resume to continue'
-    )
