@@ -1,4 +1,4 @@
-# To be sourced: install Debian packages.
+# To be sourced: install Debian packages, or unpack those of another release.
 # shellcheck shell=bash
 
 # how long to wait for a lock that another program holds, in seconds
@@ -19,4 +19,27 @@ _apt_get() {
         fi
         sleep 1
     done
+}
+
+# apt_unpack <release> <folder> <package>...: unpack packages of another release, with nothing that they depend on, into <folder>;
+# this machine's own package lists are left alone
+apt_unpack() {
+    local release=$1 folder=$2 own apt file status=0
+    # shellcheck source=/dev/null
+    own=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    apt=$(mktemp -d)
+    mkdir -p "$folder" "$apt"/{sources.list.d,packages,lists/partial,cache/archives/partial}
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do
+        if [ -f "$file" ]; then
+            sed "s/\\b$own\\b/$release/g" "$file" >"$apt/sources.list.d/$(basename "$file")"
+        fi
+    done
+    local options=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts="$apt/sources.list.d"
+        -o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" -o Dir::State::status=/dev/null -o APT::Sandbox::User=root)
+    {
+        apt-get "${options[@]}" update && (cd "$apt/packages" && apt-get "${options[@]}" download "${@:3}") &&
+            for file in "$apt"/packages/*.deb; do dpkg-deb -x "$file" "$folder" || status=1; done
+    } >&2 || status=1
+    rm -rf "$apt"
+    return "$status"
 }

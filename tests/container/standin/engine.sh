@@ -28,33 +28,12 @@ fail() {
     exit "$1"
 }
 
-# run apt with trixie's sources, leaving this machine's own lists alone
-apt_of_trixie() {
-    local from=$folder/apt
-    mkdir -p "$from/lists/partial" "$from/cache/archives/partial"
-    "$@" -o Dir::Etc::sourcelist="$from/sources.list" -o Dir::Etc::sourceparts="$from/sources.list.d" \
-        -o Dir::State::lists="$from/lists" -o Dir::Cache="$from/cache" -o Dir::State::status=/dev/null -o APT::Sandbox::User=root
-}
-
 fetch_plugins() {
-    local suite package plugins=$folder/config/cli-plugins
-    # shellcheck source=/dev/null
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    mkdir -p "$folder/apt/sources.list.d" "$folder/unpacked" "$plugins"
-    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do
-        if [ -f "$file" ]; then
-            sed "s/\\b$suite\\b/$PLUGINS_FROM/g" "$file" >"$folder/apt/sources.list.d/$(basename "$file")"
-        fi
-    done
-    apt_of_trixie apt-get -qq update
-    for package in docker-compose docker-buildx; do
-        (cd "$folder/unpacked" && apt_of_trixie apt-get -qq download "$package")
-    done
-    for file in "$folder"/unpacked/*.deb; do
-        dpkg-deb -x "$file" "$folder/unpacked"
-    done
+    local plugins=$folder/config/cli-plugins
+    mkdir -p "$plugins"
+    apt_unpack "$PLUGINS_FROM" "$folder/unpacked" docker-compose docker-buildx
     find "$folder/unpacked" -path '*cli-plugins/docker-*' -type f -exec cp {} "$plugins" \;
-    rm -rf "$folder/apt" "$folder/unpacked"
+    rm -rf "$folder/unpacked"
     [ -x "$plugins/docker-compose" ] && [ -x "$plugins/docker-buildx" ] || fail 1 "trixie's packages have no compose or buildx plugin"
 }
 
@@ -87,7 +66,7 @@ start() {
     start_dockerd
     say "$(docker version --format 'Docker {{.Server.Version}}') with its data in $folder"
     say "fetching the compose and buildx plugins from $PLUGINS_FROM"
-    fetch_plugins >&2
+    fetch_plugins
     printf 'export DOCKER_HOST=%q DOCKER_CONFIG=%q\n' "$DOCKER_HOST" "$folder/config"
 }
 
