@@ -363,7 +363,7 @@ def test_locks_have_a_hash_for_every_package():
         for path in glob.glob(os.path.join(ROOT, 'requirements', '*.txt'))
         if not path.endswith('-torch.txt')
     ]
-    assert len(locks) == 10
+    assert len(locks) == 11
     for path in locks:
         entries = re.split(r'\n(?=\S)', read(path).strip())[1:]  # the first line says how the file is made
         assert entries, path

@@ -66,5 +66,7 @@ publish lint lint drop nothing
 # playwright needs 3.10
 compile browser --universal --python-version 3.10 "$@"
 publish browser browser drop nothing
+compile kubernetes "${MODERN[@]}" --constraint "$work/modern.txt" --constraint "$work/modern-test.txt" "$@"
+publish kubernetes kubernetes drop nothing
 compile tidecv "${MODERN[@]}" --no-deps "$@"
 publish tidecv tidecv drop nothing
