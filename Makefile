@@ -74,8 +74,8 @@ lint: ## check style, shell scripts, Dockerfile, and the compose and CI files (P
 		&& "$$venv/bin/shellcheck" $(SHELL_FILES) \
 		&& "$$venv/bin/hadolint" Dockerfile \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.*.yml \
-		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml \
-		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml deploy/ci/github-actions.yml \
+		&& "$$venv/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci .gitlab-ci.yml deploy/ci/gitlab-ci.yml
 
 format: ## format the Python files
 	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" format . && "$$venv/bin/ruff" check --fix .
