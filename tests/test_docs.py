@@ -130,8 +130,8 @@ def test_the_command_works(path, words, folder, make, monkeypatch):
         check_service(words)
     elif words[0] == 'python':
         assert os.path.exists(os.path.join(ROOT, words[1]))
-    elif words[0] == '.ci/run':
-        assert os.access(os.path.join(ROOT, '.ci', 'run'), os.X_OK)
+    elif words[0] == '.ci/run' or words[0].startswith('deploy/'):
+        assert os.access(os.path.join(ROOT, words[0]), os.X_OK)
     else:
         pytest.fail(f'{path}: no test knows how to run {" ".join(words)}')
 
@@ -147,6 +147,7 @@ def check_service(words):
     if rest[0].startswith('--entrypoint'):
         return
     assert rest[0] in services
+    rest[0] = re.sub('-dask$', '', rest[0])
     if rest[0] != 'test' and '--help' not in rest:
         cli.build_parser().parse_args(rest)
 
