@@ -109,7 +109,12 @@ def begin(cluster, *words, cwd, certificates=None):
     command = [sys.executable, '-m', 'centernet', 'eval-pth', *words, '--dask', cluster.address]
     command += ['--certificates', certificates or cluster.certificates]
     return subprocess.Popen(
-        command, env=environment(), cwd=str(cwd), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment(),
+        cwd=str(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
     )
 
 
@@ -304,6 +309,6 @@ def test_only_tls_is_accepted(tmp_path):
         cwd=str(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        universal_newlines=True,
     )
     assert run.returncode == 2 and 'only tls://host:port is accepted' in one_line(run.stderr)
