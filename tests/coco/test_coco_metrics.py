@@ -17,6 +17,7 @@ from centernet.coco import (
     compute_metrics,
     format_metrics,
     metrics,
+    result_table,
     to_results,
 )
 from centernet.coco.data import create_index, silence_stdout
@@ -302,6 +303,31 @@ def test_a_killed_process_is_named(divided, monkeypatch):
     monkeypatch.setattr(metrics, 'evaluate_class', killed)
     with pytest.raises(ProcessError, match='was killed by signal 9'):
         compute_metrics(data, results, data.image_ids)
+
+
+def test_detections_in_files_are_those_in_memory(tmp_path, monkeypatch):
+    data, results = made_up()
+    expected = compute_metrics(data, results, data.image_ids)
+    monkeypatch.setattr(result_table, '_PENDING', 50)
+    monkeypatch.setattr(result_table, '_MOST_IN_MEMORY', 100)
+    for part in (results, [dict(results[-1], score=0.123456)]):
+        table = ResultTable(str(tmp_path))
+        for first in range(0, len(results), 7):
+            table.add(results[first : first + 7])
+        assert table._files and not list(tmp_path.iterdir()), 'temporary files have no names'
+        assert len(table) == len(results)
+        assert compute_metrics(data, table, data.image_ids) == expected
+        for category, _ in data.categories:
+            whole, found = ResultTable.of(results).of_category(category), table.of_category(category)
+            assert np.array_equal(whole.image_ids, found.image_ids) and np.array_equal(
+                whole.values, found.values
+            )
+        table.add(part)  # in files or, with more decimals, in memory
+        own = [result for result in results + part if result['category_id'] == part[0]['category_id']]
+        found = table.of_category(part[0]['category_id'])
+        assert found.boxes().tolist() == [result['bbox'] for result in own]
+        assert found.scores().tolist() == [result['score'] for result in own]
+        table.close()
 
 
 @pytest.mark.parametrize('seed', range(4))

@@ -1,12 +1,19 @@
 """Detections by category, as arrays."""
 
 import collections
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+import tempfile
+from typing import IO, Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from ..errors import OutputError
+
 #: so many detections are collected before they become arrays
 _PENDING = 100000
+#: if there are more detections, they are kept in files
+_MOST_IN_MEMORY = 2000000
+#: of such a file
+_ROW = np.dtype([('image_id', np.int64), ('values', np.int32, 5)])
 
 
 class ClassDetections(NamedTuple):
@@ -32,12 +39,19 @@ class ResultTable:
     """Collects detections in COCO's results format.
 
     Boxes and scores are rounded to two decimals (:func:`.to_results`), so hundredths are exact. A detection
-    takes 28 bytes, where its dict takes 500: those of 500,000 images fit into memory.
+    takes 28 bytes, where its dict takes 500; and many detections are kept in temporary files, until
+    :meth:`close`.
+
+    Args:
+        folder: of the temporary files; None keeps all detections in memory.
     """
 
-    def __init__(self) -> None:
-        self._parts: Dict[int, List[ClassDetections]] = collections.defaultdict(list)
+    def __init__(self, folder: Optional[str] = None) -> None:
+        self._folder = folder
+        self._count = 0
         self._pending: List[Dict[str, Any]] = []
+        self._parts: Dict[int, List[ClassDetections]] = collections.defaultdict(list)
+        self._files: Dict[int, IO[bytes]] = {}
 
     @classmethod
     def of(cls, results: Iterable[Dict[str, Any]]) -> 'ResultTable':
@@ -47,7 +61,11 @@ class ResultTable:
         return table
 
     def add(self, results: Iterable[Dict[str, Any]]) -> None:
-        """Add detections."""
+        """Add detections.
+
+        Raises:
+            OutputError: a temporary file cannot be written.
+        """
         self._pending.extend(results)
         if len(self._pending) >= _PENDING:
             self._store()
@@ -56,16 +74,24 @@ class ResultTable:
         """Return the detections of a category."""
         self._store()
         parts = self._parts.get(category_id, [])
+        file = self._files.get(category_id)
+        if file is not None:
+            file.flush()
+            rows = np.memmap(file, _ROW, mode='r')
+            parts = [ClassDetections(rows['image_id'], rows['values']), *parts]
         if len(parts) > 1:
             if any(part.values.dtype != np.int32 for part in parts):
                 parts = [part._replace(values=_expanded(part.values)) for part in parts]
             parts = [ClassDetections(*map(np.concatenate, zip(*parts)))]
-            self._parts[category_id] = parts
         return parts[0] if parts else ClassDetections(np.zeros(0, np.int64), np.zeros((0, 5), np.int32))
 
+    def close(self) -> None:
+        """Close the temporary files. The detections that were returned stay valid."""
+        for file in self._files.values():
+            file.close()
+
     def __len__(self) -> int:
-        self._store()
-        return sum(len(part.image_ids) for parts in self._parts.values() for part in parts)
+        return self._count + len(self._pending)
 
     def _store(self) -> None:
         if not self._pending:
@@ -73,12 +99,31 @@ class ResultTable:
         image_ids = np.array([result['image_id'] for result in self._pending], np.int64)
         categories = np.array([result['category_id'] for result in self._pending], np.int64)
         values = np.array([result['bbox'] + [result['score']] for result in self._pending], np.float64)
+        self._count += len(self._pending)
         self._pending = []
         order = np.argsort(categories, kind='stable')
         starts = np.flatnonzero(np.diff(categories[order], prepend=categories[order[0]] - 1))
         for chosen in np.split(order, starts[1:]):
             part = ClassDetections(image_ids[chosen], _compact(values[chosen]))
             self._parts[int(categories[chosen[0]])].append(part)
+        if self._folder is not None and self._count > _MOST_IN_MEMORY:
+            self._write(self._folder)
+
+    def _write(self, folder: str) -> None:
+        """Move the parts to files, one for each category."""
+        try:
+            for category, parts in self._parts.items():
+                if any(part.values.dtype != np.int32 for part in parts):
+                    continue
+                if category not in self._files:
+                    self._files[category] = tempfile.TemporaryFile(dir=folder)
+                for part in parts:
+                    rows = np.empty(len(part.image_ids), _ROW)
+                    rows['image_id'], rows['values'] = part
+                    self._files[category].write(rows.tobytes())
+                parts.clear()
+        except OSError as error:
+            raise OutputError(f'cannot write a temporary file in {folder}: {error.strerror}') from error
 
 
 def _compact(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The output of an evaluation: files for machines, text and pictures for people."""
 
+import contextlib
 import json
 import os
 import re
@@ -75,10 +76,11 @@ def conclude(
     Raises:
         ProcessError: a process that computes the figures was killed.
     """
-    table, is_first = ResultTable(), True
+    is_first = True
     times: Dict[str, List[ImageTimes]] = {}
     path = os.path.join(folder, RESULTS_NAME)
-    with atomic_write(path) as file:  # which appears once there are figures, too
+    # the file appears once there are figures, too
+    with contextlib.closing(ResultTable(folder)) as table, atomic_write(path) as file:
         file.write('[')
         for image_id in image_ids:
             record = journal.read(image_id)
