@@ -257,6 +257,28 @@ def test_folders_that_are_not_shared(cluster, tmp_path):
     assert not list(cluster.folder.glob('worker-*/**/journal.jsonl')), 'a journal was left on a worker'
 
 
+@pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_command_that_is_stopped_is_continued(cluster, whole, tmp_path, number, status):
+    """Ctrl-C stops the workers; after kill -9 they stop when the command is called again."""
+    words = [*SLOW, *SAME, '--shards', '3', '--output', 'out']
+    process = begin(cluster, *words, cwd=tmp_path)
+    wait_until(lambda: finished(tmp_path / 'out') >= 10, process)
+    process.send_signal(number)
+    found, _, err = finish(process)
+    assert found == status
+    if number == signal.SIGINT:
+        assert one_line(err) == 'centernet: interrupted; run the same command to continue'
+        time.sleep(2)
+        before = finished(tmp_path / 'out')
+        time.sleep(2)
+        assert before == finished(tmp_path / 'out') < IMAGES, 'the workers go on'
+    found, _, err = finish(begin(cluster, *words, cwd=tmp_path))
+    assert found == 0, err
+    assert_same(tmp_path / 'out', whole)
+    for shard in shards_of(tmp_path / 'out'):
+        assert len(journal_ids(shard)) == len(set(journal_ids(shard))) == IMAGES // 3
+
+
 def test_another_run_in_the_same_folder_is_refused(cluster, tmp_path):
     words = ['--limit', '10', *SAME, '--shards', '2', '--output', 'out']
     assert finish(begin(cluster, *words, cwd=tmp_path))[0] == 0
