@@ -50,8 +50,9 @@ if [ -n "$time_is_up" ]; then # the trap has ended the first wait
     status=0
     wait "$pid" || status=$?
 fi
-# Only what a signal has killed is worth another attempt: 1 is for images that cannot be read, 2 for invalid input.
-if [ "$status" -gt 128 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$RESTARTS" ]; then
+# Only what a signal has killed is worth another attempt: 1 is for images that cannot be read, 2 for invalid input, 255 for what
+# Apptainer cannot start.
+if [ "$status" -gt 128 ] && [ "$status" -lt 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$RESTARTS" ]; then
     echo "job.sh: $1 was killed (exit status $status); it starts again" >&2
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -214,14 +214,17 @@ def test_an_image_that_cannot_be_read_fails_its_task_and_is_left_out(slurm, work
     assert (document['images'], len(document['failed_images'])) == (7, 1)
 
 
-def test_a_task_that_is_always_killed_comes_to_an_end(slurm, work, tmp_path):
+@pytest.mark.parametrize(
+    'failure, status, restarts', [('kill -9 $$', 137, 1), ('exit 255  # as Apptainer does', 255, 0)]
+)
+def test_a_task_that_always_fails_comes_to_an_end(slurm, work, tmp_path, failure, status, restarts):
     program = tmp_path / 'centernet'
-    program.write_text('#!/bin/bash\nkill -9 $$\n')
+    program.write_text(f'#!/bin/bash\n{failure}\n')
     program.chmod(0o755)
     path = os.pathsep.join((str(tmp_path), slurm.environment['PATH']))
-    run = Submission(slurm, work, 1, [], 'killed', PATH=path, RESTARTS='1')
+    run = Submission(slurm, work, 1, [], f'status {status}', PATH=path, RESTARTS='1')
     run.wait()
-    assert run.outcome(1) == ('FAILED', 137, 1)
+    assert run.outcome(1) == ('FAILED', status, restarts)
 
 
 def test_tasks_run_in_apptainer(slurm, work, few):
