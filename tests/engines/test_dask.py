@@ -1,5 +1,6 @@
 """--dask with a real scheduler and workers, as processes of this machine."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,8 @@ import time
 import pytest
 from support.processes import journal_ids
 from support.stacks import ROOT
+
+from centernet import cli
 
 pytest.importorskip('distributed', reason='distributed is not installed: the pinned stack has none')
 
@@ -334,3 +337,16 @@ def test_only_tls_is_accepted(tmp_path):
         universal_newlines=True,
     )
     assert run.returncode == 2 and 'only tls://host:port is accepted' in one_line(run.stderr)
+
+
+def test_an_address_where_nothing_answers(tmp_path, certificates, monkeypatch, capsys):
+    def time_out(*_, **__):
+        try:
+            raise asyncio.CancelledError  # how distributed stops an attempt
+        except asyncio.CancelledError as error:
+            raise OSError('Timed out trying to connect') from error
+
+    monkeypatch.setattr('distributed.Client', time_out)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['eval-pth', '--dask', 'tls://host:8786', '--certificates', certificates]) == 2
+    assert 'cannot connect to tls://host:8786: Timed out' in capsys.readouterr().err

@@ -210,10 +210,13 @@ def _client(cluster: Cluster) -> Iterator[Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first cause, on one line."""
-    while error.__cause__ or error.__context__:
+    """What the network said first, on one line."""
+    reason = error
+    while error:
+        if isinstance(error, OSError) and str(error):  # not that waiting for it was cancelled
+            reason = error
         error = error.__cause__ or error.__context__
-    return ' '.join(str(error).split()) or type(error).__name__
+    return ' '.join(str(reason).split()) or type(reason).__name__
 
 
 @contextlib.contextmanager
