@@ -78,7 +78,8 @@ class Cluster(Compose):
     @contextlib.contextmanager
     def started(self, *flags):
         """``eval-pth-dask`` in the background."""
-        command = ['docker', 'compose', 'run', '--rm', '-T', 'eval-pth-dask', *flags]
+        name = '{}-client'.format(self.environment['COMPOSE_PROJECT_NAME'])
+        command = ['docker', 'compose', 'run', '--rm', '-T', '--name', name, 'eval-pth-dask', *flags]
         show(' '.join(command))
         process = subprocess.Popen(
             command,
@@ -94,6 +95,7 @@ class Cluster(Compose):
         finally:
             process.kill()
             process.communicate()
+            self.docker('rm', '--force', name, check=False)
 
 
 @pytest.fixture(scope='module')
