@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,14 +64,15 @@ class Cluster:
                 return
             time.sleep(0.1)
 
-    def start_worker(self):
+    def start_worker(self, **variables):
         """Start a worker; its folder, and so the relative paths that it sees, is its own."""
         name = f'worker-{len(self.processes)}'
         (self.folder / name).mkdir(parents=True)
         words = ['worker', self.address, '--nworkers', '1', '--nthreads', '1', '--no-nanny', '--name', name]
-        return self._start(name, [*words, '--local-directory', str(self.folder / name)], self.folder / name)
+        words += ['--local-directory', str(self.folder / name)]
+        return self._start(name, words, self.folder / name, variables)
 
-    def _start(self, name, words, cwd=None):
+    def _start(self, name, words, cwd=None, variables=()):
         tls = {'--tls-ca-file': 'ca.pem', '--tls-cert': 'node.pem', '--tls-key': 'node.key'}
         words += ['--no-dashboard']
         for option, file in tls.items():
@@ -78,7 +80,7 @@ class Cluster:
         with open(str(self.folder / f'{name}.log'), 'ab') as log:
             process = subprocess.Popen(
                 [sys.executable, '-m', f'distributed.cli.dask_{words[0]}', *words[1:]],
-                env=environment(),
+                env=dict(environment(), **dict(variables)),
                 cwd=cwd and str(cwd),
                 stdout=log,
                 stderr=log,
@@ -236,6 +238,27 @@ def test_the_scheduler_is_lost_and_the_same_command_continues(start_cluster, who
         assert path.read_bytes().startswith(complete), 'finished images were evaluated again'
 
 
+def test_a_worker_of_another_revision_is_refused_also_when_it_joins_later(start_cluster, tmp_path):
+    cluster = start_cluster(1)
+    shutil.copytree(os.path.join(ROOT, 'src'), str(tmp_path / 'copy'))
+    paths = os.pathsep.join([str(tmp_path / 'copy'), environment()['PYTHONPATH']])
+    out = tmp_path / 'out'
+    words = [*SLOW, *SAME, '--shards', '15', '--output', str(out)]
+    process = begin(cluster, *words, cwd=tmp_path)
+    wait_until(lambda: finished(out) >= 5, process)
+    cluster.start_worker(PYTHONPATH=paths, CENTERNET_REVISION='another')
+    message = 'has other versions than the client: git was'
+    status, _, err = finish(process)
+    assert status == 2 and message in one_line(err)
+    before = finished(out)
+    assert before < IMAGES
+    status, _, err = finish(begin(cluster, *words, cwd=tmp_path))
+    assert status == 2 and message in one_line(err)
+    assert finished(out) == before
+    journals = [path.read_text() for path in out.glob('shards/*/journal.jsonl')]
+    assert journals and not any('"another"' in journal for journal in journals), 'it cannot be continued'
+
+
 @pytest.fixture(scope='module')
 def cluster(tmp_path_factory, certificates):
     """Two workers, for what does not break them."""
@@ -287,6 +310,10 @@ def test_another_run_in_the_same_folder_is_refused(cluster, tmp_path):
     assert finish(begin(cluster, *words, cwd=tmp_path))[0] == 0
     status, _, err = finish(begin(cluster, *words, '--flip-test', cwd=tmp_path))
     assert status == 2 and 'protocol.flip_test was false, is now true' in one_line(err)
+    before = finished(tmp_path / 'out')
+    status, _, err = finish(begin(cluster, *words, '--limit', '20', cwd=tmp_path))
+    assert status == 2 and 'belongs to a different run (other --limit or --ids)' in one_line(err)
+    assert finished(tmp_path / 'out') == before, 'images were evaluated that cannot be merged'
     status, _, err = finish(begin(cluster, *words, '--shards', '3', cwd=tmp_path))
     assert status == 2 and 'is divided into 2' in one_line(err)
 

@@ -18,9 +18,8 @@ from ..evaluation.eval_options import select_all
 from ..evaluation.journal_file import JOURNAL_NAME, DamagedLine, OtherVersion, differences, read_content
 from ..evaluation.merge import merge
 from ..files import atomic_write, display_path, ensure_folder, remove_file
-from ..provenance import versions
 from ..shards import Shard, shard_of_folder
-from .worker import Job, Stopped, claim, describe, look, run_shard
+from .worker import Job, Stopped, check_versions, claim, describe, look, run_shard
 
 #: shards per worker: a lost or slow worker delays the end by little
 _PER_WORKER = 4
@@ -79,7 +78,9 @@ def evaluate_on(
             expected, lines = client.submit(describe, job, pure=False).result()
             count = _shard_count(cluster, job.folder, len(ids), workers)
             announce(lines, count, workers)
-            _Run(client, job, expected, ids, count, progress).finish()
+            chosen = None if image_ids is None else list(image_ids)
+            selection = {'ids': chosen, 'limit': limit, 'shard': None}
+            _Run(client, job, expected, selection, ids, count, progress).finish()
         except (KeyboardInterrupt, SystemExit) as error:
             raise Interrupted('interrupted; run the same command to continue') from error
         except Exception as error:
@@ -100,7 +101,14 @@ class _Run:
     """The shards of a run on a cluster."""
 
     def __init__(
-        self, client: Any, job: Job, expected: Dict[str, Any], ids: List[int], count: int, progress: bool
+        self,
+        client: Any,
+        job: Job,
+        expected: Dict[str, Any],
+        selection: Dict[str, Any],
+        ids: List[int],
+        count: int,
+        progress: bool,
     ):
         self.client, self.job, self.expected, self.count = client, job, expected, count
         self.total, self.progress = len(ids), progress
@@ -108,7 +116,7 @@ class _Run:
         self.finished: Dict[int, int] = {}
         self.open: List[Shard] = []
         for shard in (Shard(index + 1, count) for index in range(count)):
-            done = _finished(os.path.join(job.folder, shard.folder), expected)
+            done = _finished(os.path.join(job.folder, shard.folder), expected, selection, job.versions)
             own = shard.of(ids)
             self.finished[shard.index] = sum(image_id in done for image_id in own)
             if self.finished[shard.index] < len(own):
@@ -236,14 +244,9 @@ def _check_workers(client: Any, job: Job) -> int:
         client.wait_for_workers(1, timeout=_CONNECT_S)
     except (TimeoutError, asyncio.TimeoutError):
         raise OptionError(f'no worker is connected to {client.scheduler.address}') from None
-    here = versions()
     answers = client.run(look, job.paths)
     for address, answer in answers.items():
-        differing = differences(here, answer['versions'])
-        if differing:
-            raise OptionError(
-                f'the worker {address} has other versions than this machine: {"; ".join(differing)}'
-            )
+        check_versions(job, answer['versions'], f'the worker {address}')
         if answer['missing']:
             path = answer['missing'][0]
             raise DataError(f'the worker {address} does not see {path}: mount it there under the same path')
@@ -266,8 +269,13 @@ def _shard_count(cluster: Cluster, folder: str, images: int, workers: int) -> in
     return min(chosen, images)
 
 
-def _finished(folder: str, expected: Dict[str, Any]) -> Any:
-    """Return the ids of the images in the journal of a shard, which may be missing."""
+def _finished(
+    folder: str, expected: Dict[str, Any], selection: Dict[str, Any], versions: Dict[str, Any]
+) -> Any:
+    """Return the ids of the images in the journal of a shard, which may be missing.
+
+    Raise OptionError if :func:`.merge` would refuse the journal in the end: better before hours of work.
+    """
     path = os.path.join(folder, JOURNAL_NAME)
     try:
         with open(path, 'rb') as file:
@@ -279,6 +287,10 @@ def _finished(folder: str, expected: Dict[str, Any]) -> Any:
     if content is None:
         return ()
     found = differences(content.fingerprint, expected)
+    for session in content.sessions:
+        found += differences(session['versions'], versions)
+        if dict(session['selection'], shard=None) != selection:
+            found.append('other --limit or --ids')
     if found:
         raise OptionError(
             f'{display_path(folder)} belongs to a different run ({"; ".join(found)}); use the same settings,'

@@ -39,7 +39,8 @@ class Job(NamedTuple):
 
     ``name``: of this call of the command. ``prepare``: (options of the command) -> :class:`Prepared`.
     ``arguments``: the options, with absolute paths. ``paths``: of the files that are read. ``folder``: of the
-    shards, absolute. ``token``: a file in it; who sees it shares the folder.
+    shards, absolute. ``token``: a file in it; who sees it shares the folder. ``versions``: of the client;
+    all workers must have them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Job(NamedTuple):
     paths: Tuple[str, ...]
     folder: str
     token: str
+    versions: Dict[str, Optional[str]]
 
 
 class Stopped(Exception):
@@ -63,6 +65,13 @@ _owners: Dict[str, Optional[str]] = {}
 def look(paths: Sequence[str]) -> Dict[str, Any]:
     """Return the versions here, and those of the paths that are missing."""
     return {'versions': versions(), 'missing': [path for path in paths if not os.path.exists(path)]}
+
+
+def check_versions(job: Job, found: Dict[str, Optional[str]], worker: str) -> None:
+    """Raise OptionError unless ``worker`` has the versions of the client."""
+    differing = differences(job.versions, found)
+    if differing:
+        raise OptionError(f'{worker} has other versions than the client: {"; ".join(differing)}')
 
 
 def claim(folder: str, name: Optional[str]) -> None:
@@ -89,11 +98,12 @@ def run_shard(job: Job, expected: Dict[str, Any], shard: Shard) -> Optional[byte
         None if the journal is in the shared folder, else its content, compressed by zlib.
 
     Raises:
-        OptionError: this worker would compute something else.
+        OptionError: this worker has other versions, or would compute something else.
         Stopped: see :func:`claim`.
         Others as :func:`centernet.evaluation.evaluate`.
     """
     with _one_at_a_time:
+        check_versions(job, versions(), _address())  # it may have joined after the client looked
         prepared = _prepare(job)
         found = differences(expected, fingerprint(prepared.runner, prepared.data, prepared.options))
         if found:

@@ -26,6 +26,7 @@ def evaluate(arguments: Any, path: str, is_onnx: bool) -> Tuple[Any, Any]:
     from ..cluster.client import SHARDS_NAME, Cluster, evaluate_on
     from ..cluster.worker import Job
     from ..coco import CocoData
+    from ..provenance import versions
     from ..report import remove_report
 
     given = arguments.data or arguments.annotations
@@ -53,6 +54,7 @@ def evaluate(arguments: Any, path: str, is_onnx: bool) -> Tuple[Any, Any]:
         tuple(paths),
         folder,
         os.path.join(folder, f'.{name}'),
+        versions(),
     )
     stream = setup.text_stream(arguments)
 
