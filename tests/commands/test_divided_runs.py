@@ -118,7 +118,8 @@ def checkpoints(folder):
     for number, name in enumerate(('first', 'second')):
         (folder / name).mkdir()
         content = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
-        content['state_dict']['wh.2.bias'] += number  # boxes that are too large
+        bias = content['state_dict']['wh.2.bias']
+        content['state_dict']['wh.2.bias'] = bias.float() + number  # boxes that are too large
         paths.append(os.path.join(name, 'best.pth'))
         torch.save(content, paths[-1])
     return paths

@@ -74,7 +74,7 @@ class Cluster:
 
     def _start(self, name, words, cwd=None, variables=()):
         tls = {'--tls-ca-file': 'ca.pem', '--tls-cert': 'node.pem', '--tls-key': 'node.key'}
-        words += ['--no-dashboard']
+        words += ['--no-dashboard', '--dashboard-address', '127.0.0.1:0']
         for option, file in tls.items():
             words += [option, os.path.join(self.certificates, file)]
         with open(str(self.folder / f'{name}.log'), 'ab') as log:
