@@ -21,7 +21,7 @@ from centernet.coco import (
     to_results,
 )
 from centernet.coco.data import create_index, silence_stdout
-from centernet.errors import DataError, UserError
+from centernet.errors import DataError, OutputError, UserError
 from centernet.processes import ProcessError
 
 CATEGORIES = [(1, 'cat'), (3, 'dog')]
@@ -303,6 +303,14 @@ def test_a_killed_process_is_named(divided, monkeypatch):
     monkeypatch.setattr(metrics, 'evaluate_class', killed)
     with pytest.raises(ProcessError, match='was killed by signal 9'):
         compute_metrics(data, results, data.image_ids)
+
+
+def test_a_temporary_file_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(result_table, '_MOST_IN_MEMORY', 10)
+    table = ResultTable(str(tmp_path / 'missing'))
+    table.add(made_up()[1])
+    with pytest.raises(OutputError, match=r'cannot write a temporary file in .*missing: No such file'):
+        table.of_category(1)
 
 
 def test_detections_in_files_are_those_in_memory(tmp_path, monkeypatch):

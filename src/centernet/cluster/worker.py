@@ -154,7 +154,11 @@ class _Reporter:
 
 
 def _prepare(job: Job) -> Prepared:
-    files = [(path, os.stat(path).st_mtime, os.stat(path).st_size) for path in job.paths if _exists(path)]
+    files = []
+    for path in job.paths:
+        if not os.path.exists(path):
+            raise DataError(f'{_address()} does not see {path}: mount it there under the same path')
+        files.append((path, os.stat(path).st_mtime, os.stat(path).st_size))
     key = json.dumps([job.arguments, files], default=str, sort_keys=True)
     if key not in _prepared:
         _prepared.clear()  # one network at a time
@@ -163,12 +167,6 @@ def _prepare(job: Job) -> Prepared:
             arguments.workers = 0
         _prepared[key] = job.prepare(arguments)
     return _prepared[key]
-
-
-def _exists(path: str) -> bool:
-    if not os.path.exists(path):
-        raise DataError(f'{_address()} does not see {path}: mount it there under the same path')
-    return True
 
 
 def _scratch(job: Job) -> str:

@@ -77,12 +77,13 @@ def evaluate_class(truth: Objects, found: ClassDetections, with_matches: bool = 
             if collected is not None and area == 0:
                 collected.add(entry, place)
     matches = collected and collected.finish(ranking)
-    scores = found.scores()[ranking.order]
-    order = np.argsort(-scores, kind='stable')  # equal scores stay in the order of the images
-    scores, ranks = scores[order], ranking.ranks[order]
-    matched, ignored = matched[:, order], ignored[:, order]
+    # by score; equal scores stay in the order of the images
+    order = np.argsort(-found.scores(ranking.order), kind='stable')
+    ranks = ranking.ranks[order]
+    matched = matched[:, order]
+    ignored = ignored[:, order]
     del ranking, order
-    return ClassTables(*_tables(params, scores, ranks, matched, ignored, objects), matches)
+    return ClassTables(*_tables(params, ranks, matched, ignored, objects), matches)
 
 
 class _Ranking(NamedTuple):
@@ -128,16 +129,15 @@ def _match(
             'bbox': box,
             'area': box[2] * box[3],
             'score': score,
+            'iscrowd': 0,
         }
         for number, image, box, score in zip(
             (chosen + 1).tolist(),
             ranking.image_ids[chosen].tolist(),
             found.boxes(places).tolist(),
-            ClassDetections(found.image_ids[places], found.values[places]).scores().tolist(),
+            found.scores(places).tolist(),
         )
     ]
-    for detection in detections:
-        detection['iscrowd'] = 0
     tables = {'images': [{'id': image} for image in images.tolist()], 'categories': [{'id': 0}]}
     annotations = [dict(entry, category_id=0) for entry in objects.to_annotations()]
     evaluator = COCOeval(
@@ -180,12 +180,7 @@ class _Matches:
 
 
 def _tables(
-    params: Params,
-    scores: np.ndarray,
-    ranks: np.ndarray,
-    matched: np.ndarray,
-    ignored: np.ndarray,
-    objects: np.ndarray,
+    params: Params, ranks: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Return precision and recall of detections that are sorted by score."""
     thresholds, limits = len(params.iouThrs), params.maxDets
@@ -193,7 +188,7 @@ def _tables(
     recall = -np.ones((thresholds, 1, len(objects), len(limits)))
     for number, limit in enumerate(limits):
         kept = slice(None) if limit == limits[-1] else np.flatnonzero(ranks < limit)
-        step = max(1, min(thresholds, _CELLS // max(1, len(scores[kept]))))
+        step = max(1, min(thresholds, _CELLS // max(1, len(ranks[kept]))))
         for area in range(len(objects)):
             if not objects[area]:
                 continue
@@ -202,7 +197,6 @@ def _tables(
                 masks = (1 << np.arange(thresholds)[chosen]).astype(np.uint16)[:, None]
                 precision[chosen, :, 0, area, number], recall[chosen, 0, area, number] = _accumulate(
                     params.iouThrs[chosen],
-                    scores[kept],
                     (matched[area, kept] & masks) > 0,
                     (ignored[area, kept] & masks) > 0,
                     int(objects[area]),
@@ -211,13 +205,16 @@ def _tables(
 
 
 def _accumulate(
-    thresholds: np.ndarray, scores: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: int
+    thresholds: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: int
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Let COCOeval compute precision and recall, as of a single image with all detections."""
+    count = matched.shape[1]
+    # COCOeval sorts by these, and uses them for nothing else that is returned here
+    scores = np.arange(count, 0, -1, np.int32)
     evaluator = COCOeval(iouType='bbox')
     params = evaluator.params
     params.iouThrs, params.catIds, params.imgIds = thresholds, [0], [0]
-    params.areaRng, params.maxDets = params.areaRng[:1], [max(1, len(scores))]
+    params.areaRng, params.maxDets = params.areaRng[:1], [max(1, count)]
     evaluator._paramsEval = params
     evaluator.evalImgs = [
         {'dtScores': scores, 'dtMatches': matched, 'dtIgnore': ignored, 'gtIgnore': np.zeros(objects, bool)}

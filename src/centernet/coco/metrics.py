@@ -13,7 +13,7 @@ from ..processes import ordered_map
 from .class_evaluation import ClassTables, evaluate_class
 from .data import CocoData, silence_stdout
 from .objects import Objects
-from .result_table import ClassDetections, ResultTable, in_images, is_among
+from .result_table import ClassDetections, ResultTable, is_among
 
 #: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
 #: image and class.
@@ -146,11 +146,8 @@ def evaluate_classes(
         ProcessError: one of the processes was killed, as it is where memory runs out.
     """
     wanted = np.unique(np.asarray(image_ids, np.int64))
-    tasks = []
-    for category, _ in data.evaluated:
-        truth = data.objects.take(data.objects.category_ids == category)
-        tasks.append((truth.take(is_among(truth.image_ids, wanted)), table.of_category(category)))
-    evaluate = functools.partial(_evaluate, wanted, with_matches)
+    tasks = [(category, table.of_category(category)) for category, _ in data.evaluated]
+    evaluate = functools.partial(_evaluate, data.objects, wanted, with_matches)
     processes = min(len(tasks), available_cpus(), _MOST_PROCESSES) if len(table) >= _MANY else 1
     if processes <= 1:
         return list(map(evaluate, tasks))
@@ -166,10 +163,17 @@ def join_tables(tables: Sequence[ClassTables]) -> Tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _evaluate(wanted: np.ndarray, with_matches: bool, task: Tuple[Objects, ClassDetections]) -> ClassTables:
-    truth, found = task
-    positions, found = in_images(found, wanted)
-    tables = evaluate_class(truth, found, with_matches)
+def _evaluate(
+    objects: Objects, wanted: np.ndarray, with_matches: bool, task: Tuple[int, ClassDetections]
+) -> ClassTables:
+    category, found = task
+    truth = objects.take(objects.category_ids == category)
+    truth = truth.take(is_among(truth.image_ids, wanted))
+    counts = is_among(found.image_ids, wanted)
+    if counts.all():
+        return evaluate_class(truth, found, with_matches)
+    positions = np.flatnonzero(counts)
+    tables = evaluate_class(truth, found.take(positions), with_matches)
     if tables.matches is None:
         return tables
     matches = tables.matches

@@ -2,7 +2,7 @@
 
 import collections
 import tempfile
-from typing import IO, Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import IO, Any, Dict, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -26,13 +26,17 @@ class ClassDetections(NamedTuple):
     image_ids: np.ndarray
     values: np.ndarray
 
+    def take(self, chosen: np.ndarray) -> 'ClassDetections':
+        """Return some of the detections."""
+        return ClassDetections(self.image_ids[chosen], self.values[chosen])
+
     def boxes(self, chosen: Any = slice(None)) -> np.ndarray:
         """float64 [m, 4]: x, y, width, height of some."""
         return _expanded(self.values[chosen, :4])
 
-    def scores(self) -> np.ndarray:
-        """float64 [n]."""
-        return _expanded(self.values[:, 4])
+    def scores(self, chosen: Any = slice(None)) -> np.ndarray:
+        """float64 [m]: of some."""
+        return _expanded(self.values[chosen, 4])
 
 
 class ResultTable:
@@ -76,7 +80,6 @@ class ResultTable:
         parts = self._parts.get(category_id, [])
         file = self._files.get(category_id)
         if file is not None:
-            file.flush()
             rows = np.memmap(file, _ROW, mode='r')
             parts = [ClassDetections(rows['image_id'], rows['values']), *parts]
         if len(parts) > 1:
@@ -121,6 +124,7 @@ class ResultTable:
                     rows = np.empty(len(part.image_ids), _ROW)
                     rows['image_id'], rows['values'] = part
                     self._files[category].write(rows.tobytes())
+                self._files[category].flush()
                 parts.clear()
         except OSError as error:
             raise OutputError(f'cannot write a temporary file in {folder}: {error.strerror}') from error
@@ -136,19 +140,6 @@ def _compact(values: np.ndarray) -> np.ndarray:
 
 def _expanded(values: np.ndarray) -> np.ndarray:
     return values / 100 if values.dtype == np.int32 else values
-
-
-def in_images(found: ClassDetections, wanted: np.ndarray) -> Tuple[np.ndarray, ClassDetections]:
-    """Return the positions of the detections of some images, and these detections.
-
-    Args:
-        found: detections.
-        wanted: int64, sorted image ids.
-    """
-    chosen = np.flatnonzero(is_among(found.image_ids, wanted))
-    if len(chosen) == len(found.image_ids):
-        return chosen, found
-    return chosen, ClassDetections(found.image_ids[chosen], found.values[chosen])
 
 
 def is_among(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -83,7 +83,6 @@ def prepare(arguments: argparse.Namespace) -> Any:
     from ..cluster.worker import Prepared
 
     threads = setup.start(arguments)
-    path = SAMPLE_WEIGHTS if arguments.path == SAMPLE_WEIGHTS else arguments.path
     path = arguments.path or SAMPLE_WEIGHTS
     runner, data, chosen = eval_shared.prepare(arguments, path, threads, arguments.is_onnx)
     return Prepared(
