@@ -35,7 +35,7 @@ WIDTH, HEIGHT = 640, 480
 OBJECTS, DETECTIONS, CLASSES_OF_AN_IMAGE = 7.3, 100, 20
 CHILD = """
 import json, sys, time
-from centernet.evaluation import merge, summary
+from centernet.evaluation import merge, run_folders, summary
 compute, seconds = summary.compute_metrics, []
 def timed(*words):
     start = time.perf_counter()
@@ -44,7 +44,7 @@ def timed(*words):
     return found
 summary.compute_metrics = timed
 start = time.perf_counter()
-merge.merge(merge.find_shards(sys.argv[1]), sys.argv[2])
+merge.merge(run_folders.find_shards(sys.argv[1]), sys.argv[2])
 print(json.dumps([time.perf_counter() - start, seconds[0]]))
 """
 

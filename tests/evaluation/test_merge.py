@@ -1,6 +1,8 @@
 """Merged shards against one run."""
 
 import json
+import os
+import resource
 import shutil
 
 import pytest
@@ -10,7 +12,8 @@ from centernet.coco import CocoData
 from centernet.detection import InputSpec
 from centernet.errors import DataError, OptionError, UserError
 from centernet.evaluation import EvalOptions, Interrupted, evaluate, format_report
-from centernet.evaluation.merge import MissingImages, find_runs, find_shards, merge
+from centernet.evaluation.merge import MissingImages, merge
+from centernet.evaluation.run_folders import find_runs, find_shards
 from centernet.report import load_run
 from centernet.report.settings import settings
 from centernet.shards import Shard
@@ -203,6 +206,17 @@ def test_a_damaged_journal(data, tmp_path):
     path.write_text('{"journal":1,"fingerprint":{}}\n')
     with pytest.raises(DataError, match='another version of centernet'):
         merge(folders, str(tmp_path / 'merged'))
+
+
+def test_more_journals_than_open_files_are_allowed(data, tmp_path):
+    folders = run_shards(data, tmp_path, 12)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir('/proc/self/fd'))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 6, limits[1]))
+    try:
+        assert merge(folders, str(tmp_path / 'merged')).document['images'] == 12
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_the_output_is_no_shard(data, tmp_path):

@@ -51,7 +51,7 @@ def run(arguments: Any) -> int:
     """Merge; returns the exit status."""
     setup.start(arguments)
     from ..coco import CocoData
-    from ..evaluation.merge import find_runs
+    from ..evaluation.run_folders import find_runs
 
     data = None
     if arguments.data or arguments.annotations:

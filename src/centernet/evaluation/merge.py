@@ -2,29 +2,17 @@
 
 import contextlib
 import os
-import resource
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..coco import CocoData
 from ..errors import DataError, OptionError, UserError
 from ..files import display_path, ensure_folder, remove_file, sha256
 from ..processes import ProcessError
-from ..shards import Shard, parse_shard, shard_of_folder
+from ..shards import Shard, parse_shard
 from .eval_options import select_all
-from .journal_file import (
-    JOURNAL_NAME,
-    Content,
-    DamagedLine,
-    OtherVersion,
-    Record,
-    differences,
-    read_content,
-    read_record,
-)
+from .journal_file import Record, differences, read_record
+from .run_folders import Part, find_recorded, open_parts
 from .summary import METRICS_NAME, RESULTS_NAME, Evaluation, Made, conclude
-
-#: the built-in data set in the folder of a run, which may have been moved with it
-_SAMPLE = ('sample/annotations/instances_val2017.json', 'sample/val2017')
 
 
 class MissingImages(UserError):
@@ -34,72 +22,11 @@ class MissingImages(UserError):
     different numbers. ``part``: one that is there. ``data``: the data set.
     """
 
-    def __init__(self, ids: List[int], total: int, shards: List[Shard], part: 'Part', data: CocoData) -> None:
+    def __init__(self, ids: List[int], total: int, shards: List[Shard], part: Part, data: CocoData) -> None:
         few = ', '.join(map(str, ids[:3])) + (', ...' if ids[3:] else '')
         where = '{} {}: '.format('shard' if len(shards) == 1 else 'shards', ', '.join(map(str, shards)))
         super().__init__(f'{len(ids)} of {total} images are missing ({where if shards else ""}{few})')
         self.ids, self.shards, self.part, self.data = ids, shards, part, data
-
-
-class Part(NamedTuple):
-    """The journal of a part of a run. ``path``: as it is shown; ``handle``: of the open file."""
-
-    folder: str
-    path: str
-    handle: int
-    content: Content
-
-    def entry(self, name: str) -> Any:
-        """An entry of its first session's description."""
-        return self.content.sessions[0][name]
-
-
-def find_shards(folder: str) -> List[str]:
-    """Return the folders of the shards that a folder has, or the folder itself if it is that of a shard; none
-    if it is something else.
-
-    Raises:
-        DataError: there is no such folder.
-    """
-    if os.path.isfile(os.path.join(folder, JOURNAL_NAME)):
-        return [folder]
-    if not os.path.isdir(folder):
-        raise DataError(f'no such folder: {display_path(folder)}')
-    shards = {shard_of_folder(name): name for name in os.listdir(folder)}
-    return [os.path.join(folder, shards[shard]) for shard in sorted(shard for shard in shards if shard)]
-
-
-def find_runs(folders: Sequence[str]) -> Dict[str, List[str]]:
-    """Return the folders of the shards of each run.
-
-    Args:
-        folders: each as for :func:`find_shards`, or with such a folder for each of several checkpoints.
-
-    Returns:
-        Name of a checkpoint -> folders of its shards. The name is empty if ``folders`` are of one run.
-
-    Raises:
-        DataError: a folder has no shards.
-    """
-    runs: Dict[str, List[str]] = {}
-    for folder in folders:
-        shards = {'': find_shards(folder)}
-        if not shards['']:
-            inner = sorted(name for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name)))
-            shards = {name: find_shards(os.path.join(folder, name)) for name in inner}
-        if not any(shards.values()):
-            raise DataError(
-                f'{display_path(folder)} has neither a {JOURNAL_NAME} nor folders of shards, such as'
-                f' {Shard(1, 4).folder}'
-            )
-        for name, found in shards.items():
-            if found:
-                runs.setdefault(name, []).extend(found)
-    if '' in runs and len(runs) > 1:
-        raise DataError(
-            'some of the folders are of one run, and others of several checkpoints: merge them apart'
-        )
-    return runs
 
 
 def merge(
@@ -123,11 +50,7 @@ def merge(
         ProcessError: a process that computes the figures was killed.
     """
     with contextlib.ExitStack() as stack:
-        _allow_open_files(len(folders))
-        opened = [_open(folder, stack) for folder in folders]
-        parts = [part for part in opened if part is not None]
-        if not parts:
-            raise DataError(f'{display_path(folders[0])}: no image is finished yet')
+        parts = open_parts(folders, stack)
         for part in parts[1:]:
             _check_same(parts[0], part, mixed_devices)
         data = _matching_data(parts, data)
@@ -200,41 +123,6 @@ class _Journals:
         return content.sessions[content.finished[image_id].session]
 
 
-def _open(folder: str, stack: contextlib.ExitStack) -> Optional[Part]:
-    """Open a journal; None if it has not begun."""
-    path = os.path.join(folder, JOURNAL_NAME)
-    shown = display_path(path)
-    try:
-        file = stack.enter_context(open(path, 'rb'))
-        content = read_content(file)
-    except FileNotFoundError:
-        if shard_of_folder(os.path.basename(os.path.normpath(folder))):
-            return None
-        raise DataError(
-            f'{display_path(folder)} is not the folder of a shard: it has no {JOURNAL_NAME}'
-        ) from None
-    except OSError as error:
-        raise DataError(f'cannot read {shown}: {error.strerror}') from None
-    except DamagedLine as error:
-        raise DataError(f'{shown} is damaged in line {error.number}: evaluate this shard again') from None
-    except OtherVersion:
-        raise DataError(
-            f'{shown} was written by another version of centernet: evaluate this shard again'
-        ) from None
-    if content is None or not content.sessions:
-        return None
-    return Part(folder, shown, file.fileno(), content)
-
-
-def _allow_open_files(count: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + 100
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
-
-
 def _check_same(first: Part, other: Part, mixed_devices: bool) -> None:
     """Raise OptionError unless two parts are of one run."""
     found = []
@@ -287,14 +175,12 @@ def _matching_data(parts: List[Part], data: Optional[CocoData]) -> CocoData:
 
 def _recorded_data(parts: List[Part]) -> CocoData:
     for part in parts:
-        recorded = part.entry('data')
-        moved = tuple(os.path.join(part.folder, *name.split('/')) for name in _SAMPLE)
-        for paths in ((recorded['annotations'], recorded['images']), moved):
-            if os.path.exists(paths[0]):
-                return CocoData.load(None, *paths, need_images=False)
+        paths = find_recorded(part.folder, part.entry('data'))
+        if paths is not None:
+            return CocoData.load(None, *paths, need_images=False)
     raise DataError(
-        f'the shards were evaluated on {recorded["annotations"]}, which is missing: name the data with'
-        ' --data or --annotations'
+        f'the shards were evaluated on {parts[0].entry("data")["annotations"]}, which is missing: name the'
+        ' data with --data or --annotations'
     )
 
 

@@ -6,12 +6,11 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..coco import CocoData
 from ..errors import DataError
+from ..evaluation.run_folders import find_recorded
 from ..evaluation.summary import METRICS_NAME, RESULTS_NAME, Evaluation
 from ..files import display_path, sha256
 
 _AGAIN = 'evaluate again with this version'
-#: the built-in data set in the folder of a run, which may have been moved with it
-_SAMPLE = ('sample/annotations/instances_val2017.json', 'sample/val2017')
 
 
 class Run(NamedTuple):
@@ -67,8 +66,13 @@ def load_run(
     if not isinstance(results, list) or not all(_is_result(item) for item in results):
         raise DataError(f"{display_path(os.path.join(folder, RESULTS_NAME))} is not in COCO's results format")
     if root is None and annotations is None:
-        annotations, found = _find(folder, recorded)
-        images = images or found
+        paths = find_recorded(folder, recorded)
+        if paths is None:
+            raise DataError(
+                f'{display_path(folder)} was evaluated on {recorded["annotations"]}, which is missing: name'
+                ' the data with --data, or with --annotations and --images'
+            )
+        annotations, images = paths[0], images or paths[1]
     data = CocoData.load(root, annotations, images)
     if sha256(data.annotations) != expected:
         raise DataError(
@@ -88,20 +92,6 @@ def load_run(
 def _image_ids(document: Dict[str, Any], data: CocoData) -> List[int]:
     selected = document['data']['image_ids']
     return list(data.image_ids if selected is None else selected)
-
-
-def _find(folder: str, recorded: Dict[str, Any]) -> List[str]:
-    """Return the annotations file and the folder of images that a run recorded, or the sample beside it."""
-    paths = [recorded['annotations'], recorded['images']]
-    moved = [os.path.join(folder, *name.split('/')) for name in _SAMPLE]
-    if not os.path.exists(paths[0]) and os.path.exists(moved[0]):
-        return moved
-    if not os.path.exists(paths[0]):
-        raise DataError(
-            f'{display_path(folder)} was evaluated on {paths[0]}, which is missing: name the data with'
-            ' --data, or with --annotations and --images'
-        )
-    return paths
 
 
 def _read(folder: str, name: str) -> Any:
