@@ -192,13 +192,17 @@ def _tables(
         for area in range(len(objects)):
             if not objects[area]:
                 continue
+            found, left_out = matched[area, kept], ignored[area, kept]
             for first in range(0, thresholds, step):
                 chosen = slice(first, first + step)
                 masks = (1 << np.arange(thresholds)[chosen]).astype(np.uint16)[:, None]
+                # behind the last true detection, recall stays and precision falls: no figure depends on it
+                true = np.flatnonzero(found & ~left_out & masks.sum(dtype=np.uint16))
+                end = true[-1] + 1 if len(true) else 0
                 precision[chosen, :, 0, area, number], recall[chosen, 0, area, number] = _accumulate(
                     params.iouThrs[chosen],
-                    (matched[area, kept] & masks) > 0,
-                    (ignored[area, kept] & masks) > 0,
+                    (found[:end] & masks) > 0,
+                    (left_out[:end] & masks) > 0,
                     int(objects[area]),
                 )
     return precision, recall
