@@ -14,6 +14,8 @@ from .data import create_index, silence_stdout
 from .objects import Objects
 from .result_table import ClassDetections, is_among
 
+#: boxes of images without objects that are looked at at a time
+_BOXES = 1 << 20
 #: images that COCOeval matches at a time
 _IMAGES = 2000
 #: detections times IoU thresholds of which COCOeval computes precision at a time
@@ -63,12 +65,14 @@ def evaluate_class(truth: Objects, found: ClassDetections, with_matches: bool = 
     objects = np.zeros(areas, np.int64)
     collected = _Matches(count) if with_matches else None
     images = np.unique(truth.image_ids)
-    free = ~is_among(ranking.image_ids, images)
-    boxes = found.boxes(ranking.order[free])
-    sizes = boxes[:, 2] * boxes[:, 3]
-    for area, (least, most) in enumerate(params.areaRng):
-        ignored[area, free] = np.where((sizes < least) | (sizes > most), bits.sum(), 0)
-    del free, boxes, sizes
+    free = np.flatnonzero(~is_among(ranking.image_ids, images))
+    for first in range(0, len(free), _BOXES):
+        some = free[first : first + _BOXES]
+        boxes = found.boxes(ranking.order[some])
+        sizes = boxes[:, 2] * boxes[:, 3]
+        for area, (least, most) in enumerate(params.areaRng):
+            ignored[area, some] = np.where((sizes < least) | (sizes > most), bits.sum(), 0)
+    del free
     for first in range(0, len(images), _IMAGES):
         for area, entry, place in _match(truth, found, ranking, images[first : first + _IMAGES]):
             matched[area, place] = bits.dot(entry['dtMatches'] > 0)
@@ -101,9 +105,9 @@ class _Ranking(NamedTuple):
     def of(cls, found: ClassDetections, most: int) -> '_Ranking':
         order = np.lexsort((-found.scores(), found.image_ids))
         image_ids = found.image_ids[order]
-        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1))
+        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1)).astype(np.int32)
         lengths = np.diff(np.append(starts, len(image_ids)))
-        ranks = np.arange(len(image_ids)) - np.repeat(starts, lengths)
+        ranks = np.arange(len(image_ids), dtype=np.int32) - np.repeat(starts, lengths)
         kept = ranks < most
         return cls(order[kept], image_ids[kept], ranks[kept].astype(np.uint8))
 
