@@ -341,9 +341,9 @@ def test_detections_in_files_are_those_in_memory(tmp_path, monkeypatch):
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('decimals', [1, 2, 5])
 def test_tables_are_those_of_cocoeval(seed, decimals, monkeypatch):
-    """Bit for bit, also when images and thresholds are taken a few at a time."""
+    """Bit for bit, also when images and boxes are taken a few at a time."""
     monkeypatch.setattr('centernet.coco.class_evaluation._IMAGES', 7)
-    monkeypatch.setattr('centernet.coco.class_evaluation._CELLS', 2000)
+    monkeypatch.setattr('centernet.coco.class_evaluation._BOXES', 7)
     # in some images, a class has more than a hundred detections
     dataset, results = made_up_dataset(images=25, classes=3, seed=seed, background=200, kinds=1)
     for result in results:

@@ -1,8 +1,7 @@
 """COCO's evaluation of one class, in little memory.
 
-COCOeval matches the images that have objects of the class, some at a time, and computes precision and recall
-from the matches; what it keeps of each image in between is kept here as bits. The results are the same to the
-last bit.
+COCOeval matches the images that have objects of the class, some at a time. What it keeps of each image is
+kept here as bits, from which precision and recall are computed as it does, to the last bit.
 """
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -14,12 +13,12 @@ from .data import create_index, silence_stdout
 from .objects import Objects
 from .result_table import ClassDetections, is_among
 
+#: the column of scores in ``ClassDetections.values``
+_SCORE = 4
 #: boxes of images without objects that are looked at at a time
 _BOXES = 1 << 20
 #: images that COCOeval matches at a time
 _IMAGES = 2000
-#: detections times IoU thresholds of which COCOeval computes precision at a time
-_CELLS = 1 << 21
 
 
 class ClassMatches(NamedTuple):
@@ -82,11 +81,12 @@ def evaluate_class(truth: Objects, found: ClassDetections, with_matches: bool = 
                 collected.add(entry, place)
     matches = collected and collected.finish(ranking)
     # by score; equal scores stay in the order of the images
-    order = np.argsort(-found.scores(ranking.order), kind='stable')
-    ranks = ranking.ranks[order]
-    matched = matched[:, order]
-    ignored = ignored[:, order]
-    del ranking, order
+    ranks, values = ranking.ranks, found.values[ranking.order, _SCORE]
+    del ranking
+    order = np.argsort(-values, kind='stable')
+    for part in (ranks, *matched, *ignored):
+        part[:] = part[order]
+    del order, values
     return ClassTables(*_tables(params, ranks, matched, ignored, objects), matches)
 
 
@@ -103,7 +103,7 @@ class _Ranking(NamedTuple):
 
     @classmethod
     def of(cls, found: ClassDetections, most: int) -> '_Ranking':
-        order = np.lexsort((-found.scores(), found.image_ids))
+        order = np.lexsort((-found.values[:, _SCORE], found.image_ids))
         image_ids = found.image_ids[order]
         starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1)).astype(np.int32)
         lengths = np.diff(np.append(starts, len(image_ids)))
@@ -192,41 +192,38 @@ def _tables(
     recall = -np.ones((thresholds, 1, len(objects), len(limits)))
     for number, limit in enumerate(limits):
         kept = slice(None) if limit == limits[-1] else np.flatnonzero(ranks < limit)
-        step = max(1, min(thresholds, _CELLS // max(1, len(ranks[kept]))))
-        for area in range(len(objects)):
-            if not objects[area]:
-                continue
+        for area in np.flatnonzero(objects):
             found, left_out = matched[area, kept], ignored[area, kept]
-            for first in range(0, thresholds, step):
-                chosen = slice(first, first + step)
-                masks = (1 << np.arange(thresholds)[chosen]).astype(np.uint16)[:, None]
-                # behind the last true detection, recall stays and precision falls: no figure depends on it
-                true = np.flatnonzero(found & ~left_out & masks.sum(dtype=np.uint16))
-                end = true[-1] + 1 if len(true) else 0
-                precision[chosen, :, 0, area, number], recall[chosen, 0, area, number] = _accumulate(
-                    params.iouThrs[chosen],
-                    (found[:end] & masks) > 0,
-                    (left_out[:end] & masks) > 0,
-                    int(objects[area]),
+            for threshold in range(thresholds):
+                bit = np.uint16(1 << threshold)
+                counts = (left_out & bit) == 0
+                precision[threshold, :, 0, area, number], recall[threshold, 0, area, number] = _accumulate(
+                    params.recThrs, np.flatnonzero((found & bit > 0) & counts), counts, int(objects[area])
                 )
     return precision, recall
 
 
 def _accumulate(
-    thresholds: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: int
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Let COCOeval compute precision and recall, as of a single image with all detections."""
-    count = matched.shape[1]
-    # COCOeval sorts by these, and uses them for nothing else that is returned here
-    scores = np.arange(count, 0, -1, np.int32)
-    evaluator = COCOeval(iouType='bbox')
-    params = evaluator.params
-    params.iouThrs, params.catIds, params.imgIds = thresholds, [0], [0]
-    params.areaRng, params.maxDets = params.areaRng[:1], [max(1, count)]
-    evaluator._paramsEval = params
-    evaluator.evalImgs = [
-        {'dtScores': scores, 'dtMatches': matched, 'dtIgnore': ignored, 'gtIgnore': np.zeros(objects, bool)}
-    ]
-    with silence_stdout():
-        evaluator.accumulate()
-    return evaluator.eval['precision'][:, :, 0, 0, 0], evaluator.eval['recall'][:, 0, 0, 0]
+    recalls: np.ndarray, true: np.ndarray, counts: np.ndarray, objects: int
+) -> Tuple[np.ndarray, float]:
+    """Return precision at some recalls, and the recall of all detections, as COCOeval.accumulate does.
+
+    It computes both at every detection, in lists. Here only true detections are looked at: at any other,
+    recall is that of the true one before it, and precision is no higher.
+
+    Args:
+        recalls: float64 [r], ascending.
+        true: positions of the true detections, ascending.
+        counts: bool [n], whether a detection is true or false.
+        objects: how many there are, at least 1.
+    """
+    precision = np.zeros(len(recalls))
+    if not len(true):
+        return precision, 0.0
+    right = np.arange(1.0, len(true) + 1)
+    wrong = np.cumsum(counts, dtype=np.int32)[true] - right
+    highest = np.maximum.accumulate((right / (wrong + right + np.spacing(1)))[::-1])[::-1]
+    places = np.searchsorted(right / objects, recalls, side='left')
+    reached = places < len(true)
+    precision[reached] = highest[places[reached]]
+    return precision, right[-1] / objects
