@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import nn
 
-from .heads import add_heads, bilinear_upsampling, make_head
+from .heads import Concatenate, add_heads, bilinear_upsampling, make_head
 
 #: widths of DLA-34's six levels
 DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -39,12 +39,13 @@ class Root(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.concatenate = Concatenate()
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.relu(self.bn(self.conv(torch.cat(inputs, 1))))
+        return self.relu(self.bn(self.conv(self.concatenate(inputs))))
 
 
 class Tree(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .dla import DLA34_CHANNELS, DLABase
-from .heads import add_heads, bilinear_upsampling, make_head
+from .heads import Concatenate, add_heads, bilinear_upsampling, make_head
 
 
 class IDAUp(nn.Module):
@@ -22,6 +22,7 @@ class IDAUp(nn.Module):
 
     def __init__(self, out_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
+        self.concatenate = Concatenate()
         for i in range(1, len(channels)):
             setattr(self, f'proj_{i}', _convolution(channels[i], out_channels, 1))
             setattr(self, f'up_{i}', bilinear_upsampling(out_channels, 2))
@@ -32,7 +33,7 @@ class IDAUp(nn.Module):
         outputs = [layers[0]]
         for i, layer in enumerate(layers[1:], 1):
             raised = getattr(self, f'up_{i}')(getattr(self, f'proj_{i}')(layer))
-            outputs.append(getattr(self, f'node_{i}')(torch.cat([outputs[-1], raised], 1)))
+            outputs.append(getattr(self, f'node_{i}')(self.concatenate([outputs[-1], raised])))
         return outputs[1:]
 
 

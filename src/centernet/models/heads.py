@@ -1,7 +1,8 @@
 """The last layers of every CenterNet network: heads, and upsampling that is initially bilinear."""
 
-from typing import Callable, Dict
+from typing import Callable, Dict, Sequence
 
+import torch
 from torch import nn
 
 from ..errors import ArchitectureError
@@ -40,6 +41,13 @@ def add_heads(module: nn.Module, make: Callable[[str, int], nn.Module], heads: D
                 f'{name!r} cannot be the name of a head: the network has an attribute of that name'
             )
         module.add_module(name, make(name, channels))
+
+
+class Concatenate(nn.Module):
+    """Concatenates the channels of several tensors."""
+
+    def forward(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(inputs, 1)
 
 
 def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:

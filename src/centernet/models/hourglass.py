@@ -7,7 +7,6 @@ Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in 
 from typing import Dict, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..errors import ArchitectureError
@@ -69,9 +68,10 @@ class Hourglass(nn.Module):
         else:
             self.low2 = residuals(below, below, blocks[1])
         self.low3 = nn.Sequential(*residuals(below, below, blocks[0] - 1), Residual(below, here))
+        self.up2 = nn.Upsample(scale_factor=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.up1(x) + F.interpolate(self.low3(self.low2(self.low1(x))), scale_factor=2)
+        return self.up1(x) + self.up2(self.low3(self.low2(self.low1(x))))
 
 
 class HourglassNet(nn.Module):

@@ -1,6 +1,6 @@
 // The operator for torch 1.0.0 and torch 2.x. Checks of shapes are in centernet.dcn.arguments; what would read or write out
 // of bounds is checked again here.
-#include <torch/extension.h>
+#include "binding.h"
 
 #include "tensor.h"
 
@@ -25,24 +25,18 @@ using centernet::dcn::Shape;
 using centernet::dcn::Threads;
 using centernet::dcn::type_of;
 
+using centernet::dcn::torch_threads;
+
 #ifdef DCN_TORCH_2
 int64_t thread_count() { return at::get_num_threads(); }
 #else
 int64_t thread_count() { return at::get_max_threads(); }
 #endif
 
-// torch's own threads: a second pool beside it would compete for the same cores.
 void run_on_threads(int64_t workers, centernet::dcn::Body body, void* context) {
   at::parallel_for(0, workers, 1, [&](int64_t first, int64_t last) {
     for (int64_t worker = first; worker < last; ++worker) body(context, worker);
   });
-}
-
-Threads torch_threads() {
-  Threads threads;
-  threads.workers = at::in_parallel_region() ? 1 : thread_count();
-  threads.run = run_on_threads;
-  return threads;
 }
 
 // sizes: kernel, stride, padding, dilation (vertical, horizontal each), groups, deformable groups, out_height, out_width
@@ -180,6 +174,19 @@ py::list backward(const at::Tensor& input, const at::Tensor& offset, const at::T
 
 }  // namespace
 
+namespace centernet {
+namespace dcn {
+
+Threads torch_threads() {
+  Threads threads;
+  threads.workers = at::in_parallel_region() ? 1 : thread_count();
+  threads.run = run_on_threads;
+  return threads;
+}
+
+}  // namespace dcn
+}  // namespace centernet
+
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("forward", &forward);
   module.def("backward", &backward);
@@ -217,4 +224,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   });
   module.def("instruction_set", &centernet::dcn::instruction_set);
   module.def("choose_instruction_set", &centernet::dcn::choose_instruction_set);
+  centernet::dcn::define_layers(module);
 }

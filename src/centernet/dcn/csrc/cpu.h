@@ -67,15 +67,16 @@ template <typename T>
 struct Kernels {
   const char* name;
   int64_t lanes;  // of a vector; columns of a product are padded to a multiple
-  int64_t rows;   // of a block of the product; rows are padded to a multiple
+  int64_t rows;   // of a block of the product; a remainder is padded to a multiple of a third of it
 
   // to[column * to_stride + row] = from[row * from_stride + column]
   void (*transpose)(const T* from, int64_t from_stride, int64_t rows, int64_t columns, T* to, int64_t to_stride);
 
-  // Fills the positions of a tile; `places` is scratch for 2 * stride numbers. With `at_edge`, samples at coordinates of
-  // exactly -1 are kept, because they have a gradient.
-  void (*locate)(const Shape& shape, const T* offset, const T* mask, Tile tile, bool at_edge, int32_t* places,
-                 const Positions<T>& positions);
+  // Fills the positions of a tile, whose offsets and masks begin at `offset` and `mask`, with `plane` numbers from one plane
+  // to the next; `places` is scratch for 2 * stride numbers. With `at_edge`, samples at coordinates of exactly -1 are kept,
+  // because they have a gradient.
+  void (*locate)(const Shape& shape, const T* offset, const T* mask, int64_t plane, Tile tile, bool at_edge,
+                 int32_t* places, const Positions<T>& positions);
 
   // Samples input channels [first_channel, first_channel + channels) at taps [first_tap, last_tap) of pixels
   // [first_pixel, last_pixel): to[(pixel - first_pixel) * to_stride + (tap - first_tap) * channels + channel].
@@ -84,7 +85,7 @@ struct Kernels {
                  int64_t to_stride);
 
   // c[row, column] = start[row * start_stride + column] + sum over k of a[row * a_row + k * a_depth] * b(k, column), for a
-  // number of rows that is a multiple of `rows` and columns that are a multiple of `lanes`. b is packed (see pack_column)
+  // number of rows that is padded to a multiple of rows / 3 and columns that are a multiple of `lanes`. b is packed (see pack_column)
   // where b_stride is 0, else a matrix [depth, b_stride]. packed_depth is the depth of the whole packed matrix.
   void (*multiply)(int64_t rows, int64_t columns, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                    int64_t b_stride, int64_t packed_depth, const T* start, int64_t start_stride, T* c, int64_t c_stride);

@@ -127,7 +127,7 @@ class Backward {
     const int64_t out_pixels = out_pixels_of(s_), start = index * plan_.tile_pixels;
     const int64_t rows = round_up(tile.count, kernels_.rows), panel = 2 * kernels_.lanes;
     const Positions<T> positions = positions_.tile(index);
-    kernels_.locate(s_, offset, mask, tile, true, positions_.places(index), positions);
+    locate_tile(kernels_, s_, offset, mask, tile, true, positions_.places(index), positions);
     T* grad_out = grad_out_.data() + start * plan_.outputs;
     for (int64_t g = 0; g < s_.groups; ++g) {
       kernels_.transpose(grad_output + (tile.image * s_.out_channels + g * plan_.group_outputs) * out_pixels + tile.first,

@@ -75,6 +75,15 @@ class PositionMemory {
   Array<T> weights_;
 };
 
+// Fills the positions of a tile of the whole planes that the operator takes.
+template <typename T>
+void locate_tile(const Kernels<T>& kernels, const Shape& shape, const T* offset, const T* mask, const Tile& tile, bool at_edge,
+                 int32_t* places, const Positions<T>& positions) {
+  const int64_t planes = shape.deformable_groups * taps_of(shape), pixels = out_pixels_of(shape);
+  kernels.locate(shape, offset + 2 * tile.image * planes * pixels + tile.first,
+                 mask + tile.image * planes * pixels + tile.first, pixels, tile, at_edge, places, positions);
+}
+
 // Calls work(item, worker) for every item in [0, items); workers take the next item when they are done with one. What an
 // item computes must not depend on the worker.
 template <typename F>

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu_common.h"
+#include "layers_kernels.h"
 
 namespace centernet {
 namespace dcn {
@@ -103,6 +104,14 @@ const Kernels<double>& selected_kernels<double>() {
   return plain::kernels(0.0);
 }
 
+const LayerKernels& selected_layer_kernels() {
+#if defined(__x86_64__)
+  if (selected_set() == 2) return avx512::layer_kernels();
+  if (selected_set() == 1) return avx2::layer_kernels();
+#endif
+  return plain::layer_kernels();
+}
+
 const char* instruction_set() { return kSetNames[selected_set()]; }
 
 bool choose_instruction_set(const char* name) {
@@ -120,7 +129,7 @@ static void forward_tile(const Shape& s, const Plan<T>& plan, const Kernels<T>& 
                          const T* offset, const T* mask, const T* packed, const T* bias, Workspace<T>& workspace,
                          T* output, Layout output_layout) {
   const Positions<T> positions = workspace.positions.tile(0);
-  kernels.locate(s, offset, mask, tile, false, workspace.positions.places(0), positions);
+  locate_tile(kernels, s, offset, mask, tile, false, workspace.positions.places(0), positions);
   const int64_t panel = 2 * kernels.lanes, out_pixels = out_pixels_of(s);
   T* sampled = workspace.sampled.data();
   T* product = workspace.product.data();

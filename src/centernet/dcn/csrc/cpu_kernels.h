@@ -4,6 +4,7 @@
 // one copy that the linker keeps, and fail on a processor without the instructions.
 #include "cpu_product.h"
 #include "cpu_sampling.h"
+#include "cpu_layers.h"
 
 #define DCN_NAME_OF(isa) #isa
 #define DCN_NAME(isa) DCN_NAME_OF(isa)

@@ -85,23 +85,35 @@ struct Block<T, 0, Panels> {
   DCN_INLINE void step(Block&, const T*, int64_t, const Row<T, Panels>&) {}
 };
 
+template <typename T, int Rows, int Panels>
+DCN_INLINE void multiply_block(int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_stride,
+                               const T* start, int64_t start_stride, T* c, int64_t c_stride) {
+  typedef Block<T, Rows, Panels> B;
+  B block;
+  B::read(block, start, start_stride);
+  for (int64_t k = 0; k < depth; ++k) {
+    Row<T, Panels> row;
+    Row<T, Panels>::read(row, b);
+    B::step(block, a, a_row, row);
+    a += a_depth;
+    b += b_stride;
+  }
+  B::write(block, c, c_stride);
+}
+
 template <typename T, int Panels>
 static void multiply_panel(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                            int64_t b_stride, const T* start, int64_t start_stride, T* c, int64_t c_stride) {
-  typedef Block<T, DCN_ROWS, Panels> B;
-  for (int64_t r = 0; r < rows; r += DCN_ROWS) {
-    B block;
-    B::read(block, start + r * start_stride, start_stride);
-    const T* factors = a + r * a_row;
-    const T* values = b;
-    for (int64_t k = 0; k < depth; ++k) {
-      Row<T, Panels> row;
-      Row<T, Panels>::read(row, values);
-      B::step(block, factors, a_row, row);
-      factors += a_depth;
-      values += b_stride;
-    }
-    B::write(block, c + r * c_stride, c_stride);
+  for (; rows >= DCN_ROWS; rows -= DCN_ROWS) {
+    multiply_block<T, DCN_ROWS, Panels>(depth, a, a_row, a_depth, b, b_stride, start, start_stride, c, c_stride);
+    a += DCN_ROWS * a_row;
+    start += DCN_ROWS * start_stride;
+    c += DCN_ROWS * c_stride;
+  }
+  if (rows > DCN_ROWS / 3) {
+    multiply_block<T, DCN_ROWS / 3 * 2, Panels>(depth, a, a_row, a_depth, b, b_stride, start, start_stride, c, c_stride);
+  } else if (rows > 0) {
+    multiply_block<T, DCN_ROWS / 3, Panels>(depth, a, a_row, a_depth, b, b_stride, start, start_stride, c, c_stride);
   }
 }
 

@@ -52,8 +52,8 @@ static void locate_tap(const int32_t* __restrict__ ys, const int32_t* __restrict
 }
 
 template <typename T>
-static void locate(const Shape& s, const T* offset, const T* mask, Tile tile, bool at_edge, int32_t* places,
-                   const Positions<T>& positions) {
+static void locate(const Shape& s, const T* offset, const T* mask, int64_t plane_size, Tile tile, bool at_edge,
+                   int32_t* places, const Positions<T>& positions) {
   int32_t* ys = places;
   int32_t* xs = places + positions.stride;
   int64_t y = tile.first / s.out_width, x = tile.first % s.out_width;
@@ -65,14 +65,14 @@ static void locate(const Shape& s, const T* offset, const T* mask, Tile tile, bo
       ++y;
     }
   }
-  const int64_t taps = taps_of(s), pixels = out_pixels_of(s), planes = s.deformable_groups * taps;
+  const int64_t taps = taps_of(s), planes = s.deformable_groups * taps;
   for (int64_t plane = 0; plane < planes; ++plane) {
     const int64_t tap = plane % taps, at = plane * positions.stride;
-    const T* dy = offset + (tile.image * planes + plane) * 2 * pixels + tile.first;
-    const T* factor = mask + (tile.image * planes + plane) * pixels + tile.first;
+    const T* dy = offset + 2 * plane * plane_size;
+    const T* factor = mask + plane * plane_size;
     (at_edge ? locate_tap<T, true> : locate_tap<T, false>)(
         ys, xs, static_cast<int32_t>(tap / s.kernel_width * s.dilation_height),
-        static_cast<int32_t>(tap % s.kernel_width * s.dilation_width), dy, dy + pixels, factor,
+        static_cast<int32_t>(tap % s.kernel_width * s.dilation_width), dy, dy + plane_size, factor,
         static_cast<int32_t>(tile.count), static_cast<int32_t>(s.height), static_cast<int32_t>(s.width),
         positions.pixels + at, positions.weights + at, positions.entries);
   }

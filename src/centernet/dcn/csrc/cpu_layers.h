@@ -1,0 +1,193 @@
+// Part of cpu_kernels.h: the layers around the products of a prepared network (layers.h), in float32.
+#include "layers_kernels.h"
+
+namespace centernet {
+namespace dcn {
+namespace DCN_ISA {
+
+const int64_t kLanes = DCN_VECTOR_BYTES / 4;
+
+DCN_INLINE Floats zeros() {
+  const Floats v = {};
+  return v;
+}
+
+// The first n numbers, and zeros. n is at most kLanes.
+DCN_INLINE Floats load_first(const float* from, int64_t n) {
+  if (n == kLanes) return load<Floats>(from);
+  Floats v = {};
+  for (int64_t i = 0; i < n; ++i) v[i] = from[i];
+  return v;
+}
+
+DCN_INLINE void store_first(float* to, Floats v, int64_t n) {
+  if (n == kLanes) {
+    store(to, v);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = v[i];
+  }
+}
+
+DCN_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// A value that is not a number stays one, as in torch.
+DCN_INLINE Floats rectify(Floats v) { return v < zeros() ? zeros() : v; }
+
+DCN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void finish_row(const float* sums, int64_t sums_stride, int64_t count, int64_t columns, const float* residual,
+                       float* output, int64_t pixel_stride, bool relu) {
+  for (int64_t p = 0; p < count; ++p) {
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const int64_t n = least(kLanes, columns - c);
+      Floats v = load<Floats>(sums + p * sums_stride + c);
+      if (residual) v += load_first(residual + p * pixel_stride + c, n);
+      if (relu) v = rectify(v);
+      store_first(output + p * pixel_stride + c, v, n);
+    }
+  }
+}
+
+// --- F(4 x 4, 3 x 3) with the points 0, -a, a, -b, b and infinity; a is the root of 1/2 and b of 2, with which rounding errors
+// --- are a quarter of those with 1 and 2.
+
+const float kA = 0.70710678118654752f, kB = 1.41421356237309505f;
+
+struct Six {
+  Floats v0, v1, v2, v3, v4, v5;
+};
+struct Four {
+  Floats v0, v1, v2, v3;
+};
+
+DCN_INLINE Six input_transform(Floats d0, Floats d1, Floats d2, Floats d3, Floats d4, Floats d5) {
+  const Floats odd_a = kA * (d3 - 2.f * d1), even_a = d4 - 2.f * d2;
+  const Floats odd_b = kB * (d3 - 0.5f * d1), even_b = d4 - 0.5f * d2;
+  const Six result = {d0 - 2.5f * d2 + d4, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b,
+                      d1 - 2.5f * d3 + d5};
+  return result;
+}
+
+DCN_INLINE Four output_transform(Floats m0, Floats m1, Floats m2, Floats m3, Floats m4, Floats m5) {
+  const Floats sum_a = m1 + m2, sum_b = m3 + m4, odd_a = kA * (m1 - m2), odd_b = kB * (m3 - m4);
+  const Four result = {m0 + sum_a + sum_b, odd_a + odd_b, 0.5f * sum_a + 2.f * sum_b, 0.5f * odd_a + 2.f * odd_b + m5};
+  return result;
+}
+
+static void winograd_input(const float* const* pixels, int64_t channels, float* to, int64_t matrix) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    Six columns[6];
+    for (int x = 0; x < 6; ++x) {
+      columns[x] = input_transform(load<Floats>(pixels[x] + c), load<Floats>(pixels[6 + x] + c),
+                                   load<Floats>(pixels[12 + x] + c), load<Floats>(pixels[18 + x] + c),
+                                   load<Floats>(pixels[24 + x] + c), load<Floats>(pixels[30 + x] + c));
+    }
+    float* at = to + c;
+#define DCN_ROW(row)                                                                                               \
+  {                                                                                                                \
+    const Six r = input_transform(columns[0].row, columns[1].row, columns[2].row, columns[3].row, columns[4].row, \
+                                  columns[5].row);                                                                 \
+    store(at, r.v0);                                                                                               \
+    store(at + matrix, r.v1);                                                                                      \
+    store(at + 2 * matrix, r.v2);                                                                                  \
+    store(at + 3 * matrix, r.v3);                                                                                  \
+    store(at + 4 * matrix, r.v4);                                                                                  \
+    store(at + 5 * matrix, r.v5);                                                                                  \
+    at += 6 * matrix;                                                                                              \
+  }
+    DCN_ROW(v0) DCN_ROW(v1) DCN_ROW(v2) DCN_ROW(v3) DCN_ROW(v4) DCN_ROW(v5)
+#undef DCN_ROW
+  }
+}
+
+static void winograd_output(const float* from, int64_t matrix, int64_t columns, const float* bias, const TileOutput& to) {
+  for (int64_t c = 0; c < columns; c += kLanes) {
+    const int64_t n = least(kLanes, columns - c);
+    Four rows[6];
+    for (int x = 0; x < 6; ++x) {
+      const float* at = from + x * matrix + c;
+      rows[x] = output_transform(load<Floats>(at), load<Floats>(at + 6 * matrix), load<Floats>(at + 12 * matrix),
+                                 load<Floats>(at + 18 * matrix), load<Floats>(at + 24 * matrix),
+                                 load<Floats>(at + 30 * matrix));
+    }
+    const Four results[4] = {
+        output_transform(rows[0].v0, rows[1].v0, rows[2].v0, rows[3].v0, rows[4].v0, rows[5].v0),
+        output_transform(rows[0].v1, rows[1].v1, rows[2].v1, rows[3].v1, rows[4].v1, rows[5].v1),
+        output_transform(rows[0].v2, rows[1].v2, rows[2].v2, rows[3].v2, rows[4].v2, rows[5].v2),
+        output_transform(rows[0].v3, rows[1].v3, rows[2].v3, rows[3].v3, rows[4].v3, rows[5].v3)};
+    const Floats addend = load<Floats>(bias + c);
+    for (int64_t y = 0; y < to.rows; ++y) {
+      const Floats values[4] = {results[y].v0, results[y].v1, results[y].v2, results[y].v3};
+      for (int64_t x = 0; x < to.columns; ++x) {
+        const int64_t at = y * to.row_stride + x * to.pixel_stride + c;
+        Floats v = values[x] + addend;
+        if (to.residual) v += load_first(to.residual + at, n);
+        if (to.relu) v = rectify(v);
+        store_first(to.output + at, v, n);
+      }
+    }
+  }
+}
+
+// --- Layers without products ---
+
+static void largest(const float* const* pixels, int64_t count, int64_t channels, float* to) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = least(kLanes, channels - c);
+    Floats v = load_first(pixels[0] + c, n);
+    for (int64_t i = 1; i < count; ++i) {
+      const Floats other = load_first(pixels[i] + c, n);
+      v = (v > other) | (v != v) ? v : other;
+    }
+    store_first(to + c, v, n);
+  }
+}
+
+static void weighted_sum(const float* const* pixels, const float* const* weights, int64_t count, int64_t channels,
+                         const float* residual, bool relu, float* to) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t n = least(kLanes, channels - c);
+    Floats v = {};
+    for (int64_t i = 0; i < count; ++i) v += load_first(weights[i] + c, n) * load_first(pixels[i] + c, n);
+    if (residual) v += load_first(residual + c, n);
+    if (relu) v = rectify(v);
+    store_first(to + c, v, n);
+  }
+}
+
+// exp(x) for x <= 0 by x = n ln 2 + r; the polynomial is Cephes' (expf.c), to 1e-7 of the value
+DCN_INLINE float exp_of_negative(float x) {
+  x = x < -87.f ? -87.f : x;
+  const float magic = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, in the lowest bits
+  const float shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  int32_t bits, exponent;
+  __builtin_memcpy(&exponent, &shifted, 4);
+  __builtin_memcpy(&bits, &p, 4);
+  bits += static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23);
+  __builtin_memcpy(&p, &bits, 4);
+  return p;
+}
+
+static void sigmoid(int64_t n, float* values) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = values[i], e = exp_of_negative(x > 0.f ? -x : x);
+    values[i] = (x > 0.f ? 1.f : e) / (1.f + e);
+  }
+}
+
+const LayerKernels& layer_kernels() {
+  static const LayerKernels kernels = {finish_row, winograd_input, winograd_output, largest, weighted_sum, sigmoid};
+  return kernels;
+}
+
+}  // namespace DCN_ISA
+}  // namespace dcn
+}  // namespace centernet

@@ -1,0 +1,59 @@
+// The layers of a network that is prepared for inference, on a CPU: plain C++11 on raw pointers, float32, without torch.
+//
+// All images are [batch, height, width, channels]. Results do not depend on the number of workers.
+#pragma once
+
+#include "cpu.h"
+
+namespace centernet {
+namespace dcn {
+
+// The sizes of a layer with a window: output pixel (y, x) sees input rows y * stride - padding_top + [0, kernel_height), and
+// columns likewise. Pixels outside the image are 0.
+struct Window {
+  int64_t batch, height, width, channels;
+  int64_t out_height, out_width, out_channels;
+  int64_t kernel_height, kernel_width, stride, padding_top, padding_left;
+};
+
+// What follows a sum: output = relu(sum + residual), the latter two where wanted. Output pixel (y, x) is pixel
+// (first_y + y * step, first_x + x * step) of images of [height, width]; the residual is laid out as the output.
+struct Finish {
+  const float* residual;  // or null
+  bool relu;
+  float* output;
+  int64_t height, width, step, first_y, first_x;
+};
+
+// How a convolution is computed.
+//   kDirect    products of the window's pixels and the weights
+//   kWinograd  minimal filtering, F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
+//              2015: a quarter of the products; for kernels of 3 x 3 with stride 1
+enum Method { kDirect, kWinograd };
+bool has_method(const Window& window, Method method);
+
+// The method, the bias [out_channels] and the weight [out_channels, channels, kernel_height, kernel_width] of a convolution
+// as its products take them, for the instruction set in use. Packing fills `packed` with so many numbers.
+int64_t packed_size(const Window& window, Method method);
+void pack_convolution(const Window& window, Method method, const float* weight, const float* bias, float* packed,
+                      const Threads& threads);
+
+// A convolution by the method that its weights were packed for. Throws std::runtime_error if that was for another
+// instruction set.
+void convolve(const Window& window, const float* input, const float* packed, const Finish& finish, const Threads& threads);
+
+// A deformable convolution with one group, as a layer: `predicted`, [batch, out_height, out_width, 3 * planes], is what the
+// convolution of offsets and mask gives: 2 * planes offsets, dy and dx by turns, and the logits of planes masks. The weights
+// are packed for kDirect.
+void deform(const Shape& shape, const float* input, const float* predicted, const float* packed, const Finish& finish,
+            const Threads& threads);
+
+// A transposed convolution of each channel on its own: every input pixel adds weight [kernel_height, kernel_width, channels]
+// times its value at (y * stride - padding_top, x * stride - padding_left). out_channels is channels.
+void spread(const Window& window, const float* input, const float* weight, const Finish& finish, const Threads& threads);
+
+// The largest value in each window.
+void max_pool(const Window& window, const float* input, float* output, const Threads& threads);
+
+}  // namespace dcn
+}  // namespace centernet

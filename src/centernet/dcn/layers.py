@@ -1,0 +1,196 @@
+"""The layers of a network that is prepared for inference on the CPU, compiled from C++ (csrc/layers.h).
+
+All images are float32 [N, H, W, C], contiguous: the channels of a pixel are side by side, and so is what a
+vector instruction takes. A layer adds a residual and applies ReLU before it writes its result. Each is made
+from a plain layer's parameters, with the BatchNorm behind it already folded in.
+"""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import compiled
+
+_extension = compiled._extension
+_DIRECT, _WINOGRAD = 0, 1
+_AS_IS = [1, 0, 0]  # output pixels at every place: step, first row, first column
+#: above so many input times output channels, the transformed weights are too large to be read quickly
+_WINOGRAD_LIMIT = 512 * 512
+
+
+def available() -> bool:
+    """Whether the layers are compiled."""
+    return _extension is not None
+
+
+class Layer:
+    """A layer: ``layer(input, residual) -> output``; ``residual`` has the shape of the output, or is None."""
+
+    def __init__(self, kernel: Sequence[int], stride: int, padding: Sequence[int], relu: bool) -> None:
+        self.kernel, self.stride, self.padding, self.relu = tuple(kernel), stride, tuple(padding), relu
+
+    def out_size(self, input: Tensor) -> List[int]:
+        """Height and width of the output."""
+        return [
+            (size + 2 * padding - kernel) // self.stride + 1
+            for size, padding, kernel in zip(input.shape[1:3], self.padding, self.kernel)
+        ]
+
+    def prepare_output(self, input: Tensor, channels: int) -> Tuple[Tensor, List[int]]:
+        """Return an uninitialised output, and the layer's sizes as the extension takes them."""
+        size = self.out_size(input)
+        sizes = [*size, channels, *self.kernel, self.stride, *self.padding]
+        return input.new_empty((input.shape[0], *size, channels)), sizes
+
+
+class Convolution(Layer):
+    """A convolution with one group.
+
+    Args:
+        weight: [Cout, C, kh, kw].
+        bias: [Cout].
+        stride, padding: of the convolution, the latter vertical and horizontal.
+        relu: apply ReLU.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, stride: int, padding: Sequence[int], relu: bool = False
+    ) -> None:
+        super().__init__(weight.shape[2:], stride, padding, relu)
+        self.channels = weight.shape[0]
+        suits = self.kernel == (3, 3) and stride == 1 and weight[:, :, 0, 0].numel() <= _WINOGRAD_LIMIT
+        method = _WINOGRAD if suits and _extension.has_winograd(weight.shape[1]) else _DIRECT
+        self.packed = _extension.pack(weight.contiguous(), bias.contiguous(), method, stride)
+
+    def __call__(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
+        output, sizes = self.prepare_output(input, self.channels)
+        residual = input.new_empty(0) if residual is None else residual
+        _extension.convolve(input, self.packed, residual, self.relu, output, sizes, _AS_IS)
+        return output
+
+
+class DeformableConvolution(Layer):
+    """A deformable convolution: ``layer(input, predicted)``, where ``predicted``, [N, Ho, Wo, 3 * planes], are
+    the offsets and the logits of the mask (see :class:`centernet.dcn.DCN`)."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        padding: Sequence[int],
+        dilation: int,
+        deformable_groups: int,
+        relu: bool = False,
+    ) -> None:
+        super().__init__(weight.shape[2:], stride, padding, relu)
+        self.channels, self.dilation, self.deformable_groups = weight.shape[0], dilation, deformable_groups
+        self.packed = _extension.pack(weight.contiguous(), bias.contiguous(), _DIRECT, stride)
+
+    def __call__(self, input: Tensor, predicted: Tensor) -> Tensor:
+        output = input.new_empty((*predicted.shape[:3], self.channels))
+        sizes = [*predicted.shape[1:3], self.channels, *self.kernel, self.stride, *self.padding]
+        _extension.deform(
+            input, predicted, self.packed, self.relu, output, sizes, self.dilation, self.deformable_groups
+        )
+        return output
+
+
+class Spread(Layer):
+    """A transposed convolution of each channel on its own; the output is ``stride`` times as large.
+
+    Args:
+        weight: [C, 1, k, k] with k = stride + 2 * padding.
+    """
+
+    def __init__(self, weight: Tensor, stride: int, padding: Sequence[int], relu: bool = False) -> None:
+        super().__init__(weight.shape[2:], stride, padding, relu)
+        self.weight = weight[:, 0].permute(1, 2, 0).contiguous()
+
+    def out_size(self, input: Tensor) -> List[int]:
+        return [size * self.stride for size in input.shape[1:3]]
+
+    def __call__(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
+        output, sizes = self.prepare_output(input, input.shape[3])
+        residual = input.new_empty(0) if residual is None else residual
+        _extension.spread(input, self.weight, residual, self.relu, output, sizes)
+        return output
+
+
+class TransposedConvolution(Layer):
+    """A transposed convolution with one group; the output is ``stride`` times as large.
+
+    Output pixels whose places leave the same remainders when divided by the stride are a convolution of the
+    input with a part of the kernel.
+
+    Args:
+        weight: [C, Cout, k, k] with k = stride + 2 * padding.
+        bias: [Cout].
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, stride: int, padding: Sequence[int], relu: bool = False
+    ) -> None:
+        super().__init__(weight.shape[2:], stride, padding, relu)
+        self.channels = weight.shape[1]
+        self.parts = []
+        for row in range(stride):
+            for column in range(stride):
+                (rows, top), (columns, left) = self._taps(row, 0), self._taps(column, 1)
+                part = weight[:, :, rows][:, :, :, columns].transpose(0, 1).contiguous()
+                packed = _extension.pack(part, bias.contiguous(), _DIRECT, 1)
+                self.parts.append((packed, [len(rows), len(columns), 1, top, left], [stride, row, column]))
+
+    def _taps(self, remainder: int, axis: int) -> Tuple[List[int], int]:
+        """The taps that reach the output pixels with a remainder, from the first input pixel on, and the
+        padding before it."""
+        padding = self.padding[axis]
+        taps = [
+            tap
+            for tap in reversed(range(self.kernel[axis]))
+            if (remainder + padding - tap) % self.stride == 0
+        ]
+        return taps, -((remainder + padding - taps[0]) // self.stride)
+
+    def __call__(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
+        batch, height, width = input.shape[:3]
+        output = input.new_empty((batch, height * self.stride, width * self.stride, self.channels))
+        residual = input.new_empty(0) if residual is None else residual
+        for packed, window, place in self.parts:
+            sizes = [height, width, self.channels, *window]
+            _extension.convolve(input, packed, residual, self.relu, output, sizes, place)
+        return output
+
+
+class MaxPool(Layer):
+    """The largest value in each window."""
+
+    def __call__(self, input: Tensor) -> Tensor:
+        output, sizes = self.prepare_output(input, input.shape[3])
+        _extension.max_pool(input, output, sizes)
+        return output
+
+
+class Add:
+    """The sum of two images, with ReLU where wanted."""
+
+    relu = False
+
+    def __call__(self, input: Tensor, other: Tensor) -> Tensor:
+        return F.relu(input + other) if self.relu else input + other
+
+
+class Relu:
+    """ReLU on its own."""
+
+    def __call__(self, input: Tensor) -> Tensor:
+        return F.relu(input)
+
+
+class Concatenation:
+    """Images side by side in the channels."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, 3)
