@@ -60,6 +60,8 @@ def _bundled_openmp():
     return None
 
 
+#: torch has bfloat16 (torch >= 1.2)
+HAS_BF16 = hasattr(torch, 'bfloat16')
 #: torch can round the operands of float32 products on GPUs to TF32 (torch >= 1.7)
 HAS_TF32 = hasattr(torch.backends.cudnn, 'allow_tf32')
 

@@ -5,7 +5,7 @@ default in cuDNN's convolutions but not in matrix products, such as that of the 
 both do what the precision says. Torch is imported only inside functions, as in :mod:`centernet.device`.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from .errors import DeviceError
 
@@ -18,7 +18,9 @@ FP32 = 'fp32'
 TF32 = 'tf32'
 #: float16, but float32 in batch normalization, in sums, and after the heads
 FP16 = 'fp16'
-PRECISIONS = (FP32, TF32, FP16)
+#: on CPUs: products of bfloat16 operands, float32 elsewhere
+BF16 = 'bf16'
+PRECISIONS = (FP32, TF32, FP16, BF16)
 
 _FIRST_TF32_CAPABILITY = (8, 0)
 
@@ -40,7 +42,9 @@ def check_precision(precision: str, device: 'torch.device') -> None:
     if precision == FP32:
         return
     problem = None
-    if device.type != 'cuda':
+    if precision == BF16:
+        problem = _why_no_bf16(device)
+    elif device.type != 'cuda':
         problem = 'a GPU is needed; the device is the CPU'
     elif precision == TF32 and not compat.HAS_TF32:
         problem = f'torch {torch.__version__} does not support TF32'
@@ -52,6 +56,19 @@ def check_precision(precision: str, device: 'torch.device') -> None:
             )
     if problem is not None:
         raise DeviceError(f'--precision {precision} is unavailable: {problem}; use --precision fp32')
+
+
+def _why_no_bf16(device: 'torch.device') -> Optional[str]:
+    import torch
+
+    from . import compat
+    from .dcn import layers
+
+    if device.type != 'cpu':
+        return f'it is for CPUs; the device is {device}'
+    if not compat.HAS_BF16:
+        return f'torch {torch.__version__} does not support bfloat16'
+    return layers.why_no_bf16()
 
 
 def to_half(model: 'torch.nn.Module') -> 'torch.nn.Module':

@@ -5,6 +5,7 @@ vector instruction takes. A layer adds a residual and applies ReLU before it wri
 from a plain layer's parameters, with the BatchNorm behind it already folded in.
 """
 
+import os
 from typing import List, Optional, Sequence, Tuple
 
 import torch
@@ -14,15 +15,31 @@ from torch import Tensor
 from . import compiled
 
 _extension = compiled._extension
-_DIRECT, _WINOGRAD = 0, 1
 _AS_IS = [1, 0, 0]  # output pixels at every place: step, first row, first column
 #: above so many input times output channels, the transformed weights are too large to be read quickly
 _WINOGRAD_LIMIT = 512 * 512
 
 
 def available() -> bool:
-    """Whether the layers are compiled."""
-    return _extension is not None
+    """Whether the layers are compiled, and CENTERNET_DCN does not ask for the reference."""
+    return _extension is not None and os.environ.get('CENTERNET_DCN') != 'reference'
+
+
+def why_no_bf16() -> Optional[str]:
+    """Return why products cannot be computed in bfloat16 here; None if they can."""
+    if _extension is None:
+        return f'the compiled layers are missing: {compiled.MISSING}'
+    if not available():
+        return 'CENTERNET_DCN=reference leaves the compiled layers out'
+    return None if _extension.has_bf16() else 'the processor, or the compiler, does not support AVX512_BF16'
+
+
+def _pack(weight: Tensor, bias: Tensor, stride: int, winograd: bool, bf16: bool) -> Tensor:
+    """The weights and the bias as the extension takes them, by the fastest method that suits them."""
+    shape = [*weight.shape[1:], stride]
+    winograd = winograd and _extension.has_method(*shape, True, False)
+    bf16 = bf16 and _extension.has_method(*shape, winograd, True)
+    return _extension.pack(weight.contiguous(), bias.contiguous(), winograd, bf16, stride)
 
 
 class Layer:
@@ -53,16 +70,22 @@ class Convolution(Layer):
         bias: [Cout].
         stride, padding: of the convolution, the latter vertical and horizontal.
         relu: apply ReLU.
+        bf16: round the factors of products to bfloat16, where the layer can.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, stride: int, padding: Sequence[int], relu: bool = False
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        padding: Sequence[int],
+        relu: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__(weight.shape[2:], stride, padding, relu)
         self.channels = weight.shape[0]
-        suits = self.kernel == (3, 3) and stride == 1 and weight[:, :, 0, 0].numel() <= _WINOGRAD_LIMIT
-        method = _WINOGRAD if suits and _extension.has_winograd(weight.shape[1]) else _DIRECT
-        self.packed = _extension.pack(weight.contiguous(), bias.contiguous(), method, stride)
+        winograd = weight[:, :, 0, 0].numel() <= _WINOGRAD_LIMIT
+        self.packed = _pack(weight, bias, stride, winograd, bf16)
 
     def __call__(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
         output, sizes = self.prepare_output(input, self.channels)
@@ -84,10 +107,11 @@ class DeformableConvolution(Layer):
         dilation: int,
         deformable_groups: int,
         relu: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__(weight.shape[2:], stride, padding, relu)
         self.channels, self.dilation, self.deformable_groups = weight.shape[0], dilation, deformable_groups
-        self.packed = _extension.pack(weight.contiguous(), bias.contiguous(), _DIRECT, stride)
+        self.packed = _pack(weight, bias, stride, False, bf16)
 
     def __call__(self, input: Tensor, predicted: Tensor) -> Tensor:
         output = input.new_empty((*predicted.shape[:3], self.channels))
@@ -131,7 +155,13 @@ class TransposedConvolution(Layer):
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, stride: int, padding: Sequence[int], relu: bool = False
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        padding: Sequence[int],
+        relu: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__(weight.shape[2:], stride, padding, relu)
         self.channels = weight.shape[1]
@@ -140,7 +170,7 @@ class TransposedConvolution(Layer):
             for column in range(stride):
                 (rows, top), (columns, left) = self._taps(row, 0), self._taps(column, 1)
                 part = weight[:, :, rows][:, :, :, columns].transpose(0, 1).contiguous()
-                packed = _extension.pack(part, bias.contiguous(), _DIRECT, 1)
+                packed = _pack(part, bias, 1, False, bf16)
                 self.parts.append((packed, [len(rows), len(columns), 1, top, left], [stride, row, column]))
 
     def _taps(self, remainder: int, axis: int) -> Tuple[List[int], int]:

@@ -163,7 +163,7 @@ def _folded(step: _Step, outputs_at: int = 0) -> Tuple[torch.Tensor, torch.Tenso
     return weight.float(), bias.float()
 
 
-def _make_layer(step: _Step) -> Callable[..., torch.Tensor]:
+def _make_layer(step: _Step, bf16: bool) -> Callable[..., torch.Tensor]:
     module = step.module
     if module is None:
         layer = layers.Add()
@@ -185,18 +185,24 @@ def _make_layer(step: _Step) -> Callable[..., torch.Tensor]:
     stride, padding = _single(module.stride), _pair(module.padding)
     if isinstance(module, DCN):
         return layers.DeformableConvolution(
-            *_folded(step), stride, padding, _single(module.dilation), module.deformable_groups, step.relu
+            *_folded(step),
+            stride,
+            padding,
+            _single(module.dilation),
+            module.deformable_groups,
+            step.relu,
+            bf16,
         )
     _expect(_single(module.dilation) == 1, f'{module}: dilation')
     _expect(getattr(module, 'padding_mode', 'zeros') == 'zeros', f'{module}: padding')
     if isinstance(module, nn.Conv2d):
         _expect(module.groups == 1, f'{module}: groups')
         _expect(all(p < k for p, k in zip(padding, module.kernel_size)), f'{module}: padding')
-        return layers.Convolution(*_folded(step), stride, padding, step.relu)
+        return layers.Convolution(*_folded(step), stride, padding, step.relu, bf16)
     doubles = all(k == stride + 2 * p for k, p in zip(module.kernel_size, padding))
     _expect(doubles and not any(_pair(module.output_padding)), f'{module}: sizes')
     if module.groups == 1:
-        return layers.TransposedConvolution(*_folded(step, 1), stride, padding, step.relu)
+        return layers.TransposedConvolution(*_folded(step, 1), stride, padding, step.relu, bf16)
     plain = step.norm is None and module.bias is None
     _expect(module.groups == module.in_channels == module.out_channels and plain, f'{module}: groups')
     return layers.Spread(module.weight.detach(), stride, padding, step.relu)
@@ -219,7 +225,7 @@ class _Nearest:
 class PreparedNetwork:
     """A network as a list of compiled layers: float32 [N, 3, H, W] on the CPU -> head name to raw output."""
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: _Record, bf16: bool) -> None:
         steps = _fuse(record)
         number = {record.input: 0}
         for step in steps:
@@ -230,7 +236,7 @@ class PreparedNetwork:
         for at, step in enumerate(steps):
             inputs = [number[value] for value in step.all_inputs()]
             ended = [each for each in set(inputs) if last[each] == at and each not in self.outputs.values()]
-            self.steps.append((_make_layer(step), inputs, number[step.output], ended))
+            self.steps.append((_make_layer(step, bf16), inputs, number[step.output], ended))
 
     def __call__(self, images: torch.Tensor) -> Dict[str, torch.Tensor]:
         values = {0: images.permute(0, 2, 3, 1).contiguous()}
@@ -241,11 +247,12 @@ class PreparedNetwork:
         return {name: values[each].permute(0, 3, 1, 2) for name, each in self.outputs.items()}
 
 
-def prepare(model: nn.Module) -> Optional[PreparedNetwork]:
+def prepare(model: nn.Module, bf16: bool = False) -> Optional[PreparedNetwork]:
     """Prepare a network.
 
     Args:
         model: a float32 network on the CPU, in evaluation mode, as from :func:`centernet.models.create_model`.
+        bf16: round the factors of products to bfloat16, see :func:`centernet.dcn.layers.why_no_bf16`.
 
     Returns:
         The prepared network, which does not share parameters with the model; None if the layers are not
@@ -254,6 +261,6 @@ def prepare(model: nn.Module) -> Optional[PreparedNetwork]:
     if not layers.available():
         return None
     try:
-        return PreparedNetwork(_Record(model))
+        return PreparedNetwork(_Record(model), bf16)
     except _Unsupported:
         return None

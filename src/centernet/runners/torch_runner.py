@@ -11,7 +11,8 @@ from ..checkpoint import LoadedModel
 from ..detection import Heads
 from ..detection.heads import notes_on, of_outputs, ordered, why_no_boxes
 from ..device import describe_device
-from ..precision import FP16, FP32, TF32, to_half
+from ..models.prepare import prepare
+from ..precision import BF16, FP16, FP32, TF32, to_half
 from .class_names import class_names, note_on_names
 from .input_limits import InputLimits, limits_of
 from .recorded import notes_on_records
@@ -53,10 +54,10 @@ class TorchRunner:
         self._threads = threads if self.device.type == 'cpu' else None
         self.precision = precision
         model = model.to(self.device).eval()
-        if precision == FP16:
-            self.model = to_half(model)
-        else:
-            self.model = compat.prepare_for_cpu(model) if self.device.type == 'cpu' else model
+        self.model = to_half(model) if precision == FP16 else model
+        self._network = self.model
+        if precision != FP16 and self.device.type == 'cpu':
+            self._network = prepare(model, precision == BF16) or compat.prepare_for_cpu(model)
         self.path = self.arch = ''
         self.limits = InputLimits()
         self.class_names: Optional[List[str]] = None
@@ -115,7 +116,7 @@ class TorchRunner:
             compat.set_gpu_products(tf32=self.precision == TF32)
         images = torch.as_tensor(images).to(self.device)
         with torch.no_grad():
-            heads = self.model(images.half() if self.precision == FP16 else images)
+            heads = self._network(images.half() if self.precision == FP16 else images)
         if self.device.type == 'cuda':
             with torch.cuda.device(self.device):  # torch 1.0's synchronize takes no device
                 torch.cuda.synchronize()

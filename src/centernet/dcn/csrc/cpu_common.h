@@ -109,6 +109,11 @@ void for_each(const Threads& threads, int64_t items, F work) {
   }
 }
 
+// How many pieces to divide work into for several workers, if `pieces` are needed and `most` are possible: some for each.
+inline int64_t balance(int64_t pieces, int64_t most, int64_t workers) {
+  return std::min(pieces < 4 * workers ? round_up(pieces, workers) : pieces, most);
+}
+
 // Transposes [rows, columns] to [columns, rows], in pieces of columns.
 template <typename T>
 void transpose_image(const Kernels<T>& kernels, const Threads& threads, const T* from, int64_t rows, int64_t columns,

@@ -16,27 +16,31 @@ const int64_t kDepth = 768;  // of the product at a time
 struct Plan {
   int64_t taps, depth, block_taps, stride, tile_pixels, tiles;
 
-  Plan(const Shape& s, const Kernels<float>& kernels) {
+  Plan(const Shape& s, const Kernels<float>& kernels, int64_t workers) {
     taps = taps_of(s);
     depth = taps * s.channels;
     block_taps = divide_up(taps, std::min(taps, divide_up(depth, kDepth)));
     // one more cache line, so that the rows of a block do not fall into the same sets of the cache
     stride = round_up(block_taps * s.channels, kernels.lanes) + 16;
-    tile_pixels = std::min(kTilePixels, kTileBytes / (stride * static_cast<int64_t>(sizeof(float))));
-    // halves of small images, for two workers
-    tile_pixels = std::min(tile_pixels, divide_up(out_pixels_of(s), 2));
-    tile_pixels = round_up(std::max<int64_t>(tile_pixels, 1), kernels.rows / 3);
-    tiles = divide_up(out_pixels_of(s), tile_pixels);
+    const int64_t pixels = out_pixels_of(s), granule = kernels.rows / 3;
+    const int64_t fitting = std::max<int64_t>(kTileBytes / (stride * static_cast<int64_t>(sizeof(float))), granule);
+    tiles = divide_up(pixels, std::min(kTilePixels, fitting));
+    tiles = balance(tiles, divide_up(pixels, granule), divide_up(workers, s.batch));
+    tile_pixels = round_up(divide_up(pixels, tiles), granule);
+    tiles = divide_up(pixels, tile_pixels);
   }
 };
 
 // What a worker needs to compute tiles; made when it takes its first.
 struct Workspace {
   PositionMemory<float> positions;
-  Array<float> planes, sampled, sums;
+  Array<float> planes, sampled;
+  Array<char> rounded;
+  Array<float> sums;
   Workspace(const Shape& s, const Plan& plan, const Packed& packed)
       : positions(s, plan.tile_pixels, 1), planes(3 * s.deformable_groups * plan.taps * plan.tile_pixels),
-        sampled(plan.tile_pixels * plan.stride), sums(plan.tile_pixels * packed.padded_outputs) {}
+        sampled((packed.method.bf16 ? 1 : plan.tile_pixels) * plan.stride),
+        rounded(packed.method.bf16 ? plan.tile_pixels * plan.stride * packed.products.bytes : 0), sums(plan.tile_pixels * packed.padded_outputs) {}
 };
 
 // The rows of an image that a window reaches on one axis: first and last tap.
@@ -53,7 +57,7 @@ void deform(const Shape& s, const float* input, const float* predicted, const fl
   const Kernels<float>& kernels = selected_kernels<float>();
   const LayerKernels& layers = selected_layer_kernels();
   const Packed weights = read_packed(packed, s.out_channels, kernels);
-  const Plan plan(s, kernels);
+  const Plan plan(s, kernels, threads.workers);
   const int64_t planes = s.deformable_groups * plan.taps;
   std::vector<std::unique_ptr<Workspace>> workspaces(threads.workers);
 
@@ -69,17 +73,26 @@ void deform(const Shape& s, const float* input, const float* predicted, const fl
     const Positions<float> positions = work.positions.tile(0);
     kernels.locate(s, plane, plane + 2 * planes * plan.tile_pixels, plan.tile_pixels, tile, false, work.positions.places(0),
                    positions);
+    const Products& products = weights.products;
     float *sampled = work.sampled.data(), *sums = work.sums.data();
+    const float* images = input + image * pixels_of(s) * s.channels;
+    const void* factors = weights.method.bf16 ? static_cast<void*>(work.rounded.data()) : sampled;
     for (int64_t tap = 0; tap < plan.taps; tap += plan.block_taps) {
       const int64_t last_tap = std::min(tap + plan.block_taps, plan.taps);
-      kernels.sample(s, input + image * pixels_of(s) * s.channels, positions, 0, tile.count, 0, s.channels, tap, last_tap,
-                     sampled, plan.stride);
+      if (weights.method.bf16) {
+        for (int64_t p = 0; p < tile.count; ++p) {
+          kernels.sample(s, images, positions, p, p + 1, 0, s.channels, tap, last_tap, sampled, plan.stride);
+          products.convert(sampled, (last_tap - tap) * s.channels,
+                           work.rounded.data() + p * plan.stride * products.bytes);
+        }
+      } else {
+        kernels.sample(s, images, positions, 0, tile.count, 0, s.channels, tap, last_tap, sampled, plan.stride);
+      }
       for (int64_t column = 0; column < weights.padded_outputs; column += weights.panel) {
         const int64_t width = std::min(weights.panel, weights.padded_outputs - column);
-        kernels.multiply(round_up(tile.count, kernels.rows / 3), width, (last_tap - tap) * s.channels, sampled, plan.stride, 1,
-                         weights.matrices + column * plan.depth + tap * s.channels * width, 0, plan.depth,
-                         tap ? sums + column : weights.bias + column, tap ? weights.padded_outputs : 0, sums + column,
-                         weights.padded_outputs);
+        products.multiply(round_up(tile.count, kernels.rows / 3), width, (last_tap - tap) * s.channels, factors, plan.stride,
+                          weights.panel_at(plan.depth, column, tap * s.channels), tap ? sums + column : weights.bias + column,
+                          tap ? weights.padded_outputs : 0, sums + column, weights.padded_outputs);
       }
     }
     const int64_t at = first_pixel * s.out_channels;

@@ -1,11 +1,10 @@
 // Part of cpu_kernels.h: the layers around the products of a prepared network (layers.h), in float32.
+#include "cpu_winograd.h"
 #include "layers_kernels.h"
 
 namespace centernet {
 namespace dcn {
 namespace DCN_ISA {
-
-const int64_t kLanes = DCN_VECTOR_BYTES / 4;
 
 DCN_INLINE Floats zeros() {
   const Floats v = {};
@@ -48,56 +47,16 @@ static void finish_row(const float* sums, int64_t sums_stride, int64_t count, in
   }
 }
 
-// --- F(4 x 4, 3 x 3) with the points 0, -a, a, -b, b and infinity; a is the root of 1/2 and b of 2, with which rounding errors
-// --- are a quarter of those with 1 and 2.
+// --- The results of F(4 x 4, 3 x 3); see cpu_winograd.h.
 
-const float kA = 0.70710678118654752f, kB = 1.41421356237309505f;
-
-struct Six {
-  Floats v0, v1, v2, v3, v4, v5;
-};
 struct Four {
   Floats v0, v1, v2, v3;
 };
-
-DCN_INLINE Six input_transform(Floats d0, Floats d1, Floats d2, Floats d3, Floats d4, Floats d5) {
-  const Floats odd_a = kA * (d3 - 2.f * d1), even_a = d4 - 2.f * d2;
-  const Floats odd_b = kB * (d3 - 0.5f * d1), even_b = d4 - 0.5f * d2;
-  const Six result = {d0 - 2.5f * d2 + d4, even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b,
-                      d1 - 2.5f * d3 + d5};
-  return result;
-}
 
 DCN_INLINE Four output_transform(Floats m0, Floats m1, Floats m2, Floats m3, Floats m4, Floats m5) {
   const Floats sum_a = m1 + m2, sum_b = m3 + m4, odd_a = kA * (m1 - m2), odd_b = kB * (m3 - m4);
   const Four result = {m0 + sum_a + sum_b, odd_a + odd_b, 0.5f * sum_a + 2.f * sum_b, 0.5f * odd_a + 2.f * odd_b + m5};
   return result;
-}
-
-static void winograd_input(const float* const* pixels, int64_t channels, float* to, int64_t matrix) {
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    Six columns[6];
-    for (int x = 0; x < 6; ++x) {
-      columns[x] = input_transform(load<Floats>(pixels[x] + c), load<Floats>(pixels[6 + x] + c),
-                                   load<Floats>(pixels[12 + x] + c), load<Floats>(pixels[18 + x] + c),
-                                   load<Floats>(pixels[24 + x] + c), load<Floats>(pixels[30 + x] + c));
-    }
-    float* at = to + c;
-#define DCN_ROW(row)                                                                                               \
-  {                                                                                                                \
-    const Six r = input_transform(columns[0].row, columns[1].row, columns[2].row, columns[3].row, columns[4].row, \
-                                  columns[5].row);                                                                 \
-    store(at, r.v0);                                                                                               \
-    store(at + matrix, r.v1);                                                                                      \
-    store(at + 2 * matrix, r.v2);                                                                                  \
-    store(at + 3 * matrix, r.v3);                                                                                  \
-    store(at + 4 * matrix, r.v4);                                                                                  \
-    store(at + 5 * matrix, r.v5);                                                                                  \
-    at += 6 * matrix;                                                                                              \
-  }
-    DCN_ROW(v0) DCN_ROW(v1) DCN_ROW(v2) DCN_ROW(v3) DCN_ROW(v4) DCN_ROW(v5)
-#undef DCN_ROW
-  }
 }
 
 static void winograd_output(const float* from, int64_t matrix, int64_t columns, const float* bias, const TileOutput& to) {
@@ -183,8 +142,17 @@ static void sigmoid(int64_t n, float* values) {
   }
 }
 
+static void copy_factors(const float* from, int64_t n, void* to) { __builtin_memcpy(to, from, n * sizeof(float)); }
+
+static void multiply_factors(int64_t rows, int64_t width, int64_t depth, const void* a, int64_t a_row, const void* b,
+                             const float* start, int64_t start_stride, float* c, int64_t c_stride) {
+  multiply<float>(rows, width, depth, static_cast<const float*>(a), a_row, 1, static_cast<const float*>(b), 0, depth, start,
+                  start_stride, c, c_stride);
+}
+
 const LayerKernels& layer_kernels() {
-  static const LayerKernels kernels = {finish_row, winograd_input, winograd_output, largest, weighted_sum, sigmoid};
+  static const LayerKernels kernels = {
+      finish_row, winograd_output, largest, weighted_sum, sigmoid, {4, 1, copy_factors, multiply_factors, winograd_input<float>}};
   return kernels;
 }
 

@@ -11,11 +11,19 @@
 namespace centernet {
 namespace dcn {
 
-// [header: a cache line][bias, padded][matrices: panels as in cpu.h]
+// [header: a cache line][bias, padded][matrices: panels as in cpu.h; for bfloat16, pairs of the depth side by side]
 struct Packed {
   Method method;
+  const Products& products;
   int64_t panel, padded_outputs;
-  const float *bias, *matrices;
+  const float* bias;
+  const char* matrices;
+
+  // Column `column` of a matrix; both `depth` and the product of `at` and the panel's width count factors.
+  const char* panel_at(int64_t depth, int64_t column, int64_t at = 0) const {
+    const int64_t width = std::min(panel, padded_outputs - column);
+    return matrices + (column * depth + at * width) * products.bytes;
+  }
 };
 
 const int64_t kHeader = 16;
@@ -23,12 +31,14 @@ const int64_t kHeader = 16;
 inline int64_t padded_outputs_of(int64_t outputs, const Kernels<float>& kernels) { return round_up(outputs, kernels.lanes); }
 
 inline Packed read_packed(const float* packed, int64_t outputs, const Kernels<float>& kernels) {
-  int32_t header[2];
+  int32_t header[3];
   memcpy(header, packed, sizeof header);
-  if (header[0] != kernels.lanes) throw std::runtime_error("the weights are packed for another instruction set");
+  const Method method = {header[1] != 0, header[2] != 0};
+  const Products* products = method.bf16 ? bf16_products() : &selected_layer_kernels().products;
+  if (header[0] != kernels.lanes || !products) throw std::runtime_error("the weights are packed for another instruction set");
   const int64_t padded = padded_outputs_of(outputs, kernels);
-  const Packed result = {static_cast<Method>(header[1]), 2 * kernels.lanes, padded, packed + kHeader,
-                         packed + kHeader + padded};
+  const Packed result = {method, *products, 2 * kernels.lanes, padded, packed + kHeader,
+                         reinterpret_cast<const char*>(packed + kHeader + padded)};
   return result;
 }
 
@@ -42,8 +52,8 @@ void convolve_directly(const Window& window, const float* input, const Packed& p
 void convolve_by_winograd(const Window& window, const float* input, const Packed& packed, const Finish& finish,
                           const Threads& threads);
 
-// [out_channels, channels, 3, 3] -> [36, out_channels, channels]
-void transform_weight(const Window& window, const float* weight, float* to);
+// Packs the transformed weights: 36 matrices.
+void pack_winograd(const Window& window, const float* weight, const Packed& packed, char* matrices, const Threads& threads);
 
 }  // namespace dcn
 }  // namespace centernet

@@ -1,4 +1,6 @@
-// Part of cpu_kernels.h: the matrix product and the layouts it needs.
+// Part of cpu_kernels.h (and cpu_bf16.cpp): the matrix product and the layouts it needs.
+#pragma once
+
 #include "cpu.h"
 
 #define DCN_INLINE static inline __attribute__((always_inline))
@@ -101,8 +103,9 @@ DCN_INLINE void multiply_block(int64_t depth, const T* a, int64_t a_row, int64_t
   B::write(block, c, c_stride);
 }
 
+// Not inlined: in a larger function, g++ does not keep the blocks in registers.
 template <typename T, int Panels>
-static void multiply_panel(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+static __attribute__((noinline)) void multiply_panel(int64_t rows, int64_t depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                            int64_t b_stride, const T* start, int64_t start_stride, T* c, int64_t c_stride) {
   for (; rows >= DCN_ROWS; rows -= DCN_ROWS) {
     multiply_block<T, DCN_ROWS, Panels>(depth, a, a_row, a_depth, b, b_stride, start, start_stride, c, c_stride);

@@ -25,15 +25,18 @@ struct Finish {
   int64_t height, width, step, first_y, first_x;
 };
 
-// How a convolution is computed.
-//   kDirect    products of the window's pixels and the weights
-//   kWinograd  minimal filtering, F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
-//              2015: a quarter of the products; for kernels of 3 x 3 with stride 1
-enum Method { kDirect, kWinograd };
+// How a convolution is computed. With `winograd`, by minimal filtering: F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural
+// Networks", 2015, a quarter of the products; for kernels of 3 x 3 with stride 1. Otherwise by products of the pixels and weights.
+// With `bf16`, factors are rounded to bfloat16; sums are in float32 in any case.
+struct Method {
+  bool winograd, bf16;
+};
+
+// Whether the instruction set in use can compute such a convolution by a method.
 bool has_method(const Window& window, Method method);
 
 // The method, the bias [out_channels] and the weight [out_channels, channels, kernel_height, kernel_width] of a convolution
-// as its products take them, for the instruction set in use. Packing fills `packed` with so many numbers.
+// as its products take them, for the instruction set in use: packed_size() numbers.
 int64_t packed_size(const Window& window, Method method);
 void pack_convolution(const Window& window, Method method, const float* weight, const float* bias, float* packed,
                       const Threads& threads);
@@ -44,7 +47,7 @@ void convolve(const Window& window, const float* input, const float* packed, con
 
 // A deformable convolution with one group, as a layer: `predicted`, [batch, out_height, out_width, 3 * planes], is what the
 // convolution of offsets and mask gives: 2 * planes offsets, dy and dx by turns, and the logits of planes masks. The weights
-// are packed for kDirect.
+// are packed without `winograd`.
 void deform(const Shape& shape, const float* input, const float* predicted, const float* packed, const Finish& finish,
             const Threads& threads);
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "layers.h"
+#include "layers_kernels.h"
 #include "tensor.h"
 
 namespace centernet {
@@ -51,24 +51,25 @@ Finish finish_of(const Window& w, const at::Tensor& residual, bool relu, const S
   return finish;
 }
 
-at::Tensor pack(const at::Tensor& weight, const at::Tensor& bias, int64_t method, int64_t stride) {
+at::Tensor pack(const at::Tensor& weight, const at::Tensor& bias, bool winograd, bool bf16, int64_t stride) {
   check_tensor(weight, 4, "the weight");
   check_tensor(bias, 1, "the bias");
   DCN_CHECK(bias.numel() == weight.size(0), "the bias does not fit the weight");
   const Window w = {1, 1, 1, weight.size(1), 1, 1, weight.size(0), weight.size(2), weight.size(3), stride, 0, 0};
-  DCN_CHECK((method == kDirect || method == kWinograd) && has_method(w, static_cast<Method>(method)),
-            "this method does not fit the convolution");
-  at::Tensor packed = at::empty({packed_size(w, static_cast<Method>(method))}, weight.options());
-  pack_convolution(w, static_cast<Method>(method), data_of<float>(weight), data_of<float>(bias), data_of<float>(packed),
-                   torch_threads());
+  const Method method = {winograd, bf16};
+  DCN_CHECK(has_method(w, method), "this method does not fit the convolution");
+  at::Tensor packed = at::empty({packed_size(w, method)}, weight.options());
+  pack_convolution(w, method, data_of<float>(weight), data_of<float>(bias), data_of<float>(packed), torch_threads());
   return packed;
 }
 
 void check_packed(const at::Tensor& packed, const Window& w) {
   check_tensor(packed, 1, "the packed weights");
-  DCN_CHECK(packed.numel() == packed_size(w, kDirect) ||
-                (has_method(w, kWinograd) && packed.numel() == packed_size(w, kWinograd)),
-            "the packed weights do not fit the convolution");
+  bool fits = false;
+  for (const Method method : {Method{false, false}, Method{true, false}, Method{false, true}, Method{true, true}}) {
+    fits = fits || (has_method(w, method) && packed.numel() == packed_size(w, method));
+  }
+  DCN_CHECK(fits, "the packed weights do not fit the convolution");
 }
 
 void run_convolve(const at::Tensor& input, const at::Tensor& packed, const at::Tensor& residual, bool relu,
@@ -125,10 +126,12 @@ void define_layers(py::module& module) {
   module.def("deform", &run_deform);
   module.def("spread", &run_spread);
   module.def("max_pool", &run_max_pool);
-  module.def("has_winograd", [](int64_t channels) {
-    const Window w = {1, 1, 1, channels, 1, 1, 1, 3, 3, 1, 0, 0};
-    return has_method(w, kWinograd);
+  module.def("has_method", [](int64_t channels, int64_t kernel_height, int64_t kernel_width, int64_t stride, bool winograd,
+                              bool bf16) {
+    const Window w = {1, 1, 1, channels, 1, 1, 1, kernel_height, kernel_width, stride, 0, 0};
+    return has_method(w, Method{winograd, bf16});
   });
+  module.def("has_bf16", [] { return bf16_products() != nullptr; });
 }
 
 }  // namespace dcn
