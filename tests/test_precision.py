@@ -10,12 +10,22 @@ import torch
 from centernet import compat
 from centernet.checkpoint import load_model
 from centernet.cli import main
+from centernet.coco import CocoData, read_image
+from centernet.dcn import layers
+from centernet.detection import InputSpec, preprocess
 from centernet.errors import DeviceError
-from centernet.precision import FP16, FP32, PRECISIONS, TF32, check_precision, to_half
+from centernet.precision import BF16, FP16, FP32, PRECISIONS, TF32, check_precision, to_half
 from centernet.runners.torch_runner import TorchRunner
-from centernet.sample import SAMPLE_WEIGHTS
+from centernet.sample import SAMPLE_WEIGHTS, sample_folder
+from centernet.verification import tolerances
+from centernet.verification.detections import ComparedBatch, compare_detections
+from centernet.verification.heads import compare_heads
 
 GPU, CPU = torch.device('cuda', 0), torch.device('cpu')
+needs_bf16 = pytest.mark.skipif(
+    not compat.HAS_BF16 or layers.why_no_bf16() is not None,
+    reason=f'no bfloat16 here: torch {torch.__version__}; {layers.why_no_bf16()}',
+)
 needs_half_convolutions = pytest.mark.skipif(
     compat.TORCH_VERSION < (2, 0), reason=f'torch {torch.__version__} has no float16 convolutions on CPUs'
 )
@@ -39,9 +49,40 @@ def test_what_every_gpu_has(capability):
 
 
 @pytest.mark.parametrize('precision', [TF32, FP16])
-def test_a_cpu_has_fp32_alone(precision):
+def test_what_a_cpu_does_not_have(precision):
     with pytest.raises(DeviceError, match=f'--precision {precision}.*GPU.*--precision fp32'):
         check_precision(precision, CPU)
+
+
+def test_bf16_is_for_cpus(capability):
+    capability(9, 0)
+    with pytest.raises(DeviceError, match=r'--precision bf16.*CPUs.*cuda:0.*--precision fp32'):
+        check_precision(BF16, GPU)
+
+
+@pytest.mark.skipif(compat.HAS_BF16, reason=f'torch {torch.__version__} has bfloat16')
+def test_torch_1_0_has_no_bf16():
+    with pytest.raises(DeviceError, match=f'torch {torch.__version__} does not support bfloat16'):
+        check_precision(BF16, CPU)
+
+
+@pytest.mark.skipif(not compat.HAS_BF16, reason=f'torch {torch.__version__} has no bfloat16')
+def test_bf16_depends_on_the_processor_and_the_operator(monkeypatch):
+    monkeypatch.setattr(layers, '_extension', None)
+    with pytest.raises(DeviceError, match='compiled layers are missing'):
+        check_precision(BF16, CPU)
+    monkeypatch.setattr(layers, '_extension', WithoutBf16)
+    with pytest.raises(DeviceError, match='AVX512_BF16'):
+        check_precision(BF16, CPU)
+    monkeypatch.setattr(WithoutBf16, 'has_bf16', staticmethod(lambda: True))
+    check_precision(BF16, CPU)
+    monkeypatch.setenv('CENTERNET_DCN', 'reference')
+    with pytest.raises(DeviceError, match='CENTERNET_DCN=reference'):
+        check_precision(BF16, CPU)
+
+
+class WithoutBf16:
+    has_bf16 = staticmethod(lambda: False)
 
 
 def test_tf32_depends_on_the_gpu(capability, monkeypatch):
@@ -116,6 +157,45 @@ def test_float16_changes_the_heads_a_little(monkeypatch):
         assert half[name].dtype == torch.float32
         error = ((half[name] - expected).abs().max() / expected.abs().max()).item()
         assert 1e-5 < error < 0.02, name
+
+
+@needs_bf16
+def test_bf16_finds_the_same_on_the_sample(tmp_path):
+    """The figures over all images, and heads and boxes over some of them."""
+    found = {}
+    for precision in (FP32, BF16):
+        folder = tmp_path / precision
+        command = ['eval-pth', '--device', 'cpu', '--no-progress', '--output', str(folder)]
+        assert main(command + ['--precision', precision]) == 0
+        found[precision] = json.loads((folder / 'metrics.json').read_text())
+    assert found[BF16]['network']['precision'] == BF16
+    expected, measured = found[FP32]['metrics'], found[BF16]['metrics']
+    assert measured['AP'] != expected['AP'] and abs(measured['AP'] - expected['AP']) < 0.002
+    for name, value in expected.items():
+        if isinstance(value, float):
+            assert abs(measured[name] - value) <= tolerances.BFLOAT16.metrics, name
+
+    batches = sample_batches(tmp_path, 64)
+    heads = compare_heads([batch.reference for batch in batches], [batch.model for batch in batches])
+    for head in heads.heads:
+        assert 1e-5 < head.absolute.mean / head.scale < tolerances.BF16_HEADS.limit, head.name
+        assert head.correlation > 0.99
+    detections = compare_detections(batches, tolerances.BFLOAT16)
+    assert detections, (detections.matched, len(detections.missing), detections.score)
+    assert detections.mean_iou > 0.99
+    assert not compare_detections(batches, tolerances.FLOAT32)
+
+
+def sample_batches(folder, count):
+    """Heads of the first images of the sample in torch's own layers and in bfloat16."""
+    data = CocoData.load(sample_folder(str(folder)))
+    runner = TorchRunner.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS, precision=BF16)
+    reference = TorchRunner.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS).plain()
+    batches = []
+    for image_id in data.image_ids[:count]:
+        image, geometry = preprocess(read_image(data.file(image_id)), InputSpec(128, 128), 1.0)
+        batches.append(ComparedBatch(reference(image[None]), runner(image[None]), [geometry], [image_id]))
+    return batches
 
 
 def test_batch_normalization_stays_in_float32():

@@ -22,9 +22,9 @@ PYTHON_FILES = sorted(
 LAYERS = (
     ('errors',),
     ('compat', 'files', 'processes', 'shards'),
-    ('device', 'fetch', 'precision', 'provenance'),
+    ('device', 'fetch', 'provenance'),
     ('dcn',),
-    ('models',),
+    ('models', 'precision'),
     ('checkpoint', 'detection', 'coco', 'drawing', 'onnxfile'),
     ('runners',),
     ('export', 'evaluation'),

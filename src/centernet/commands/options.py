@@ -99,8 +99,8 @@ def add_precision(group: Any) -> None:
         '--precision',
         choices=PRECISIONS,
         default=FP32,
-        help='arithmetic of the network: fp32; on a GPU also tf32 (compute capability 8.0 and newer) or fp16, on'
-        ' a CPU with AVX512_BF16 also bf16, which are faster and change the figures a little (default: fp32)',
+        help='arithmetic of the network: fp32; on a GPU also tf32 (compute capability 8.0 and newer) or fp16;'
+        ' on a CPU with AVX512_BF16 also bf16; faster, and change the figures a little (default: fp32)',
     )
 
 

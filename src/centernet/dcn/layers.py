@@ -95,8 +95,11 @@ class Convolution(Layer):
 
 
 class DeformableConvolution(Layer):
-    """A deformable convolution: ``layer(input, predicted)``, where ``predicted``, [N, Ho, Wo, 3 * planes], are
-    the offsets and the logits of the mask (see :class:`centernet.dcn.DCN`)."""
+    """A deformable convolution with one group: ``layer(input, predicted) -> output``.
+
+    ``predicted``, [N, Ho, Wo, 3 * deformable_groups * taps], are the offsets and the logits of the mask, as
+    ``conv_offset_mask`` of :class:`centernet.dcn.DCN` gives them.
+    """
 
     def __init__(
         self,

@@ -145,7 +145,7 @@ def _expect(condition: bool, what: str) -> None:
 
 
 def _folded(step: _Step, outputs_at: int = 0) -> Tuple[torch.Tensor, torch.Tensor]:
-    """The weight and bias of a step with its BatchNorm; axis ``outputs_at`` of the weight is that of the outputs."""
+    """The weight and the bias of a step with its BatchNorm; ``outputs_at``: the weight's axis of outputs."""
     weight = step.module.weight.detach().double()
     bias = step.module.bias
     bias = weight.new_zeros(weight.shape[outputs_at]) if bias is None else bias.detach().double()
@@ -251,14 +251,17 @@ def prepare(model: nn.Module, bf16: bool = False) -> Optional[PreparedNetwork]:
     """Prepare a network.
 
     Args:
-        model: a float32 network on the CPU, in evaluation mode, as from :func:`centernet.models.create_model`.
+        model: a float32 network on the CPU, in evaluation mode, such as one from
+            :func:`centernet.models.create_model`.
         bf16: round the factors of products to bfloat16, see :func:`centernet.dcn.layers.why_no_bf16`.
 
     Returns:
         The prepared network, which does not share parameters with the model; None if the layers are not
-        compiled or the network has others.
+        compiled, or the network has others, or hooks.
     """
     if not layers.available():
+        return None
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
     try:
         return PreparedNetwork(_Record(model), bf16)

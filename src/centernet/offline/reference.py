@@ -114,7 +114,7 @@ def read_references(manifest: Manifest) -> References:
 
 
 def _runner(model: nn.Module, loaded: LoadedModel, device: torch.device) -> TorchRunner:
-    return TorchRunner(model, device, loaded.heads.get('hm', 0), heads=loaded.heads)
+    return TorchRunner(model, device, loaded.heads.get('hm', 0), heads=loaded.heads).plain()
 
 
 def _write(folder: str, variant: str, head: str, parts: List[torch.Tensor]) -> Dict[str, str]:

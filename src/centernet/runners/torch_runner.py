@@ -1,5 +1,6 @@
 """Run a network in torch."""
 
+import copy
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -24,7 +25,7 @@ class TorchRunner:
     Args:
         model: maps float32 [N, 3, H, W] to a dict of heads. It is moved to ``device`` and set to evaluation
             mode.
-        device: where it runs. On the CPU the runner may use a copy of the model that is faster there.
+        device: where it runs. On the CPU the runner prepares a copy of the model that is faster there.
         classes: channels of the heat map.
         identity: what determines the output apart from the kind of runner: architecture, the weights' sha256.
         about: more for people, such as the weights' path.
@@ -93,6 +94,16 @@ class TorchRunner:
         runner.class_names = class_names(loaded.checkpoint.meta, runner.classes)
         runner.notes.extend(loaded.notes + notes_on_records(loaded.checkpoint.meta))
         runner.notes.extend(note_on_names(loaded.checkpoint.meta, runner.classes))
+        return runner
+
+    def plain(self) -> 'TorchRunner':
+        """Return a runner of the same network in torch's own layers, as the reference of a proof.
+
+        On a CPU, this runner computes other sums than the network spells (:mod:`centernet.models.prepare`).
+        """
+        runner = copy.copy(self)
+        if self.precision == FP32 and self.device.type == 'cpu':
+            runner._network = compat.prepare_for_cpu(self.model)
         return runner
 
     @property

@@ -120,7 +120,7 @@ def verify(
         raise OptionError(f'--compare-images must be at least 1, not {compare_images}')
     check(options)
     stages = [_rules(model, target, spec.normalization)]
-    stages += _heads_and_detections(reference, model, data, options, compare_images)
+    stages += _heads_and_detections(reference.plain(), model, data, options, compare_images)
     if not metrics:
         stages.append(Stage('metrics', 'skipped', note='not requested'))
     elif reference.no_boxes or model.no_boxes:
