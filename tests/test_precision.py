@@ -22,10 +22,8 @@ from centernet.verification.detections import ComparedBatch, compare_detections
 from centernet.verification.heads import compare_heads
 
 GPU, CPU = torch.device('cuda', 0), torch.device('cpu')
-needs_bf16 = pytest.mark.skipif(
-    not compat.HAS_BF16 or layers.why_no_bf16() is not None,
-    reason=f'no bfloat16 here: torch {torch.__version__}; {layers.why_no_bf16()}',
-)
+WHY_NO_BF16 = layers.why_no_bf16() if compat.HAS_BF16 else f'torch {torch.__version__} has no bfloat16'
+needs_bf16 = pytest.mark.skipif(WHY_NO_BF16 is not None, reason=str(WHY_NO_BF16))
 needs_half_convolutions = pytest.mark.skipif(
     compat.TORCH_VERSION < (2, 0), reason=f'torch {torch.__version__} has no float16 convolutions on CPUs'
 )
