@@ -16,8 +16,9 @@ from . import compiled
 
 _extension = compiled._extension
 _AS_IS = [1, 0, 0]  # output pixels at every place: step, first row, first column
-#: above so many input times output channels, the transformed weights are too large to be read quickly
-_WINOGRAD_LIMIT = 512 * 512
+#: Up to so many input times output channels. The transformed weights take four times the memory, and layers
+#: with more channels usually have few pixels.
+_WINOGRAD_LIMIT = 256 * 256
 
 
 def available() -> bool:

@@ -146,21 +146,19 @@ def _expect(condition: bool, what: str) -> None:
 
 def _folded(step: _Step, outputs_at: int = 0) -> Tuple[torch.Tensor, torch.Tensor]:
     """The weight and the bias of a step with its BatchNorm; ``outputs_at``: the weight's axis of outputs."""
-    weight = step.module.weight.detach().double()
-    bias = step.module.bias
-    bias = weight.new_zeros(weight.shape[outputs_at]) if bias is None else bias.detach().double()
-    if step.norm is not None:
-        norm = step.norm
-        scale = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
-        if norm.affine:
-            scale = scale * norm.weight.detach().double()
-        shape = [1] * weight.dim()
-        shape[outputs_at] = -1
-        weight = weight * scale.view(shape)
-        bias = (bias - norm.running_mean.double()) * scale
-        if norm.affine:
-            bias = bias + norm.bias.detach().double()
-    return weight.float(), bias.float()
+    weight, bias, norm = step.module.weight.detach(), step.module.bias, step.norm
+    bias = weight.new_zeros(weight.shape[outputs_at]) if bias is None else bias.detach()
+    if norm is None:
+        return weight, bias
+    scale = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
+    if norm.affine:
+        scale = scale * norm.weight.detach().double()
+    bias = (bias.double() - norm.running_mean.double()) * scale
+    if norm.affine:
+        bias = bias + norm.bias.detach().double()
+    shape = [1] * weight.dim()
+    shape[outputs_at] = -1
+    return weight * scale.float().view(shape), bias.float()
 
 
 def _make_layer(step: _Step, bf16: bool) -> Callable[..., torch.Tensor]:

@@ -30,19 +30,21 @@ struct Plan {
   }
 };
 
-// The 3 x 3 numbers of a pair of channels to one number of each matrix.
-void transform_kernel(const float* weight, float* to, int64_t stride) {
-  // rows: (1, p, p^2) / the product of p's distances from the other points
+const int64_t kOutputs = 32;  // at most in a panel
+
+// G x, along one axis, for several outputs: rows (1, p, p^2) / the product of p's distances from the other points.
+void transform_line(const double* x0, const double* x1, const double* x2, double to[6][kOutputs]) {
   const double a = 0.70710678118654752440, b = 1.41421356237309504880;
-  const double na = 2 * a * a * (a * a - b * b), nb = 2 * b * b * (b * b - a * a);
-  const double g[6][3] = {{1 / (a * a * b * b), 0, 0},  {1 / na, a / na, a * a / na},  {1 / na, -a / na, a * a / na},
-                          {1 / nb, b / nb, b * b / nb}, {1 / nb, -b / nb, b * b / nb}, {0, 0, 1}};
-  for (int i = 0; i < 6; ++i) {
-    double half[3];
-    for (int x = 0; x < 3; ++x) half[x] = g[i][0] * weight[x] + g[i][1] * weight[3 + x] + g[i][2] * weight[6 + x];
-    for (int j = 0; j < 6; ++j) {
-      to[(i * 6 + j) * stride] = static_cast<float>(half[0] * g[j][0] + half[1] * g[j][1] + half[2] * g[j][2]);
-    }
+  const double scale_a = 1 / (2 * a * a * (a * a - b * b)), scale_b = 1 / (2 * b * b * (b * b - a * a));
+  for (int64_t o = 0; o < kOutputs; ++o) {
+    const double even_a = (x0[o] + 0.5 * x2[o]) * scale_a, odd_a = a * scale_a * x1[o];
+    const double even_b = (x0[o] + 2 * x2[o]) * scale_b, odd_b = b * scale_b * x1[o];
+    to[0][o] = x0[o];
+    to[1][o] = even_a + odd_a;
+    to[2][o] = even_a - odd_a;
+    to[3][o] = even_b + odd_b;
+    to[4][o] = even_b - odd_b;
+    to[5][o] = x2[o];
   }
 }
 
@@ -53,17 +55,25 @@ void pack_winograd(const Window& w, const float* weight, const Packed& packed, c
   const int64_t step = products.multiple, matrix = packed.padded_outputs * w.channels * products.bytes;
   for_each(threads, divide_up(packed.padded_outputs, packed.panel), [&](int64_t item, int64_t) {
     const int64_t first = item * packed.panel, width = std::min(packed.panel, packed.padded_outputs - first);
-    Array<float> rows(kMatrices * width * step);  // of each matrix, for `step` channels
-    rows.clear(kMatrices * width * step);
-    char* to = matrices + first * w.channels * products.bytes;
+    const int64_t outputs = std::min(width, w.out_channels - first);
+    double kernel[9][kOutputs] = {}, columns[3][6][kOutputs], row[6][kOutputs];
+    Array<float> factors(kMatrices * width * step);  // of each matrix, for `step` channels
     for (int64_t c = 0; c < w.channels; ++c) {
-      for (int64_t o = 0; o < std::min(width, w.out_channels - first); ++o) {
-        transform_kernel(weight + ((first + o) * w.channels + c) * 9, rows.data() + o * step + c % step, width * step);
+      for (int64_t o = 0; o < outputs; ++o) {
+        for (int64_t tap = 0; tap < 9; ++tap) kernel[tap][o] = weight[((first + o) * w.channels + c) * 9 + tap];
+      }
+      for (int64_t x = 0; x < 3; ++x) transform_line(kernel[x], kernel[3 + x], kernel[6 + x], columns[x]);
+      for (int64_t i = 0; i < kWindow; ++i) {
+        transform_line(columns[0][i], columns[1][i], columns[2][i], row);
+        for (int64_t j = 0; j < kWindow; ++j) {
+          float* to = factors.data() + (i * kWindow + j) * width * step + c % step;
+          for (int64_t o = 0; o < width; ++o) to[o * step] = static_cast<float>(row[j][o]);
+        }
       }
       if (c % step != step - 1) continue;
       for (int64_t i = 0; i < kMatrices; ++i) {
-        products.convert(rows.data() + i * width * step, width * step,
-                         to + i * matrix + (c - c % step) * width * products.bytes);
+        products.convert(factors.data() + i * width * step, width * step,
+                         matrices + i * matrix + (first * w.channels + (c - c % step) * width) * products.bytes);
       }
     }
   });
