@@ -139,7 +139,9 @@ def run_openvino(target, precision, folder, image, threads):
     if used != precision:
         raise RuntimeError(f'OpenVINO computes in {used} on this processor, not in {precision}')
     note = f'openvino {openvino.get_version().split("-")[0]}'
-    return run, note + (', with a rule for DeformConv' if target == 'onnx' else '')
+    if target == 'onnx' and os.path.exists(path_of(folder, 'portable')):
+        note += ', with a rule for DeformConv'
+    return run, note
 
 
 def openvino_deform_conv(node):
@@ -175,8 +177,12 @@ IMPLEMENTATIONS = {
 }
 
 
+def path_of(folder, target):
+    return os.path.join(folder, f'net_{target}.onnx')
+
+
 def file_of(folder, target):
-    path = os.path.join(folder, f'net_{target}.onnx')
+    path = path_of(folder, target)
     if not os.path.exists(path):
         raise RuntimeError('without deformable convolutions it is the same graph as onnx')
     return path
