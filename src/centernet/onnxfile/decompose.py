@@ -3,8 +3,9 @@ files on an onnxruntime without DeformConv.
 
 The image becomes a table with one row of channels per pixel, in a frame of zeros. Taps beyond the frame are
 moved into it (what is sampled there is 0 in any case), so that the four neighbours of a tap are always rows
-of the table: Gather fetches them, Mul and Add interpolate, and one MatMul applies the weight. The arithmetic
-is that of :mod:`centernet.dcn.reference`.
+of the table. For some rows of the output at a time, so that the values stay in a processor's cache, Gather
+fetches the neighbours, one MatMul interpolates between them and another applies the weight. The arithmetic is
+that of :mod:`centernet.dcn.reference`.
 """
 
 from typing import Sequence, Union
@@ -17,6 +18,9 @@ from .graph import Graph, Node
 from .opsets import raise_opset
 from .shapes import infer_shapes
 
+#: bytes of interpolated taps of a part, and parts of an output, at most: smaller parts stay in the cache, but
+#: each takes six nodes
+_PART, _PARTS = 1 << 20, 16
 #: the first opset that has what is used here (Clip on inputs, Range)
 OPSET = 11
 
@@ -56,33 +60,52 @@ class _Decomposition:
         self.places = (rows, columns, c.deformable_groups, c.kernel[0] * c.kernel[1])
         # one row of zeros before the image, two behind it: a tap at exactly ``side`` has a neighbour
         self.frame = tuple(side + 3 for side in self.sides)
-        product = self._product(self._sample(channels // c.deformable_groups), weight)
-        self.reshape(product, (0, weight.shape[0], rows, columns))
+        table = self._table(channels // c.deformable_groups)
+        name = self.constant('matrix', _matrix(weight, c))
+        neighbours, shares = self._neighbours()
+        products = []
+        for first, last in self._parts(channels):
+            part = (first, last) if last - first < rows else None
+            values = self.add('Gather', table, self._part(neighbours, part), axis=0)
+            values = self.add('MatMul', self._part(shares, part), values)
+            values = self.reshape(values, (0, (last - first) * columns, -1))
+            products.append(self.add('MatMul', values, name))
+        product = products[0] if len(products) == 1 else self.add('Concat', *products, axis=1)
+        if c.bias:
+            product = self.add('Add', product, c.bias)
+        self.reshape(self.add('Transpose', product, perm=[0, 2, 1]), (0, weight.shape[0], rows, columns))
         self.nodes[-1].outputs = [c.output]
 
-    def _sample(self, channels):
-        """The interpolated taps times the mask, [N, *places, channels of a deformable group]."""
+    def _neighbours(self):
+        """The table's rows of the four neighbours of each tap, int64 [N, *places, 4], and their shares times
+        the mask, float32 [N, *places, 1, 4]."""
         rows, columns, groups, taps = self.places
         near, far = self._positions()
-        first = self._rows(near[0][0], near[1][0])
-        table = self._table(channels)
-        total, mask = None, self.convolution.mask
+        shares, mask = [], self.convolution.mask
         if mask:
             flat = self.reshape(mask, (0, groups, taps, rows * columns))
             mask = self.reshape(self.add('Transpose', flat, perm=[0, 3, 1, 2]), (0,) + self.places)
-        for down in (0, 1):
-            share_down = far[0] if down else near[0][1]
+        for share_down in (near[0][1], far[0]):
             if mask:
                 share_down = self.add('Mul', share_down, mask)
-            for right in (0, 1):
-                share = self.add('Mul', share_down, far[1] if right else near[1][1])
-                index = first
-                if down or right:
-                    index = self.add('Add', first, self.integer('step', down * self.frame[1] + right))
-                values = self.add('Gather', table, index, axis=0)
-                part = self.add('Mul', values, self.reshape(share, (0,) + self.places + (1,)))
-                total = part if total is None else self.add('Add', total, part)
-        return total
+            for share_right in (near[1][1], far[1]):
+                share = self.add('Mul', share_down, share_right)
+                shares.append(self.reshape(share, (0,) + self.places + (1, 1)))
+        first = self.reshape(self._rows(near[0][0], near[1][0]), (0,) + self.places + (1,))
+        steps = self.integer('steps', [0, 1, self.frame[1], self.frame[1] + 1])
+        return self.add('Add', first, steps), self.add('Concat', *shares, axis=6)
+
+    def _parts(self, channels):
+        """The first and the last row of the output of each part."""
+        rows, columns, _, taps = self.places
+        size = max(_PART // (4 * columns * taps * channels), -(-rows // _PARTS), 1)
+        return [(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+    def _part(self, value, limits):
+        """Some rows of a value [N, *places, ...]; all of them for None."""
+        if limits is None:
+            return value
+        return self.add('Slice', value, *(self.integer('rows', [number]) for number in (*limits, 1)))
 
     def _positions(self):
         """Where the taps are, along y and along x.
@@ -135,16 +158,6 @@ class _Decomposition:
         padded = self.add('Pad', self.convolution.x, pads, zero, mode='constant')
         split = self.reshape(padded, (0, self.places[2], channels, height * width))
         return self.reshape(self.add('Transpose', split, perm=[0, 1, 3, 2]), (-1, channels))
-
-    def _product(self, sampled, weight):
-        """The sampled taps times the weight plus the bias, [N, Cout, rows * columns]."""
-        rows, columns = self.places[:2]
-        matrix = _matrix(weight, self.convolution)
-        name = self.constant('matrix', matrix)
-        product = self.add('MatMul', self.reshape(sampled, (0, rows * columns, len(matrix))), name)
-        if self.convolution.bias:
-            product = self.add('Add', product, self.convolution.bias)
-        return self.add('Transpose', product, perm=[0, 2, 1])
 
     def add(self, op_type: str, *inputs: str, **attributes: object) -> str:
         """Append a node and return the name of its output."""
