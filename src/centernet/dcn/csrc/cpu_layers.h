@@ -138,7 +138,7 @@ DCN_INLINE float exp_of_negative(float x) {
 static void sigmoid(int64_t n, float* values) {
   for (int64_t i = 0; i < n; ++i) {
     const float x = values[i], e = exp_of_negative(x > 0.f ? -x : x);
-    values[i] = (x > 0.f ? 1.f : e) / (1.f + e);
+    values[i] = x == x ? (x > 0.f ? 1.f : e) / (1.f + e) : x;  // exp_of_negative adds to the bits of any number
   }
 }
 
