@@ -70,6 +70,13 @@ int64_t packed_size(const Window& w, Method method) {
   return kHeader + padded + (method.bf16 ? divide_up(factors, 2) : factors);
 }
 
+Method packed_method(const float* packed) {
+  int32_t header[3];
+  memcpy(header, packed, sizeof header);
+  const Method method = {header[1] != 0, header[2] != 0};
+  return method;
+}
+
 void pack_convolution(const Window& w, Method method, const float* weight, const float* bias, float* packed,
                       const Threads& threads) {
   const Kernels<float>& kernels = selected_kernels<float>();

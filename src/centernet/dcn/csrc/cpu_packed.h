@@ -31,11 +31,11 @@ const int64_t kHeader = 16;
 inline int64_t padded_outputs_of(int64_t outputs, const Kernels<float>& kernels) { return round_up(outputs, kernels.lanes); }
 
 inline Packed read_packed(const float* packed, int64_t outputs, const Kernels<float>& kernels) {
-  int32_t header[3];
-  memcpy(header, packed, sizeof header);
-  const Method method = {header[1] != 0, header[2] != 0};
+  int32_t lanes;
+  memcpy(&lanes, packed, sizeof lanes);
+  const Method method = packed_method(packed);
   const Products* products = method.bf16 ? bf16_products() : &selected_layer_kernels().products;
-  if (header[0] != kernels.lanes || !products) throw std::runtime_error("the weights are packed for another instruction set");
+  if (lanes != kernels.lanes || !products) throw std::runtime_error("the weights are packed for another instruction set");
   const int64_t padded = padded_outputs_of(outputs, kernels);
   const Packed result = {method, *products, 2 * kernels.lanes, padded, packed + kHeader,
                          reinterpret_cast<const char*>(packed + kHeader + padded)};

@@ -41,6 +41,9 @@ int64_t packed_size(const Window& window, Method method);
 void pack_convolution(const Window& window, Method method, const float* weight, const float* bias, float* packed,
                       const Threads& threads);
 
+// The method that weights were packed for; they are at least three numbers.
+Method packed_method(const float* packed);
+
 // A convolution by the method that its weights were packed for. Throws std::runtime_error if that was for another
 // instruction set.
 void convolve(const Window& window, const float* input, const float* packed, const Finish& finish, const Threads& threads);

@@ -38,9 +38,9 @@ Window window_of(const at::Tensor& input, const Sizes& sizes) {
 Finish finish_of(const Window& w, const at::Tensor& residual, bool relu, const Sizes& place, const at::Tensor& output) {
   check_tensor(output, 4, "the output");
   DCN_CHECK(place.size() == 3 && place[0] > 0 && place[1] >= 0 && place[2] >= 0, "step, first_y and first_x are invalid");
-  const int64_t last_y = place[1] + (w.out_height - 1) * place[0], last_x = place[2] + (w.out_width - 1) * place[0];
-  DCN_CHECK(output.size(0) == w.batch && last_y < output.size(1) && last_x < output.size(2) &&
-                output.size(3) == w.out_channels,
+  const int64_t below = output.size(1) - 1 - place[1], right = output.size(2) - 1 - place[2];
+  DCN_CHECK(output.size(0) == w.batch && output.size(3) == w.out_channels && below >= 0 && right >= 0 &&
+                w.out_height - 1 <= below / place[0] && w.out_width - 1 <= right / place[0],
             "the output has the wrong shape");
   if (residual.numel()) {
     check_tensor(residual, 4, "the residual");
@@ -63,11 +63,19 @@ at::Tensor pack(const at::Tensor& weight, const at::Tensor& bias, bool winograd,
   return packed;
 }
 
-void check_packed(const at::Tensor& packed, const Window& w) {
+// Whether the windows of all output pixels begin inside the image, or its padding: sizes are then too small to overflow.
+void check_windows(const Window& w) {
+  DCN_CHECK(w.out_height - 1 <= (w.height + w.padding_top - 1) / w.stride &&
+                w.out_width - 1 <= (w.width + w.padding_left - 1) / w.stride && w.stride <= INT32_MAX,
+            "a window lies outside the image");
+}
+
+void check_packed(const at::Tensor& packed, const Window& w, bool may_be_winograd) {
   check_tensor(packed, 1, "the packed weights");
-  bool fits = false;
-  for (const Method method : {Method{false, false}, Method{true, false}, Method{false, true}, Method{true, true}}) {
-    fits = fits || (has_method(w, method) && packed.numel() == packed_size(w, method));
+  bool fits = packed.numel() >= 3;
+  if (fits) {
+    const Method method = packed_method(data_of<float>(packed));
+    fits = (may_be_winograd || !method.winograd) && has_method(w, method) && packed.numel() == packed_size(w, method);
   }
   DCN_CHECK(fits, "the packed weights do not fit the convolution");
 }
@@ -75,14 +83,16 @@ void check_packed(const at::Tensor& packed, const Window& w) {
 void run_convolve(const at::Tensor& input, const at::Tensor& packed, const at::Tensor& residual, bool relu,
                   const at::Tensor& output, const Sizes& sizes, const Sizes& place) {
   const Window w = window_of(input, sizes);
-  check_packed(packed, w);
+  check_windows(w);
+  check_packed(packed, w, true);
   convolve(w, data_of<float>(input), data_of<float>(packed), finish_of(w, residual, relu, place, output), torch_threads());
 }
 
 void run_deform(const at::Tensor& input, const at::Tensor& predicted, const at::Tensor& packed, bool relu,
                 const at::Tensor& output, const Sizes& sizes, int64_t dilation, int64_t deformable_groups) {
   const Window w = window_of(input, sizes);
-  check_packed(packed, w);
+  check_windows(w);
+  check_packed(packed, w, false);
   check_tensor(predicted, 4, "the offsets and masks");
   DCN_CHECK(dilation > 0 && deformable_groups > 0 && w.channels % deformable_groups == 0, "groups do not fit the channels");
   const Shape s = {w.batch, w.channels, w.height, w.width, w.out_channels, w.out_height, w.out_width, w.kernel_height,
@@ -111,9 +121,8 @@ void run_spread(const at::Tensor& input, const at::Tensor& weight, const at::Ten
 
 void run_max_pool(const at::Tensor& input, const at::Tensor& output, const Sizes& sizes) {
   const Window w = window_of(input, sizes);
-  DCN_CHECK(w.out_channels == w.channels && (w.out_height - 1) * w.stride < w.height + w.padding_top &&
-                (w.out_width - 1) * w.stride < w.width + w.padding_left,
-            "a window lies outside the image");
+  check_windows(w);
+  DCN_CHECK(w.out_channels == w.channels, "pooling keeps the channels");
   max_pool(w, data_of<float>(input), finish_of(w, at::empty({0}, input.options()), false, {1, 0, 0}, output).output,
            torch_threads());
 }
