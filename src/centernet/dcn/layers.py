@@ -135,7 +135,7 @@ class Spread(Layer):
 
     def __init__(self, weight: Tensor, stride: int, padding: Sequence[int], relu: bool = False) -> None:
         super().__init__(weight.shape[2:], stride, padding, relu)
-        self.weight = weight[:, 0].permute(1, 2, 0).contiguous()
+        self.weight = weight[:, 0].permute(1, 2, 0).contiguous().clone()  # contiguous() may share memory
 
     def out_size(self, input: Tensor) -> List[int]:
         return [size * self.stride for size in input.shape[1:3]]

@@ -25,7 +25,9 @@ class _Value:
         self.record = record
 
     def __add__(self, other: '_Value') -> '_Value':
-        return self.record.add(None, (self, other))
+        return self.record.add(None, (self, other)) if isinstance(other, _Value) else NotImplemented
+
+    __iadd__ = None  # would change a value that may have other uses
 
 
 class _Step:
@@ -57,16 +59,19 @@ class _Record:
     def __init__(self, model: nn.Module) -> None:
         self.steps: List[_Step] = []
         self.input = _Value(self)
-        leaves = [module for module in model.modules() if isinstance(module, _LEAVES)]
+        # a derived class may do something else
+        leaves = [module for module in model.modules() if type(module) in _LEAVES]
         try:
             for leaf in leaves:
                 leaf.forward = self._recorder(leaf)
             self.outputs: Dict[str, _Value] = model(self.input)
-        except (TypeError, AttributeError, RuntimeError) as error:  # what a stand-in cannot do
+        except Exception as error:  # whatever a layer makes of a stand-in
             raise _Unsupported(str(error)) from error
         finally:
             for leaf in leaves:
                 vars(leaf).pop('forward', None)
+        values = self.outputs.values() if isinstance(self.outputs, dict) else [None]
+        _expect(all(isinstance(value, _Value) for value in values), 'the outputs are not a dict of tensors')
 
     def _recorder(self, module: nn.Module) -> Callable[..., _Value]:
         def forward(*inputs: Any) -> _Value:
@@ -99,11 +104,15 @@ def _fuse(record: _Record) -> List[_Step]:
     for step in record.steps:
         if step.output not in uses:
             continue
+        in_place = getattr(step.module, 'inplace', False)
+        _expect(not in_place or uses[step.inputs[0]] == 1, 'a value that is changed in place has other uses')
         makers = [maker_of(value) for value in step.inputs]
         first = makers[0]
         if isinstance(step.module, nn.BatchNorm2d):
-            if not (first and isinstance(first.module, _NORMALIZED) and not first.norm):
+            follows = first and isinstance(first.module, _NORMALIZED) and not first.norm
+            if not (follows and not first.relu and first.residual is None):
                 raise _Unsupported('a BatchNorm that does not follow a convolution')
+            _expect(step.module.running_var is not None, 'a BatchNorm without statistics')
             first.norm, first.output = step.module, step.output
         elif isinstance(step.module, nn.ReLU) and first and not first.relu and _takes_relu(first):
             first.relu, first.output = True, step.output
@@ -136,6 +145,7 @@ def _single(value: Any) -> int:
 
 
 def _pair(value: Any) -> Tuple[int, int]:
+    _expect(not isinstance(value, str), f'padding {value}')
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -255,11 +265,13 @@ def prepare(model: nn.Module, bf16: bool = False) -> Optional[PreparedNetwork]:
 
     Returns:
         The prepared network, which does not share parameters with the model; None if the layers are not
-        compiled, or the network has others, or hooks.
+        compiled, or the network has others, hooks, or forwards that were replaced.
     """
     if not layers.available():
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        return None
+    if any('forward' in vars(module) for module in model.modules()):
         return None
     try:
         return PreparedNetwork(_Record(model), bf16)
