@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from centernet.dcn.arguments import check_arguments
 from centernet.dcn.build_extension import FLAGS
@@ -137,6 +138,43 @@ def test_values_and_gradients_equal_the_reference(driver, tmp_path, case, dtype,
     for result, same in zip(run_driver(driver, tmp_path, tensors, grad, shape, threads=1), found):
         assert torch.equal(result, same)
     assert torch.equal(run_driver(driver, tmp_path, tensors, grad, shape, channels_last=True)[0], found[0])
+
+
+@pytest.mark.parametrize(
+    'kind, channels, kernel, stride, padding',
+    [
+        ('direct', 19, (7, 3), 2, (3, 1)),
+        ('winograd', 20, (3, 3), 1, (1, 1)),
+        ('deformable', 19, (3, 3), 1, (1, 0)),
+    ],
+)
+def test_layers_of_a_prepared_network(driver, tmp_path, kind, channels, kernel, stride, padding):
+    torch.manual_seed(0)
+    deformable = int(kind == 'deformable')
+    image, weight = torch.randn(2, channels, 13, 18), torch.randn(35, channels, *kernel)
+    bias, taps = torch.randn(35), kernel[0] * kernel[1]
+    if deformable:
+        size = [13, 16]
+        predicted = torch.randn(2, 3 * taps, *size) * 3
+        mask = torch.sigmoid(predicted[:, 2 * taps :].double())
+        doubles = [image.double(), predicted[:, : 2 * taps].double(), mask, weight.double(), bias.double()]
+        expected = deform_conv2d_reference(*doubles, check_arguments(*doubles, stride, padding, 1, 1, 1))
+    else:
+        expected = F.conv2d(image.double(), weight.double(), bias.double(), stride, padding)
+        size, predicted = expected.shape[2:], torch.zeros(0, 0, 0, 0)
+    arrays = [image.permute(0, 2, 3, 1), weight, bias, predicted.permute(0, 2, 3, 1)]
+    values = b''.join(array.contiguous().numpy().tobytes() for array in arrays)
+    results = []
+    for threads in (1, 3):
+        header = [0, kind == 'winograd', threads, 2, channels, 13, 18, 35, *size, *kernel, stride, stride]
+        header += [*padding, 1, 1, 1, deformable]
+        with open(str(tmp_path / 'input'), 'wb') as file:
+            file.write(np.array(header, np.int64).tobytes() + values)
+        assert output_of([*RUN, driver, 'input', 'output'], cwd=str(tmp_path)) == 'plain\n'
+        results.append(np.fromfile(str(tmp_path / 'output'), np.float32))
+    found = torch.from_numpy(results[0]).view(2, *size, 35).permute(0, 3, 1, 2)
+    assert (found.double() - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert np.array_equal(results[0], results[1])
 
 
 def test_what_is_for_other_processors_compiles_to_nothing(objects):

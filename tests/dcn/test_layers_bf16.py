@@ -13,9 +13,10 @@ pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=f'bfloat16: {WHY_NOT
 
 # Sums of the same products, so only their rounding to float32 differs; of the sum of magnitudes at each place
 ROUNDING = 1e-6
-# Of the largest sum of magnitudes: factors that are transformed before they are rounded (Winograd's method), or
-# sampled, have no exact counterpart. bfloat16 rounds by up to 2e-3.
-TRANSFORMED = 1e-3
+# Of the largest sum of magnitudes: factors that are sampled or, for Winograd's method, transformed before
+# they are rounded have no exact counterpart. bfloat16 rounds by up to 2e-3, and transforming back adds up to
+# several times that.
+SAMPLED, TRANSFORMED = 1e-3, 6e-3
 
 DIRECT = [
     Case('convolution', 3, 20, 27, (23, 17), (3, 3), 2, (1, 0), residual=True, relu=True),
@@ -76,7 +77,7 @@ def test_rounded_after_a_transformation_or_sampling(case):
     problem = in_bf16(case)
     assert method_of(problem.layer.packed) == (case in WINOGRAD, True)
     error = (errors(problem).max() / problem.magnitude.max()).item()
-    assert 1e-5 < error < TRANSFORMED  # in float32 it is below 1e-6
+    assert 1e-5 < error < (TRANSFORMED if case in WINOGRAD else SAMPLED)  # in float32 it is below 1e-6
 
 
 @pytest.mark.parametrize('kernel, padding', [((3, 3), (1, 1)), ((3, 2), (1, 0))])

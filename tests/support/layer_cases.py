@@ -41,7 +41,7 @@ class Case(NamedTuple):
 class Problem(NamedTuple):
     """``layer(*inputs)`` should give ``expected`` [N, H, W, C] in float64.
 
-    ``magnitude`` is the same of all numbers' absolute values, without ReLU: rounding errors are relative to it.
+    ``magnitude`` is the same of all numbers' absolute values, without ReLU: rounding is relative to it.
     """
 
     layer: Any
