@@ -4,22 +4,27 @@ import copy
 import gc
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from support.random_weights import save_checkpoint
 
 from centernet.checkpoint import load_model
 from centernet.dcn import compiled, layers
+from centernet.detection import InputSpec, preprocess
+from centernet.models import create_model
 from centernet.models.prepare import prepare
 from centernet.models.registry import ARCHITECTURES, divisor
+from centernet.sample.scene import draw_scene
+
+pytestmark = pytest.mark.filterwarnings('ignore:nn.Upsample is deprecated')  # of hourglass, by torch 1.0.0
 
 if compiled.MISSING:
     pytest.skip('the compiled operator is missing: ' + compiled.MISSING, allow_module_level=True)
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
 LARGE = ('hourglass', 'res_101', 'res_152', 'resdcn_101', 'resdcn_152')
-pytestmark = pytest.mark.filterwarnings('ignore:nn.Upsample is deprecated')  # of hourglass, by torch 1.0.0
-SLOW = ('res_34', 'resdcn_34', 'resdcn_50')
+SLOW = ('res_34', 'res_50', 'resdcn_34', 'resdcn_50')
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +35,14 @@ def without_gradients():
 
 
 def build(folder, arch):
-    """A network in evaluation mode whose norms have statistics of images, and whose offsets are not zero."""
-    return load_model(
-        save_checkpoint(folder / f'{arch}.pth', arch, HEADS, max(64, divisor(arch)))
-    ).model.eval()
+    """A network whose norms have the statistics of pictures, and whose offsets are not zero."""
+    return load_model(save_checkpoint(folder / f'{arch}.pth', arch, HEADS)).model.eval()
+
+
+def pictures(count, height, width):
+    """Painted scenes, which no network has its statistics from."""
+    scenes = [draw_scene([7, number]).image for number in range(count)]
+    return torch.from_numpy(np.stack([preprocess(each, InputSpec(height, width))[0] for each in scenes]))
 
 
 def root_mean_square(tensor):
@@ -47,11 +56,12 @@ def mark_of(arch):
 @pytest.mark.parametrize('arch', [pytest.param(arch, marks=mark_of(arch)) for arch in ARCHITECTURES])
 def test_as_accurate_as_the_network(arch, tmp_path, monkeypatch):
     """One prepared network takes images of several sizes, and any number of them."""
-    model, unit = build(tmp_path, arch), divisor(arch)
+    model = build(tmp_path, arch)
     prepared, truth = prepare(model), copy.deepcopy(model).double()
-    torch.manual_seed(1)
-    for shape in ((2, 3, unit, 2 * unit), (1, 3, 3 * unit, unit), (3, 3, unit, unit)):
-        images = torch.randn(shape)
+    unit = max(64, divisor(arch))  # in maps of one pixel, norms can magnify rounding without limit
+    for shape in ((2, unit, 2 * unit), (1, 3 * unit, unit), (3, unit, unit)):
+        images = pictures(*shape)
+        assert images.shape == (shape[0], 3, *shape[1:])
         found, plain = prepared(images), model(images)
         with monkeypatch.context() as context:
             context.setenv('CENTERNET_DCN', 'reference')  # independent of the compiled code
@@ -61,13 +71,15 @@ def test_as_accurate_as_the_network(arch, tmp_path, monkeypatch):
             assert found[head].shape == value.shape and found[head].dtype == torch.float32
             scale = root_mean_square(value - value.mean())
             error = root_mean_square(found[head].double() - value)
-            assert error <= 3 * root_mean_square(plain[head].double() - value) + 1e-7 * scale, (head, shape)
-            assert error < 1e-4 * scale  # should the network itself be inaccurate
+            own = root_mean_square(plain[head].double() - value)
+            # Winograd's method rounds four times as coarsely as sums of products
+            assert error <= 4 * own + 1e-7 * scale, (head, shape)
+            assert error < 0.01 * scale, 'the network itself is too inaccurate for this test'
 
 
-def test_what_remains_of_dla_34(tmp_path):
+def test_what_remains_of_dla_34():
     """Counted by hand: no norm, no sum and no ReLU of its own."""
-    prepared = prepare(build(tmp_path, 'dla_34'))
+    prepared = prepare(create_model('dla_34', HEADS).eval())
     kinds = Counter(type(step[0]).__name__ for step in prepared.steps)
     assert kinds == {
         'Convolution': 37 + 16 + 6,  # of the base, of offsets and masks, of heads
@@ -79,8 +91,8 @@ def test_what_remains_of_dla_34(tmp_path):
 
 
 @pytest.mark.parametrize('arch', ['res_18', 'dlav0_34'])
-def test_no_norm_sum_or_relu_of_its_own(arch, tmp_path):
-    kinds = {type(step[0]).__name__ for step in prepare(build(tmp_path, arch)).steps}
+def test_no_norm_sum_or_relu_of_its_own(arch):
+    kinds = {type(step[0]).__name__ for step in prepare(create_model(arch, HEADS).eval()).steps}
     assert kinds <= {'Convolution', 'TransposedConvolution', 'Spread', 'MaxPool', 'Concatenation'}
 
 
