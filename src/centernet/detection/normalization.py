@@ -46,17 +46,20 @@ COCO = NORMALIZATIONS['coco']
 MEAN, STD = (np.array(part, np.float32) for part in COCO)
 
 
-def normalise(image: np.ndarray, normalization: Normalization = COCO) -> np.ndarray:
+def normalise(
+    image: np.ndarray, normalization: Normalization = COCO, out: Optional[np.ndarray] = None
+) -> np.ndarray:
     """Return ``(image / 255 - mean) / std`` as planes.
 
     Args:
         image: uint8 [H, W, 3], channels blue, green, red.
         normalization: the mean and the standard deviation.
+        out: float32 [3, H, W], contiguous, to write to; a new array by default.
 
     Returns:
         float32 [3, H, W], contiguous.
     """
-    planes = np.empty((3,) + image.shape[:2], dtype=np.float32)
+    planes = np.empty((3,) + image.shape[:2], dtype=np.float32) if out is None else out
     for channel, plane, table in zip(planes, cv2.split(image), _tables(normalization)):
         cv2.LUT(plane, table, dst=channel)
     return planes

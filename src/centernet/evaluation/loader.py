@@ -2,18 +2,22 @@
 
 import os
 import time
-from typing import Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from ..coco import read_image
-from ..detection import Geometry, InputSpec, preprocess
+from ..detection import Geometry, InputSpec
+from ..detection.normalization import normalise
+from ..detection.preprocess import warp
 from ..errors import DataError
 from ..processes import ProcessError, ordered_map
 
 #: keep_res: images of the same size are searched for in so many consecutive batches
 _WINDOW = 16
+#: keep_res: memory is shared for inputs of so many pixels on average; larger ones are copied
+_KEPT_PIXELS = 1024 * 1024
 
 
 class Group(NamedTuple):
@@ -85,6 +89,9 @@ def make_loader(
 ) -> Iterator[Batch]:
     """Iterate over loaded batches. Close the iterator if you do not exhaust it.
 
+    The images of a batch are **valid until the next batch is asked for**: with workers, they lie in memory
+    that is used again.
+
     Args:
         files: list of (image id, path).
         spec: the network's input.
@@ -101,7 +108,8 @@ def make_loader(
             yield load(batch)
         return
     try:
-        yield from ordered_map(load, batches, workers)
+        largest = max(map(len, batches), default=0)
+        yield from ordered_map(load, batches, workers, _bytes(spec, test_scales) * largest)
     except ProcessError as error:
         ids = [files[index][0] for index in error.task]
         raise LoaderError(
@@ -116,8 +124,17 @@ def make_loader(
         ) from error
 
 
+def _bytes(spec: InputSpec, test_scales: Sequence[float]) -> int:
+    """How much memory to share for each image of a batch."""
+    if spec.keep_res:
+        pixels = sum(int(_KEPT_PIXELS * scale * scale) for scale in test_scales)
+    else:
+        pixels = spec.height * spec.width * len(test_scales)
+    return pixels * 3 * np.dtype(np.float32).itemsize
+
+
 class _LoadedImage(NamedTuple):
-    """A readable image, preprocessed once per test scale."""
+    """A readable image, warped once per test scale: uint8 [input height, input width, 3]."""
 
     image_id: int
     times: LoadTimes
@@ -138,19 +155,31 @@ class _BatchLoader:
         self.test_scales = test_scales
         self.process = os.getpid()
 
-    def __call__(self, indices: List[int]) -> Batch:
+    def __call__(self, indices: List[int], empty: Callable = np.empty) -> Batch:
         if os.getpid() != self.process:
             # One thread per worker: the network needs the other cores, and OpenCV's thread pool does not
             # survive a fork.
             cv2.setNumThreads(0)
             self.process = os.getpid()
         images = [self._load(*self.files[index]) for index in indices]
+        failures = {image.image_id: image.reason for image in images if isinstance(image, _FailedImage)}
         loaded = [image for image in images if isinstance(image, _LoadedImage)]
+        start = time.perf_counter()
+        try:
+            scales = [
+                _group([image.inputs[scale] for image in loaded], self.spec, empty)
+                for scale in range(len(self.test_scales))
+            ]
+        except (MemoryError, cv2.error) as error:
+            why = f'cannot preprocess a batch of {len(loaded)}: {_reason(error)}'
+            failures.update((image.image_id, why) for image in loaded)
+            return Batch([], [], [[] for _ in self.test_scales], failures)
+        each = 1000 * (time.perf_counter() - start) / max(1, len(loaded))
         return Batch(
             [image.image_id for image in loaded],
-            [image.times for image in loaded],
-            [_group([image.inputs[scale] for image in loaded]) for scale in range(len(self.test_scales))],
-            {image.image_id: image.reason for image in images if isinstance(image, _FailedImage)},
+            [image.times._replace(pre=image.times.pre + each) for image in loaded],
+            scales,
+            failures,
         )
 
     def _load(self, image_id: int, path: str) -> Union[_LoadedImage, _FailedImage]:
@@ -158,29 +187,31 @@ class _BatchLoader:
         try:
             image = read_image(path)
             read = time.perf_counter()
-            inputs = [preprocess(image, self.spec, scale) for scale in self.test_scales]
+            inputs = [warp(image, self.spec, scale) for scale in self.test_scales]
         except DataError as error:
             return _FailedImage(image_id, str(error))
         except (MemoryError, cv2.error) as error:
-            reason = str(error).strip() or 'not enough memory'
-            return _FailedImage(image_id, f'cannot preprocess the image file {path}: {reason}')
+            return _FailedImage(image_id, f'cannot preprocess the image file {path}: {_reason(error)}')
         times = LoadTimes(1000 * (read - start), 1000 * (time.perf_counter() - read))
         return _LoadedImage(image_id, times, inputs)
 
 
-def _group(inputs: List[Tuple[np.ndarray, Geometry]]) -> List[Group]:
-    """Stack the inputs that have the same shape."""
+def _reason(error: Exception) -> str:
+    return str(error).strip() or 'not enough memory'
+
+
+def _group(inputs: List[Tuple[np.ndarray, Geometry]], spec: InputSpec, empty: Callable) -> List[Group]:
+    """Normalise the inputs, those of the same size into one array."""
     by_shape = {}
-    for position, (array, _) in enumerate(inputs):
-        by_shape.setdefault(array.shape, []).append(position)
-    return [
-        Group(
-            positions,
-            np.stack([inputs[position][0] for position in positions]),
-            [inputs[position][1] for position in positions],
-        )
-        for positions in by_shape.values()
-    ]
+    for position, (warped, _) in enumerate(inputs):
+        by_shape.setdefault(warped.shape, []).append(position)
+    groups = []
+    for (height, width, channels), positions in by_shape.items():
+        images = empty((len(positions), channels, height, width), np.float32)
+        for planes, position in zip(images, positions):
+            normalise(inputs[position][0], spec.normalization, planes)
+        groups.append(Group(positions, images, [inputs[position][1] for position in positions]))
+    return groups
 
 
 def _chunks(items: List[int], size: int) -> List[List[int]]:

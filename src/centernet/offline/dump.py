@@ -176,7 +176,8 @@ def _loaded(
             failed.update(batch.failures)
             for group in batch.scales[0]:  # all inputs have one size
                 for place, planes, geometry in zip(group.positions, group.images, group.geometries):
-                    yield _describe(data, batch.ids[place], planes, geometry), planes
+                    # its memory is used again for later batches
+                    yield _describe(data, batch.ids[place], planes, geometry), planes.copy()
             bar.update(len(batch.ids) + len(batch.failures))
 
 
