@@ -99,8 +99,8 @@ class _Worker:
         # with the process at its other end.
         forked = multiprocessing.get_start_method() == 'fork'
         unused = inherited + [self.tasks, self.results] if forked else []
-        # Used in turn. A task is sent when the result two tasks before it is received, and by then nobody uses
-        # the result three tasks before it, which was in the same block.
+        # Used in turn. A task is sent when the result two tasks before it is received, and by then nobody
+        # uses the result three tasks before it, which was in the same block.
         self._blocks = [_Block(shared_bytes if forked else 0) for _ in range(_BLOCKS)]
         self._received = 0
         self._process = multiprocessing.Process(

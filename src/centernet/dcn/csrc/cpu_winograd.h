@@ -1,5 +1,5 @@
 // Part of cpu_kernels.h and cpu_bf16.cpp: tiles of the input for F(4 x 4, 3 x 3). The points are 0, -a, a, -b, b and infinity; a
-// is the root of 1/2 and b of 2, with which rounding errors are a quarter of those with 1 and 2.
+// is the root of 1/2 and b of 2, with which rounding errors are two fifths of those with 1 and 2.
 #pragma once
 
 #include "cpu_product.h"

@@ -1,4 +1,4 @@
-// The layers of a prepared network, for centernet.models.prepared. Tensors are float32 on the CPU, [batch, height, width,
+// The layers of a prepared network, for centernet.models.prepare. Tensors are float32 on the CPU, [batch, height, width,
 // channels]; what would read or write out of bounds is checked here.
 #include "binding.h"
 
