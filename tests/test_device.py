@@ -78,13 +78,14 @@ def environment_after(code, **variables):
 def test_threads_are_set_before_torch_is_imported():
     code = (
         'n = prepare_threads({})\nprint(n, os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"],'
-        ' "torch" in sys.modules)'
+        ' os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)'
     )
-    assert environment_after(code.format(3)) == ['3', '3', 'PASSIVE', 'False']
+    assert environment_after(code.format(3)) == ['3', '3', 'PASSIVE', '1000', 'False']
     assert environment_after(code.format(''), OMP_NUM_THREADS='5', OMP_WAIT_POLICY='ACTIVE') == [
         '5',
         '5',
         'ACTIVE',
+        'None',
         'False',
     ]
     assert environment_after(code.format(2), OMP_NUM_THREADS='5')[:2] == ['2', '2']

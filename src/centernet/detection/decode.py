@@ -5,6 +5,7 @@ from typing import Optional
 import torch
 import torch.nn.functional as F
 
+from ..dcn import layers
 from .heads import Heads, RawBoxes
 
 # On the CPU, images are scored in groups of about this many heat map values. The C library returns larger
@@ -79,11 +80,19 @@ def _best_peaks(logits, flipped_logits, k):
 
 def only_peaks(heat: torch.Tensor) -> torch.Tensor:
     """Return ``heat`` [n, C, h, w], which is not negative, with 0 wherever a neighbour is higher."""
+    return heat * (_highest_around(heat) == heat).to(heat.dtype)
+
+
+def _highest_around(heat):
+    """The highest value among each cell and its neighbours."""
+    images = heat.permute(0, 2, 3, 1)
+    as_prepared = heat.device.type == 'cpu' and heat.dtype == torch.float32 and images.is_contiguous()
+    if as_prepared and images.numel() and layers.available():
+        return layers.MaxPool((3, 3), 1, (1, 1), relu=False)(images).permute(0, 3, 1, 2)
     # Maxima of shifted planes: exact, and about eight times as fast as max_pool2d on a CPU.
     padded = F.pad(heat, (1, 1, 1, 1))
     across = torch.max(torch.max(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
-    highest = torch.max(torch.max(across[:, :, :-2], across[:, :, 1:-1]), across[:, :, 2:])
-    return heat * (highest == heat).to(heat.dtype)
+    return torch.max(torch.max(across[:, :, :-2], across[:, :, 1:-1]), across[:, :, 2:])
 
 
 def _top(heat, k):
