@@ -39,6 +39,25 @@ DEFORMABLE = [
 
 
 @pytest.fixture(autouse=True)
+def small_layers_too(monkeypatch):
+    """Let minimal filtering round the factors of layers that are too small to gain from it, too."""
+    monkeypatch.setattr(layers, '_EXACT_WINOGRAD_LIMIT', 0)
+
+
+def test_filtering_of_small_layers_is_exact(monkeypatch):
+    monkeypatch.undo()
+    weight, bias = torch.randn(32, 32, 3, 3), torch.randn(32)
+    exact, rounded = (layers.Convolution(weight, bias, 1, (1, 1), bf16=bf16) for bf16 in (False, True))
+    assert torch.equal(exact.packed, rounded.packed)
+    image = torch.randn(1, 9, 9, 32)
+    assert torch.equal(exact(image), rounded(image))
+    large, small = (
+        layers.Convolution(torch.randn(k, 256, 3, 3), torch.randn(k), 1, (1, 1), bf16=True) for k in (96, 64)
+    )
+    assert large.packed.numel() < 36 * 256 * 96 < 36 * 256 * 64 * 2 and small.packed.numel() > 36 * 256 * 64
+
+
+@pytest.fixture(autouse=True)
 def same_threads_afterwards():
     threads = torch.get_num_threads()
     yield

@@ -19,6 +19,9 @@ _AS_IS = [1, 0, 0]  # output pixels at every place: step, first row, first colum
 #: Up to so many input times output channels. The transformed weights take four times the memory, and layers
 #: with more channels usually have few pixels.
 _WINOGRAD_LIMIT = 256 * 256
+#: Up to so many, minimal filtering stays in float32: products are not what takes its time there, and in
+#: bfloat16 its errors are several times those of direct products.
+_EXACT_WINOGRAD_LIMIT = 128 * 128
 
 
 def available() -> bool:
@@ -39,7 +42,8 @@ def _pack(weight: Tensor, bias: Tensor, stride: int, winograd: bool, bf16: bool)
     """The weights and the bias as the extension takes them, by the fastest method that suits them."""
     shape = [*weight.shape[1:], stride]
     winograd = winograd and _extension.has_method(*shape, True, False)
-    bf16 = bf16 and _extension.has_method(*shape, winograd, True)
+    exact = winograd and weight[:, :, 0, 0].numel() <= _EXACT_WINOGRAD_LIMIT
+    bf16 = bf16 and not exact and _extension.has_method(*shape, winograd, True)
     return _extension.pack(weight.contiguous(), bias.contiguous(), winograd, bf16, stride)
 
 
