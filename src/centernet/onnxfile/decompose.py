@@ -39,6 +39,7 @@ def decompose(graph: Graph) -> None:
     for node, _ in convolutions:
         convolution, nodes = deform_conv.separate(graph, node)
         graph.substitute(node, nodes + _Decomposition(graph, node, convolution, shapes).nodes)
+    graph.remove_dead()  # the weights in their former shape
 
 
 class _Decomposition:
