@@ -52,9 +52,10 @@ def test_filtering_of_small_layers_is_exact(monkeypatch):
     image = torch.randn(1, 9, 9, 32)
     assert torch.equal(exact(image), rounded(image))
     large, small = (
-        layers.Convolution(torch.randn(k, 256, 3, 3), torch.randn(k), 1, (1, 1), bf16=True) for k in (96, 64)
+        layers.Convolution(torch.randn(k, 256, 3, 3), torch.randn(k), 1, (1, 1), bf16=True) for k in (96, 16)
     )
-    assert large.packed.numel() < 36 * 256 * 96 < 36 * 256 * 64 * 2 and small.packed.numel() > 36 * 256 * 64
+    assert large.packed.numel() < 36 * 256 * 96  # two factors in the place of a number
+    assert small.packed.numel() > 36 * 256 * 16
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ _AS_IS = [1, 0, 0]  # output pixels at every place: step, first row, first colum
 _WINOGRAD_LIMIT = 256 * 256
 #: Up to so many, minimal filtering stays in float32: products are not what takes its time there, and in
 #: bfloat16 its errors are several times those of direct products.
-_EXACT_WINOGRAD_LIMIT = 128 * 128
+_EXACT_WINOGRAD_LIMIT = 64 * 64
 
 
 def available() -> bool:
