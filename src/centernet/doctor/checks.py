@@ -7,13 +7,14 @@ import sys
 import tempfile
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from .. import __version__
-from ..device import DRIVER, runs_on
-from ..files import display_path
+from ..system.device import DRIVER
+from ..system.files import display_path
+from ..system.provenance import installed_versions
+from ..version import __version__
 from . import versions
 from .probe import Answer, probe
 
-OK, WARNING, MISSING = 'ok', 'warning', 'missing'
+OK, WARNING, MISSING, DIFFERS = 'ok', 'warning', 'missing', 'differs'
 
 PACKAGES = ('numpy', 'cv2', 'pycocotools', 'requests', 'tqdm', 'torch', 'onnx', 'onnxruntime')
 #: Bytes. Less free space than this is a warning.
@@ -23,8 +24,8 @@ SPACE = 1 << 30
 class Finding(NamedTuple):
     """One line of the report.
 
-    topic: what was examined. level: OK, WARNING, or MISSING, which sets the exit status. text: the result.
-    advice: what to do about it.
+    topic: what was examined. level: OK or WARNING; or MISSING or DIFFERS, which set the exit status.
+    text: the result. advice: what to do about it.
     """
 
     topic: str
@@ -93,7 +94,7 @@ def check_lock() -> List[Finding]:
     if stack is None:
         return []
     paths = [os.path.join(versions.find_folder('requirements'), name) for name in versions.LOCKS[stack]]
-    installed, locked = versions.installed_versions(), versions.locked_versions(paths)
+    installed, locked = installed_versions(), versions.locked_versions(paths)
     differing = [
         f'{name} {installed.get(name, "is not installed")} (locked: {" or ".join(sorted(wanted))})'
         for name, wanted in sorted(locked.items())
@@ -103,12 +104,12 @@ def check_lock() -> List[Finding]:
         return [Finding('lock', OK, f'all {len(locked)} versions are those of {display_path(paths[0])}')]
     text = f'{len(differing)} of {len(locked)} versions differ from {display_path(paths[0])}: '
     advice = "results may differ; use 'make venv' or the image, which have the locked versions"
-    return [Finding('lock', MISSING, text + ', '.join(differing), advice)]
+    return [Finding('lock', DIFFERS, text + ', '.join(differing), advice)]
 
 
 def check_torch_patches() -> List[Finding]:
     """Report whether torch 1.0.0 is patched; other versions need no patch."""
-    if versions.installed_versions().get('torch') != '1.0.0':
+    if installed_versions().get('torch') != '1.0.0':
         return []
     unpatched = versions.unpatched_files(versions.find_folder('patches/torch-1.0.0'))
     if not unpatched:
@@ -139,23 +140,16 @@ def check_gpus(answers: Dict[str, Answer]) -> List[Finding]:
     found, problem = answers['gpus']
     if problem is not None:
         return [Finding('GPU', WARNING, 'unknown: ' + problem)]
-    torch = f'torch {answers["torch"].value} ({"CUDA " + found["cuda"] if found["cuda"] else "without CUDA"})'
-    findings = []
-    for index, (name, *capability) in enumerate(found['gpus']):
-        text = 'cuda:{}: {}, compute capability {}.{}'.format(index, name, *capability)
-        if any(runs_on(each, tuple(capability)) for each in found['architectures']):
-            findings.append(Finding('GPU', OK, text))
-        else:
-            advice = 'use --device cpu, or the modern stack (Python 3.9 to 3.13), which supports newer GPUs'
-            findings.append(Finding('GPU', WARNING, f'{text}, not supported by {torch}', advice))
-    if findings:
-        return findings
-    if not os.path.exists(DRIVER) and not shutil.which('nvidia-smi'):
+    if found['none'] is not None:
+        if os.path.exists(DRIVER):
+            return [Finding('GPU', WARNING, found['none'])]
         return [Finding('GPU', OK, 'no NVIDIA driver; everything runs on the CPU')]
-    advice = 'check nvidia-smi and CUDA_VISIBLE_DEVICES; pass the GPU to a container (docker run --gpus all)'
-    if not found['cuda']:
-        advice = 'install a build of torch with CUDA'
-    return [Finding('GPU', WARNING, f'an NVIDIA driver is installed, but {torch} sees no GPU', advice)]
+    return [
+        Finding('GPU', OK, 'cuda:{}: {}, compute capability {}.{}'.format(index, name, *capability))
+        if unusable is None
+        else Finding('GPU', WARNING, unusable, 'or use --device cpu')
+        for index, (name, capability, unusable) in enumerate(found['gpus'])
+    ]
 
 
 def check_weights(path: Optional[str]) -> List[Finding]:

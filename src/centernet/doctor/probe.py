@@ -1,4 +1,4 @@
-"""Run what needs other packages, or a GPU, in a separate process with a time limit."""
+"""Run what needs other packages, or a GPU, in processes of their own with a time limit."""
 
 import importlib
 import json
@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import IO, Any, Dict, List, NamedTuple, Optional, Tuple
 
-from ..errors import UserError
+from ..system.errors import UserError
 
 #: Seconds. Importing torch for the first time from a slow disk can take a minute.
 TIME_LIMIT = 120
@@ -22,8 +22,8 @@ import sys
 sys.path = [sys.argv[1]] + [path for path in sys.path if path]
 import centernet
 del sys.path[0]
-from centernet.doctor.probe import run_steps
-run_steps(sys.argv[2])
+from centernet.doctor.probe import run_step
+run_step(sys.argv[2])
 """
 
 
@@ -35,50 +35,48 @@ class Answer(NamedTuple):
 
 
 def probe(steps: Dict[str, List[Any]], time_limit: float = TIME_LIMIT) -> Dict[str, Answer]:
-    """Run steps in a new process and return their answers by name.
+    """Run steps at once, each in a process of its own, and return their answers by name.
 
-    After a step that takes the process down, such as a crash in a shared library, the others run in another
-    process. A step that exceeds the time limit ends the probe.
-
-    steps: name -> [function of this module, argument...]. time_limit: seconds for each process.
+    steps: name -> [function of this module, argument...]. time_limit: in seconds.
     """
+    started = {name: _start(step) for name, step in steps.items()}
+    return {name: _answer(process, output, time_limit) for name, (process, output) in started.items()}
+
+
+def _start(step: List[Any]) -> Tuple[subprocess.Popen, IO[bytes]]:
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    answers = {}  # type: Dict[str, Answer]
-    remaining = dict(steps)
-    while remaining:
-        command = [sys.executable, '-W', 'ignore', '-c', _CODE, source, json.dumps(remaining)]
-        with tempfile.TemporaryFile() as output:
-            try:
-                status = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=time_limit
-                ).returncode
-                problem = signal.Signals(-status).name if status < 0 else f'exit status {status}'
-                failed = 1
-            except subprocess.TimeoutExpired:
-                problem, failed = f'no answer within {time_limit:g} s', len(remaining)
-            output.seek(0)
-            for line in output.read().decode('utf-8', 'replace').splitlines():
-                if line.startswith(_MARK):
-                    name, *answer = json.loads(line[len(_MARK) :])
-                    answers[name] = Answer(*answer)
-                    del remaining[name]
-        for name in list(remaining)[:failed]:
-            answers[name] = Answer(problem=f'the process failed: {problem}')
-            del remaining[name]
-    return answers
+    command = [sys.executable, '-W', 'ignore', '-c', _CODE, source, json.dumps(step)]
+    output = tempfile.TemporaryFile()
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output), output
 
 
-def run_steps(steps: str) -> None:
-    """In the new process: run each step and print its answer."""
-    for name, (function, *arguments) in json.loads(steps).items():
+def _answer(process: subprocess.Popen, output: IO[bytes], time_limit: float) -> Answer:
+    with output:
         try:
-            answer = Answer(globals()[function](*arguments))
-        except UserError as error:
-            answer = Answer(problem=str(error))
-        except BaseException as error:  # packages have been seen to exit when they are imported
-            text = (str(error).strip().splitlines() or [''])[0]
-            answer = Answer(problem=f'{type(error).__name__}: {text}')
-        print('\n' + _MARK + json.dumps([name, *answer]), flush=True)
+            status = process.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return Answer(problem=f'no answer within {time_limit:g} s')
+        output.seek(0)
+        for line in output.read().decode('utf-8', 'replace').splitlines():
+            if line.startswith(_MARK):
+                return Answer(*json.loads(line[len(_MARK) :]))
+    how = signal.Signals(-status).name if status < 0 else f'exit status {status}'
+    return Answer(problem=f'the process failed: {how}')
+
+
+def run_step(step: str) -> None:
+    """In the new process: run a step and print its answer."""
+    function, *arguments = json.loads(step)
+    try:
+        answer = Answer(globals()[function](*arguments))
+    except UserError as error:
+        answer = Answer(problem=str(error))
+    except BaseException as error:  # packages have been seen to exit when they are imported
+        text = (str(error).strip().splitlines() or [''])[0]
+        answer = Answer(problem=f'{type(error).__name__}: {text}')
+    print('\n' + _MARK + json.dumps(answer), flush=True)
 
 
 def import_package(name: str) -> str:
@@ -88,8 +86,8 @@ def import_package(name: str) -> str:
 
 def describe_operator() -> Dict[str, Optional[str]]:
     """Return what the deformable convolution is compiled for, or why it is not, and what prevents it."""
-    from ..dcn import compiled
-    from ..dcn.build_extension import CannotBuild, check_compiler
+    from ..kernels import compiled
+    from ..kernels.build_extension import CannotBuild, check_compiler
 
     obstacle = None
     try:
@@ -105,21 +103,23 @@ def describe_operator() -> Dict[str, Optional[str]]:
 
 
 def find_gpus() -> Dict[str, Any]:
-    """Return torch's CUDA version, the architectures that it has code for, and the GPUs that it sees."""
+    """Return torch's CUDA version; why torch sees no GPU; and of each that it sees the name, the compute
+    capability, and why torch cannot compute on it."""
     from torch import cuda, version
 
-    found = range(cuda.device_count()) if version.cuda and cuda.is_available() else []
-    return {
-        'cuda': version.cuda,
-        # torch 1.0.0 cannot tell; its CUDA 9 and 10 wheels have these
-        'architectures': getattr(cuda, 'get_arch_list', lambda: ['sm_35', 'sm_50', 'sm_60', 'sm_70'])(),
-        'gpus': [[cuda.get_device_name(index), *cuda.get_device_capability(index)] for index in found],
-    }
+    from ..system.device import why_no_gpu, why_unusable
+
+    none = why_no_gpu()
+    gpus = [
+        (cuda.get_device_name(index), cuda.get_device_capability(index), why_unusable(index))
+        for index in range(cuda.device_count() if none is None else 0)
+    ]
+    return {'cuda': version.cuda, 'none': none, 'gpus': gpus}
 
 
 def try_device(name: str) -> str:
     """Compute something on a device and return its name."""
-    from ..device import describe_device, resolve_device
+    from ..system.device import describe_device, resolve_device
 
     return '{device} ({device_name})'.format(**describe_device(resolve_device(name)))
 

@@ -1,15 +1,14 @@
 """Installed versions against the lock of the stack, and torch's patches. Imports none of the packages."""
 
-import glob
 import importlib.util
 import os
 import re
 import site
 import sys
-from email.parser import HeaderParser
 from typing import Dict, List, Optional, Set
 
-from ..files import sha256
+from ..system.files import sha256
+from ..system.provenance import normalise
 
 #: stack -> its files in ``requirements``
 LOCKS = {'pinned': ['pinned.txt', 'pinned-source.txt'], 'modern': ['modern.txt', 'modern-torch.txt']}
@@ -43,22 +42,9 @@ def locked_versions(paths: List[str]) -> Dict[str, Set[str]]:
     for path in paths:
         with open(path, encoding='utf-8') as file:
             for name, version, marker in (match.groups() for match in map(_ENTRY.match, file) if match):
-                if _normalise(name) not in INSTALLERS and _applies(marker):
-                    locked.setdefault(_normalise(name), set()).add(version)
+                if normalise(name) not in INSTALLERS and _applies(marker):
+                    locked.setdefault(normalise(name), set()).add(version)
     return locked
-
-
-def installed_versions() -> Dict[str, str]:
-    """Return the versions in the metadata of what is installed: normalised name -> version."""
-    versions = {}  # type: Dict[str, str]
-    for folder in map(glob.escape, sys.path):
-        for pattern in ('*.dist-info/METADATA', '*.egg-info/PKG-INFO'):
-            for path in sorted(glob.glob(os.path.join(folder, pattern))):
-                with open(path, encoding='utf-8', errors='replace') as file:
-                    headers = HeaderParser().parse(file, headersonly=True)
-                if headers['Name'] and headers['Version']:
-                    versions.setdefault(_normalise(headers['Name']), headers['Version'])
-    return versions
 
 
 def unpatched_files(folder: str) -> List[str]:
@@ -75,7 +61,3 @@ def _applies(marker: Optional[str]) -> bool:
     from packaging.markers import Marker  # in the lock that has markers
 
     return Marker(marker.strip()).evaluate()
-
-
-def _normalise(name: str) -> str:
-    return re.sub(r'[-_.]+', '-', name).lower()

@@ -1,19 +1,25 @@
-"""What produced a result: library versions and the revision of the source."""
+"""What produced a result: versions of packages, and the revision of the source.
 
+Imports other packages only inside :func:`versions`, so that it works where they are broken.
+"""
+
+import glob
 import os
 import platform
+import re
 import subprocess
+import sys
 from typing import Dict, Optional
 
-import cv2
-import numpy as np
-import torch
-
-from . import __version__
+from ..version import __version__
 
 
 def versions() -> Dict[str, Optional[str]]:
-    """Return the versions of everything that affects the figures, and the git revision, None if unknown."""
+    """Return the versions of everything that affects the metrics, and the git revision, None if unknown."""
+    import cv2
+    import numpy as np
+    import torch
+
     return {
         'centernet': __version__,
         'git': git_revision(),
@@ -21,8 +27,24 @@ def versions() -> Dict[str, Optional[str]]:
         'torch': torch.__version__,
         'numpy': np.__version__,
         'opencv': cv2.__version__,
-        'pycocotools': _pycocotools_version(),
+        'pycocotools': installed_versions().get('pycocotools'),  # it has no __version__
     }
+
+
+def installed_versions() -> Dict[str, str]:
+    """Return the versions of all installed packages, as the names of their metadata's folders give them:
+    name, in the spelling of :func:`normalise` -> version."""
+    found = {}  # type: Dict[str, str]
+    for folder in map(glob.escape, sys.path):
+        for path in sorted(glob.glob(os.path.join(folder, '*-*.*-info'))):  # dist-info or egg-info
+            name, version = os.path.splitext(os.path.basename(path))[0].split('-')[:2]
+            found.setdefault(normalise(name), version)
+    return found
+
+
+def normalise(name: str) -> str:
+    """Return a package's name with hyphens, in small letters."""
+    return re.sub(r'[-_.]+', '-', name).lower()
 
 
 def git_revision() -> Optional[str]:
@@ -46,13 +68,3 @@ def _git(folder, *arguments):
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.decode('utf-8', 'replace').strip() if run.returncode == 0 else None
-
-
-def _pycocotools_version():
-    try:
-        from importlib.metadata import version  # novm
-    except ImportError:  # Python 3.7 and older
-        from pkg_resources import get_distribution
-
-        return get_distribution('pycocotools').version
-    return version('pycocotools')

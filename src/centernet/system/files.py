@@ -5,7 +5,6 @@ import fcntl
 import glob
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from typing import IO, Iterator
@@ -17,7 +16,8 @@ from .errors import OutputError
 def atomic_write(path: str, mode: str = 'w') -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` once the block ends without an error.
 
-    Temporary files that killed processes left behind are removed first.
+    The temporary file has one name, ``.<name>.part``, so what a killed process left behind is written over. A
+    lock makes a second writer of the same path wait.
 
     Args:
         path: the file to write. An existing file is replaced in one step.
@@ -29,51 +29,49 @@ def atomic_write(path: str, mode: str = 'w') -> Iterator[IO]:
     Raises:
         OutputError: the file cannot be created, written or renamed.
     """
-    if mode not in ('w', 'wb'):
-        raise ValueError(f"mode must be 'w' or 'wb', not {mode!r}")
-    path = os.path.abspath(path)
-    prefix = os.path.join(os.path.dirname(path), '.' + os.path.basename(path) + '.')
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f'.{name}.part')
     try:
-        remove_leftovers(prefix, '.part')
-        handle, temporary = _locked_file(prefix, '.part')
-    except OSError as error:
-        raise OutputError(f'cannot write {display_path(path)}: {error.strerror}') from error
-    try:
+        handle = _open_locked(temporary)
         with open(handle, mode, encoding=None if 'b' in mode else 'utf-8') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates private files
-            os.replace(temporary, path)  # while still locked
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise OutputError(f'cannot write {display_path(path)}: {error.strerror or error}') from error
-        raise
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)  # while still locked
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+    except OSError as error:
+        raise OutputError(f'cannot write {display_path(path)}: {error.strerror or error}') from error
 
 
-def remove_leftovers(prefix: str, suffix: str = '') -> None:
-    """Remove the temporary files and folders of killed processes: ``<prefix>????????<suffix>``.
+def _open_locked(path):
+    """Open a file for writing, empty and locked; return its handle."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        lock(handle)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                os.ftruncate(handle, 0)
+                return handle
+        os.close(handle)  # whoever held the lock has renamed or removed the file
+
+
+def remove_leftovers(prefix: str) -> None:
+    """Remove the temporary folders of killed processes: ``prefix`` and what mkdtemp appends.
 
     Those of running processes are locked (:func:`lock`) and kept. On file systems without locks all are kept.
     """
-    name = re.compile(re.escape(prefix) + r'[a-z0-9_]{8}' + re.escape(suffix) + '$')
-    for path in filter(name.match, glob.glob(glob.escape(prefix) + '*')):
-        try:
+    for path in glob.glob(glob.escape(prefix) + '????????'):
+        with contextlib.suppress(OSError):
             handle = os.open(path, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.isdir(path):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
-        except OSError:
-            pass
-        finally:
-            os.close(handle)
+            finally:
+                os.close(handle)
 
 
 def remove_file(path: str) -> None:
@@ -90,26 +88,10 @@ def remove_file(path: str) -> None:
         raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
 
 
-def lock(handle: int) -> bool:
-    """Protect an open temporary file or folder from :func:`remove_leftovers` until it is closed.
-
-    Returns:
-        False if it has been removed already.
-    """
+def lock(handle: int) -> None:
+    """Protect an open temporary file or folder from other processes until it is closed."""
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_EX)
-    return os.fstat(handle).st_nlink > 0
-
-
-def _locked_file(prefix, suffix):
-    """Create and lock a file with a new name; return its handle and path."""
-    while True:
-        handle, path = tempfile.mkstemp(
-            prefix=os.path.basename(prefix), suffix=suffix, dir=os.path.dirname(prefix)
-        )
-        if lock(handle):
-            return handle, path
-        os.close(handle)
 
 
 def ensure_folder(path: str) -> str:
@@ -150,9 +132,3 @@ def sha256(path: str) -> str:
         for block in iter(lambda: file.read(1 << 20), b''):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -131,7 +131,7 @@ class _Worker:
         self._process.join(_JOIN_TIMEOUT_S)
         code = self._process.exitcode
         if code is None:
-            return 'closed its pipe'
+            return 'stopped answering'
         return f'ended with status {code}' if code >= 0 else f'was killed by {_signal_name(-code)}'
 
     def end(self) -> None:

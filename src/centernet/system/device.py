@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 DRIVER = '/proc/driver/nvidia/version'
 #: the device files of the GPUs that a container was given
 GPU_FILES = '/dev/nvidia[0-9]*'
-#: torch without ``get_arch_list`` (the pinned stack, CUDA 10) has no code for this capability and newer
-FIRST_UNSUPPORTED_CAPABILITY = (8, 0)
+#: torch for CUDA 10 and older has no code for this compute capability and newer
+_FIRST_UNSUPPORTED_CAPABILITY = (8, 0)
 
 _log = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
@@ -65,18 +65,18 @@ def resolve_device(name: str = 'auto') -> 'torch.device':
     kind, index = parse_device(name)
     if kind == 'cpu':
         return torch.device('cpu')
-    reason = _why_no_gpu()
-    worth_a_line = reason is None or os.path.exists(DRIVER) or _in_image()
-    if reason is None:
-        unusable = []
+    reasons = [why_no_gpu()]
+    worth_a_line = reasons[0] is None or os.path.exists(DRIVER) or _in_image()
+    if reasons[0] is None:
+        reasons = []
         for number in range(torch.cuda.device_count()) if index is None else [index]:
-            reason = _why_unusable(number)
+            reason = why_unusable(number)
             if reason is None:
-                if unusable:
-                    _log.warning('%s; using cuda:%d', '; '.join(unusable), number)
+                if reasons:
+                    _log.warning('%s; using cuda:%d', '; '.join(reasons), number)
                 return torch.device('cuda', number)
-            unusable.append(reason)
-        reason = '; '.join(unusable)
+            reasons.append(reason)
+    reason = '; '.join(reasons)
     if kind == 'cuda':
         raise DeviceError(
             f'device {name} is unavailable: {reason}; use --device cpu to continue without a GPU'
@@ -99,28 +99,6 @@ def describe_device(device: 'torch.device') -> Dict[str, str]:
             'capability': '{}.{}'.format(*torch.cuda.get_device_capability(device)),
         }
     return {'device': str(device), 'device_name': _cpu_facts().get('model name', 'unknown')}
-
-
-def has_code_for(capability: Tuple[int, int]) -> bool:
-    """Whether this build of torch has code for GPUs of a compute capability, (major, minor)."""
-    import torch
-
-    if not hasattr(torch.cuda, 'get_arch_list'):
-        return capability < FIRST_UNSUPPORTED_CAPABILITY
-    architectures = torch.cuda.get_arch_list()
-    return not architectures or any(runs_on(each, capability) for each in architectures)
-
-
-def runs_on(architecture: str, capability: Tuple[int, int]) -> bool:
-    """Whether code for ``sm_70`` (machine code) or ``compute_70`` (PTX) runs on a GPU of a capability."""
-    match = re.match(r'(sm|compute)_([0-9]+)([0-9])(a?)', architecture)
-    if not match:
-        return False
-    target = int(match.group(2)), int(match.group(3))
-    if match.group(4):  # sm_90a: that capability only
-        return target == capability
-    # machine code runs on its own major version; PTX is compiled for any newer GPU
-    return target <= capability and (match.group(1) == 'compute' or target[0] == capability[0])
 
 
 def available_cpus() -> int:
@@ -190,7 +168,7 @@ def _in_image() -> bool:
     return bool(os.environ.get('CENTERNET_CONTAINER'))
 
 
-def _why_no_gpu() -> Optional[str]:
+def why_no_gpu() -> Optional[str]:
     """Why torch sees no GPU at all; None if it sees one."""
     import torch
 
@@ -217,8 +195,12 @@ def _why_no_gpu() -> Optional[str]:
     return f'torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use the NVIDIA driver: {detail}'
 
 
-def _why_unusable(number: int) -> Optional[str]:
-    """Why torch, which sees GPUs, cannot compute on this one; None if it can."""
+def why_unusable(number: int) -> Optional[str]:
+    """Why torch, which sees GPUs, cannot compute on this one; None if it can.
+
+    Torch itself says whether it has code for a GPU, by computing on it. A torch of CUDA 10 is not asked about
+    newer GPUs: it would first compile its code for them, for minutes.
+    """
     import torch
 
     count = torch.cuda.device_count()
@@ -231,25 +213,32 @@ def _why_unusable(number: int) -> Optional[str]:
     try:
         capability = torch.cuda.get_device_capability(number)
         gpu += ', {} (compute capability {}.{}),'.format(torch.cuda.get_device_name(number), *capability)
-        if not has_code_for(capability):
-            return f'{gpu} is not supported by {version}; {_other_torch(capability)}'
+        is_newer = capability >= _FIRST_UNSUPPORTED_CAPABILITY
+        if is_newer and _has_old_cuda():
+            return f'{gpu} is not supported by {version}; {_other_torch("modern")}'
         float(torch.ones(2, device=torch.device('cuda', number)).sum())
     except RuntimeError as error:
+        if 'no kernel image' in str(error):
+            return f'{gpu} is not supported by {version}; {_other_torch("modern" if is_newer else "pinned")}'
         return f'{gpu} fails with {version}: {str(error).splitlines()[0]}'
     return None
 
 
-def _other_torch(capability: Tuple[int, int]) -> str:
-    """What to use for a GPU that this torch has no code for."""
+def _has_old_cuda() -> bool:
+    """Whether torch is built for CUDA 10 or older, as that of the pinned stack."""
     import torch
 
-    stack = 'modern' if capability >= FIRST_UNSUPPORTED_CAPABILITY else 'pinned'
+    return int(torch.version.cuda.split('.')[0]) <= 10
+
+
+def _other_torch(stack: str) -> str:
+    """What to use for a GPU that this torch has no code for; ``stack``: of this project, which has it."""
     if _in_image() and _stack() != stack:
         files = 'COMPOSE_FILE=docker-compose.yml:docker/compose.gpu.yml'
         return f'use the image of the {stack} stack: STACK={stack} {files} docker compose run --rm eval-pth'
-    if hasattr(torch.cuda, 'get_arch_list'):
-        return 'install a build of torch that supports it'
-    return 'use the modern stack (make eval-pth with Python 3.9 or newer)'
+    if _has_old_cuda():
+        return 'use the modern stack (make eval-pth with Python 3.9 or newer)'
+    return 'install a build of torch that supports it'
 
 
 def _stack() -> str:

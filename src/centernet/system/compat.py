@@ -1,11 +1,14 @@
-"""Differences between torch 1.0.0 and torch 2.x. No other module checks torch's version."""
+"""Differences between torch 1.0.0 and torch 2.5 and newer. No other module checks torch's version.
+
+Versions between the two are not supported: ``torch.is_autocast_enabled`` and ``torch.onnx.export`` have other
+arguments there.
+"""
 
 import contextlib
 import copy
 import ctypes
 import functools
 import glob
-import inspect
 import os
 from typing import IO, ContextManager, Iterator, Sequence
 
@@ -16,8 +19,8 @@ from torch import nn
 #: torch's version as two integers, such as ``(1, 0)``
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split('.')[:2])
 
-#: ``embedding_bag`` supports weighted rows (torch >= 1.2), forward and backward
-HAS_WEIGHTED_EMBEDDING_BAG = 'per_sample_weights' in inspect.signature(F.embedding_bag).parameters
+#: torch has bfloat16, and can round the operands of float32 products on GPUs to TF32
+HAS_BF16 = HAS_TF32 = TORCH_VERSION >= (2, 0)
 
 
 def weighted_row_sums(table: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -31,7 +34,7 @@ def weighted_row_sums(table: torch.Tensor, rows: torch.Tensor, weights: torch.Te
     Returns:
         [P, C]; row p is the sum over k of ``weights[p, k] * table[rows[p, k]]``.
     """
-    if HAS_WEIGHTED_EMBEDDING_BAG:
+    if TORCH_VERSION >= (2, 0):
         return F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
     total = 0
     for k in range(rows.shape[1]):
@@ -46,7 +49,7 @@ def set_threads(threads: int) -> None:
     OpenMP's setting, and torch's own loops are single-threaded.
     """
     torch.set_num_threads(threads)
-    if TORCH_VERSION < (1, 2):
+    if TORCH_VERSION < (2, 0):
         openmp = _bundled_openmp()
         if openmp is not None:
             openmp.omp_set_num_threads(threads)
@@ -60,12 +63,6 @@ def _bundled_openmp():
     return None
 
 
-#: torch has bfloat16 (torch >= 1.2)
-HAS_BF16 = hasattr(torch, 'bfloat16')
-#: torch can round the operands of float32 products on GPUs to TF32 (torch >= 1.7)
-HAS_TF32 = hasattr(torch.backends.cudnn, 'allow_tf32')
-
-
 def set_gpu_products(tf32: bool) -> None:
     """Set how GPUs compute this process's convolutions and matrix products from now on: both in the same way.
 
@@ -75,7 +72,6 @@ def set_gpu_products(tf32: bool) -> None:
     if HAS_TF32:
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
-    if hasattr(torch.backends, 'cuda') and hasattr(torch.backends.cuda, 'matmul'):
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
 
@@ -86,13 +82,13 @@ def prepare_for_cpu(model: nn.Module) -> nn.Module:
         model: a module on the CPU, in evaluation mode.
 
     Returns:
-        torch >= 1.5: the same module with channels-last weights. torch 1.0.0: a copy whose convolutions are
+        torch 2: the same module with channels-last weights. torch 1.0.0: a copy whose convolutions are
         padded to a multiple of 8 output channels; the surplus is sliced off. mkldnn of torch 1.0.0 has no
         direct convolution for other widths and takes up to 30 times as long, at least 4 ms
         (docs/performance.md). Examples are the 27 channels of offsets and masks before every deformable
         convolution, and the 2 of wh and reg.
     """
-    if hasattr(torch, 'channels_last'):
+    if TORCH_VERSION >= (2, 0):
         return model.to(memory_format=torch.channels_last)
     model = copy.deepcopy(model)
     for module in model.modules():
@@ -113,7 +109,7 @@ def _padded_convolution(conv):
 
 
 #: opset of the raw graph: torch 1.0.0 supports only 9, and torch 2.x needs a later one for slices
-RAW_OPSET = 9 if TORCH_VERSION < (1, 2) else 11
+RAW_OPSET = 9 if TORCH_VERSION < (2, 0) else 11
 
 
 def custom_operator(name: str) -> str:
@@ -122,7 +118,7 @@ def custom_operator(name: str) -> str:
     torch 2.x writes unknown operators only with a domain of their own; the exporter then removes
     ``centernet`` from the file.
     """
-    return name if TORCH_VERSION < (1, 2) else 'centernet::' + name
+    return name if TORCH_VERSION < (2, 0) else 'centernet::' + name
 
 
 def with_channels(value: 'torch._C.Value', like: 'torch._C.Value', channels: int) -> 'torch._C.Value':
@@ -130,7 +126,7 @@ def with_channels(value: 'torch._C.Value', like: 'torch._C.Value', channels: int
 
     torch 1.0.0 has no such hint; there ``value`` is returned unchanged.
     """
-    if not hasattr(like.type(), 'with_sizes') or not like.type().sizes():
+    if TORCH_VERSION < (2, 0) or not like.type().sizes():
         return value
     batch, _, height, width = like.type().sizes()
     value.setType(like.type().with_sizes([batch, channels, height, width]))
@@ -167,7 +163,7 @@ def export_structure(
         opset: torch 1.0.0 supports only 9.
     """
     names = {'input_names': [input_name] + list(model.state_dict()), 'output_names': output_names}
-    if TORCH_VERSION < (1, 2):
+    if TORCH_VERSION < (2, 0):
         torch.onnx.export(model, (image,), file, export_params=False, **names)
         return
     names['input_names'] = [input_name]
@@ -186,8 +182,8 @@ def export_structure(
 
 
 def is_autocast_enabled(device_type: str) -> bool:
-    """Return whether this is within ``torch.autocast`` (torch >= 1.6) for 'cpu' or 'cuda'."""
-    return hasattr(torch, 'autocast') and torch.is_autocast_enabled(device_type)
+    """Return whether this is within ``torch.autocast`` (torch 2) for 'cpu' or 'cuda'."""
+    return TORCH_VERSION >= (2, 0) and torch.is_autocast_enabled(device_type)
 
 
 def no_autocast(device_type: str) -> ContextManager[None]:

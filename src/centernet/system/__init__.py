@@ -1,0 +1,1 @@
+"""Files, processes, devices, errors, versions of torch: what every room needs."""
