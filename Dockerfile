@@ -87,7 +87,7 @@ COPY --from=lean /opt/venv /opt/venv
 COPY --from=operator /installed /
 # Check that the operator loads, and supports CUDA exactly when requested. The CUDA runtime library is not installed here: the
 # loader finds the copy that torch has already loaded, which has the same SONAME, so a process holds only one.
-RUN python -c "import os; from centernet.dcn import compiled; print(compiled.description()); \
+RUN python -c "import os; from centernet.kernels import compiled; print(compiled.description()); \
                assert compiled.description() and ('CUDA' in compiled.description()) == (os.environ['CENTERNET_CUDA'] != 'none')" \
     && mkdir -p /workspace/data /workspace/input /workspace/models /workspace/output
 COPY src/*.py /opt/centernet/
@@ -112,7 +112,7 @@ RUN --mount=type=bind,source=docker/install-packages.sh,target=/build/install-pa
     /build/install-packages.sh patch
 COPY --from=test-tools /opt/tests/tools /opt/tests/tools
 COPY . /opt/tests/checkout
-RUN cp /opt/venv/lib/python3.*/site-packages/centernet/dcn/_torch_*.so /opt/tests/checkout/src/centernet/dcn/
+RUN cp /opt/venv/lib/python3.*/site-packages/centernet/kernels/_torch_*.so /opt/tests/checkout/src/centernet/kernels/
 ENV PYTHONPATH=/opt/tests/tools
 CMD ["test"]
 

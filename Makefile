@@ -69,8 +69,9 @@ test: ## run the tests (ARGS="-m slow": those that take long)
 fuzz: ## feed hostile checkpoints, annotations and ONNX files to the readers, for FUZZ_SECONDS
 	$(IN_VENV)python tests/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
-lint: ## check style, shell scripts, Dockerfile, and the compose and CI files (Python 3.9 to 3.13)
+lint: ## check style, types, shell scripts, Dockerfile, and the compose and CI files (Python 3.9 to 3.13)
 	@venv=$$(tools/venv.sh "$(PYTHON)" lint) && "$$venv/bin/ruff" check . && "$$venv/bin/ruff" format --check . \
+		&& "$$venv/bin/mypy" \
 		&& "$$venv/bin/shellcheck" $(SHELL_FILES) \
 		&& "$$venv/bin/hadolint" Dockerfile \
 		&& "$$venv/bin/check-jsonschema" --builtin-schema compose-spec docker-compose.yml docker/compose.*.yml \
@@ -87,5 +88,5 @@ lock: ## resolve requirements/*.in into the hashed locks (ARGS=--upgrade: to the
 	@tools/lock.sh "$(PYTHON)" $(ARGS)
 
 clean: ## remove the environments, builds and caches of this checkout
-	rm -rf .venv-* build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ import sys
 
 from setuptools import setup
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'src', 'centernet', 'dcn'))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'src', 'centernet', 'kernels'))
 from build_extension import CannotBuild, make_extension
 
 choice = os.environ.get('CENTERNET_DCN')

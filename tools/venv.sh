@@ -61,7 +61,7 @@ settings=$(
         echo "$name=${!name:-}"
     done
 )
-package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/dcn/{build_extension,cuda_toolkit}.py src/centernet/dcn/csrc/*)
+package="$(cksum setup.py setup.cfg pyproject.toml src/centernet/kernels/build_extension.py src/centernet/kernels/csrc/*)
 $settings $compilers"
 if [ -z "$needs_package" ]; then package=none CENTERNET_DCN=; fi
 
@@ -140,9 +140,9 @@ install_package() {
         if [ "${CENTERNET_DCN:-}" = reference ]; then unset CENTERNET_DCN; fi # concerns running, not installing
         say "installing this package and compiling its operator"
         operator=$("$venv/bin/python" -c 'import sys, torch
-sys.path.append("src/centernet/dcn")
+sys.path.append("src/centernet/kernels")
 print(__import__("build_extension").extension_name(torch.__version__))')
-        rm -f "src/centernet/dcn/$operator".* # from earlier sources; must not stay if compiling fails
+        rm -f "src/centernet/kernels/$operator".* # from earlier sources; must not stay if compiling fails
         # through a pipe, so that the compiler's output goes to the log
         pip_install -v --no-deps --no-build-isolation --no-index -e . 2>&1 | cat >&2
         problems=$("$venv/bin/python" -m pip check --disable-pip-version-check 2>&1) || fail "$problems"
@@ -150,7 +150,7 @@ print(__import__("build_extension").extension_name(torch.__version__))')
 import re
 import sys
 import torch
-from centernet.dcn import compiled
+from centernet.kernels import compiled
 with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
     reason = re.search('without the compiled operator: (.*)', log.read())
 reason = reason.group(1) if reason else 'see ' + sys.argv[1]
