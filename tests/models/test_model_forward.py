@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from centernet.models import create_model
+from centernet.networks.architectures import create_model
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from centernet.models import create_model, default_head_conv
-from centernet.models.registry import TABLE
+from centernet.networks.architectures import create_model, default_head_conv
+from centernet.networks.architectures.registry import TABLE
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 REFERENCE = os.path.join(os.path.dirname(__file__), os.pardir, 'data', 'reference')

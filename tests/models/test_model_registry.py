@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from centernet.errors import ArchitectureError
-from centernet.models import ARCHITECTURES, create_model, default_head_conv, divisor
-from centernet.models.heads import HEATMAP_BIAS, bilinear_upsampling
-from centernet.models.registry import TABLE, known_name
+from centernet.networks.architectures import ARCHITECTURES, create_model, default_head_conv, divisor
+from centernet.networks.architectures.heads import HEATMAP_BIAS, bilinear_upsampling
+from centernet.networks.architectures.registry import TABLE, known_name
+from centernet.system.errors import ArchitectureError
 
 DEPTHS = (18, 34, 50, 101, 152)
 DEFORMABLE = ['dla_34', 'dla_tiny'] + [f'resdcn_{depth}' for depth in DEPTHS]
@@ -151,20 +151,21 @@ def test_networks_without_deformable_convolutions_never_import_them():
     plain = {TABLE[arch].module for arch in ARCHITECTURES if arch not in DEFORMABLE}
     assert {TABLE[arch].module for arch in smallest} == plain
     code = (
-        'import sys; from centernet.models import create_model\n'
+        'import sys; from centernet.networks.architectures import create_model\n'
         f"for arch in {smallest}: create_model(arch, {{'hm': 2}})\n"
-        "print([name for name in sys.modules if name.startswith('centernet.dcn')])"
+        "print([name for name in sys.modules if name.startswith('centernet.kernels')])"
     )
     assert subprocess.check_output([sys.executable, '-c', code]).decode().strip() == '[]'
 
 
 def test_importing_the_package_imports_neither_torch_nor_a_network():
     code = (
-        'import sys, centernet.models\n'
-        "print([name for name in sys.modules if name == 'torch' or name.startswith('centernet.models.')])"
+        'import sys, centernet.networks.architectures\n'
+        "print([name for name in sys.modules if name == 'torch' or"
+        " name.startswith('centernet.networks.architectures.')])"
     )
     output = subprocess.check_output([sys.executable, '-c', code]).decode()
-    assert output.strip() == "['centernet.models.registry']"
+    assert output.strip() == "['centernet.networks.architectures.registry']"
 
 
 def test_building_a_network_downloads_nothing(monkeypatch):
