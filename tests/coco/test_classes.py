@@ -1,8 +1,8 @@
 import pytest
 
-from centernet.coco.classes import match_classes
-from centernet.coco.coco_classes import COCO_CLASSES
-from centernet.errors import OptionError
+from centernet.coco import COCO_CLASSES
+from centernet.coco.categories import match_classes
+from centernet.system.errors import OptionError
 
 PETS = [(1, 'cat'), (5, 'dog'), (9, 'hot dog')]
 
@@ -11,10 +11,9 @@ def match(categories, count=None, names=None, wanted=None, objects=None, groups=
     """Match; all categories have objects unless told otherwise. Return (ids by channel, the note or '')."""
     objects = {number for number, _ in categories} if objects is None else set(objects)
     count = len(names) if count is None else count
-    found = match_classes(categories, objects, dict(groups), count, names, wanted)
-    assert len(found.channels) == count and len(found.notes) <= 1
-    assert set(found.channels) <= set(categories) | {None}
-    return [category and category[0] for category in found.channels], ''.join(found.notes)
+    channels, notes = match_classes(categories, objects, dict(groups), count, names, wanted)
+    assert len(channels) == count and len(notes) <= 1 and set(channels) <= set(categories) | {None}
+    return [category and category[0] for category in channels], ''.join(notes)
 
 
 def refused(*args, **kwargs):
@@ -51,7 +50,7 @@ def test_categories_without_objects_may_match_nothing():
 def test_names_that_are_not_known():
     found, note = match(PETS, 3)
     assert found == [1, 5, 9]
-    assert 'does not name' in note and 'order of the ids' in note
+    assert 'names no classes' in note and 'order of the ids' in note
     assert 'order of the ids' in match([(n, f'class {n}') for n in range(80)], 80)[1]  # 80, but not COCO's
 
 
@@ -64,14 +63,14 @@ def test_a_category_that_names_the_group_of_the_others_is_left_out():
     # with a channel of its own, it stays
     assert match(categories, 4, objects=[1, 5, 9], groups=groups)[0] == [0, 1, 5, 9]
     # with objects, it is a category like the others
-    assert '4 categories' in refused(categories, 3, groups=groups)
+    assert 'data set (4)' in refused(categories, 3, groups=groups)
     # before there are any objects, as in a test set
     assert match(categories, names=['dog', 'cat', 'hot dog'], objects=[], groups=groups)[0] == [5, 1, 9]
 
 
 def test_a_category_of_its_own_group_stays():
     categories, groups = [(1, 'person'), (2, 'car')], {1: 'person', 2: 'vehicle'}
-    assert '2 categories' in refused(categories, 1, objects=[2], groups=groups)
+    assert 'data set (2)' in refused(categories, 1, objects=[2], groups=groups)
 
 
 def test_no_name_in_common():
@@ -101,7 +100,7 @@ def test_a_stranger_among_names_in_another_order_is_an_error():
 
 def test_different_counts_of_unknown_names_are_an_error():
     message = refused(PETS, 2)
-    assert '2 classes' in message and '3 categories' in message
+    assert 'classes (2)' in message and 'categories of the data set (3)' in message
     assert '--categories=cat,dog' in message
     assert "--categories='cat,dog,hot dog,-'" in refused(PETS, 4)
 
@@ -140,7 +139,7 @@ def test_a_name_comes_before_an_id():
 @pytest.mark.parametrize(
     'wanted, said',
     [
-        (['cat'], '1 entry, but the network has 2'),
+        (['cat'], 'each of the 2 channels, not 1'),
         (['cat', 'bird'], "'bird' is neither"),
         (['cat', '1'], "'cat' appears twice"),
         (['-', '-'], 'no channel has'),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
@@ -17,12 +18,12 @@ from centernet.coco import (
     compute_metrics,
     format_metrics,
     metrics,
-    result_table,
+    results,
     to_results,
 )
-from centernet.coco.data import create_index, silence_stdout
-from centernet.errors import DataError, OutputError, UserError
-from centernet.processes import ProcessError
+from centernet.coco.class_evaluation import create_index, silence_stdout
+from centernet.system.errors import UserError
+from centernet.system.processes import ProcessError
 
 CATEGORIES = [(1, 'cat'), (3, 'dog')]
 
@@ -32,8 +33,8 @@ def found(image, *rows):
     return to_results(image, np.array(rows, np.float32), CATEGORIES)
 
 
-def figures(root, results, image_ids=(1, 2)):
-    return compute_metrics(CocoData.load(str(root)), results, image_ids)
+def evaluate(root, detections, image_ids=(1, 2)):
+    return compute_metrics(CocoData.load(str(root)), detections, image_ids)
 
 
 def test_results_follow_upstreams_rounding():
@@ -68,7 +69,7 @@ def test_results_of_no_detections_and_of_nan():
 
 
 def test_a_perfect_detection_and_absent_sizes(make_coco, capsys):
-    metrics = figures(make_coco([dict(bbox=(10, 10, 50, 50))]), found(1, [10, 10, 60, 60, 0.9, 0]))
+    metrics = evaluate(make_coco([dict(bbox=(10, 10, 50, 50))]), found(1, [10, 10, 60, 60, 0.9, 0]))
     absent = ('APs', 'APl', 'ARs', 'ARl')  # 50 x 50 is a medium object
     assert metrics.stats == {name: None if name in absent else pytest.approx(1.0) for name in STAT_NAMES}
     assert metrics.per_class == {'cat': pytest.approx(1.0), 'dog': None}
@@ -78,7 +79,7 @@ def test_a_perfect_detection_and_absent_sizes(make_coco, capsys):
 
 def test_a_loose_box_counts_up_to_its_iou(make_coco):
     # IoU 0.82: a hit at 0.50, 0.55 ... 0.80, seven of ten thresholds
-    metrics = figures(make_coco([dict(bbox=(0, 0, 100, 100))]), found(1, [0, 0, 100, 82, 0.9, 0]))
+    metrics = evaluate(make_coco([dict(bbox=(0, 0, 100, 100))]), found(1, [0, 0, 100, 82, 0.9, 0]))
     assert metrics.stats['AP'] == pytest.approx(0.7)
     assert metrics.stats['AP50'] == pytest.approx(1) and metrics.stats['AP75'] == pytest.approx(1)
     assert metrics.stats['AR1'] == pytest.approx(0.7)
@@ -88,7 +89,7 @@ def test_a_miss_before_a_hit_by_hand(make_coco):
     # By score: a false positive, then a hit on one of two objects: precision 1/2 up to recall 1/2, that is 51
     # of 101 points.
     root = make_coco([dict(image=1), dict(image=2)])
-    metrics = figures(root, found(1, [100, 100, 150, 150, 0.9, 0]) + found(2, [0, 0, 50, 50, 0.8, 0]))
+    metrics = evaluate(root, found(1, [100, 100, 150, 150, 0.9, 0]) + found(2, [0, 0, 50, 50, 0.8, 0]))
     assert metrics.stats['AP'] == pytest.approx(0.5 * 51 / 101)
     assert metrics.stats['AR100'] == pytest.approx(0.5)
 
@@ -97,13 +98,15 @@ def test_detections_in_a_crowd_are_neither_hits_nor_false_positives(make_coco):
     in_crowd = [[100, 100, 140, 140, 0.99, 0], [110, 120, 150, 160, 0.98, 0], [100, 100, 190, 190, 0.97, 0]]
     results = found(1, [0, 0, 50, 50, 0.5, 0], *in_crowd)
     crowd = dict(bbox=(90, 90, 110, 110))
-    assert figures(make_coco([{}, dict(crowd, iscrowd=1)], root='a'), results).stats['AP'] == pytest.approx(1)
-    assert figures(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(
+    assert evaluate(make_coco([{}, dict(crowd, iscrowd=1)], root='a'), results).stats['AP'] == pytest.approx(
+        1
+    )
+    assert evaluate(make_coco([{}], root='b'), results).stats['AP'] == pytest.approx(
         0.25
     )  # without it: three before the hit
     # a crowd of another class does not count
     other = make_coco([{}, dict(crowd, iscrowd=1, category=3)], root='c')
-    metrics = figures(other, results)
+    metrics = evaluate(other, results)
     assert metrics.stats['AP'] == pytest.approx(0.25)
     assert metrics.per_class == {'cat': pytest.approx(0.25), 'dog': None}  # only a crowd: nothing to find
 
@@ -126,33 +129,33 @@ def test_class_indices_map_to_category_ids_with_gaps(make_coco):
 def test_a_detection_on_an_image_without_annotations_is_a_false_positive(make_coco):
     root = make_coco([dict(image=1)])
     results = found(1, [0, 0, 50, 50, 0.8, 0]) + found(2, [0, 0, 50, 50, 0.9, 0])
-    assert figures(root, results).stats['AP'] == pytest.approx(0.5)
-    assert figures(root, results, [1]).stats['AP'] == pytest.approx(1)  # image 2 is not evaluated
+    assert evaluate(root, results).stats['AP'] == pytest.approx(0.5)
+    assert evaluate(root, results, [1]).stats['AP'] == pytest.approx(1)  # image 2 is not evaluated
 
 
 def test_no_detections_give_zeros(make_coco):
     root = make_coco([dict(bbox=(0, 0, 9, 9)), dict(image=2)])
-    metrics = figures(root, [])
+    metrics = evaluate(root, [])
     assert metrics.stats == {name: None if name in ('APl', 'ARl') else 0.0 for name in STAT_NAMES}
     assert metrics.per_class == {'cat': 0.0, 'dog': None}
     assert (
-        figures(root, found(2, [0, 0, 50, 50, 0.9, 0]), [1]).stats['AP'] == 0.0
+        evaluate(root, found(2, [0, 0, 50, 50, 0.9, 0]), [1]).stats['AP'] == 0.0
     )  # none on the image that counts
 
 
 def test_no_ground_truth_gives_no_figures(make_coco):
     root = make_coco()
-    for results in ([], found(1, [0, 0, 50, 50, 0.9, 0])):
+    for detections in ([], found(1, [0, 0, 50, 50, 0.9, 0])):
         for images in ([1, 2], []):
-            metrics = figures(root, results, images)
-            assert format_metrics(metrics).startswith('no figures: ')
+            metrics = evaluate(root, detections, images)
+            assert format_metrics(metrics).startswith('no metrics: ')
             assert '\n' not in format_metrics(metrics)
             assert set(metrics.stats.values()) == {None} and set(metrics.per_class.values()) == {None}
 
 
 def test_one_pixel_and_long_objects(make_coco):
     root = make_coco([dict(bbox=(0, 0, 1, 1)), dict(image=2, bbox=(0, 3, 190, 6))])
-    metrics = figures(root, found(1, [0, 0, 1, 1, 0.9, 0]) + found(2, [0, 3, 190, 9, 0.9, 0]))
+    metrics = evaluate(root, found(1, [0, 0, 1, 1, 0.9, 0]) + found(2, [0, 3, 190, 9, 0.9, 0]))
     assert metrics.stats['AP'] == pytest.approx(1) and metrics.stats['APs'] == pytest.approx(1)
 
 
@@ -166,7 +169,7 @@ def test_annotations_with_the_id_0_or_equal_ids_count(make_coco):
         for entry, number in zip(dataset['annotations'], numbers):
             entry['id'] = number
         path.write_text(json.dumps(dataset))
-        assert figures(root, results).stats['AP'] == pytest.approx(1)
+        assert evaluate(root, results).stats['AP'] == pytest.approx(1)
 
 
 def test_evaluating_changes_nothing(make_coco):
@@ -176,11 +179,6 @@ def test_evaluating_changes_nothing(make_coco):
     first = compute_metrics(data, results, [1, 2])
     assert json.dumps(results) == before
     assert compute_metrics(data, results, [2, 1]) == first
-
-
-def test_unknown_image_ids(make_coco):
-    with pytest.raises(DataError, match=r'no image with the id 8 \(and 1 more\)'):
-        figures(make_coco([dict(image=1)]), [], [1, 8, 9])
 
 
 @pytest.fixture
@@ -246,7 +244,7 @@ def test_strays_count_as_little_as_in_pycocotools(random_set):
             entry[('category_id', 'image_id')[position % 2]] = 77
     path.write_text(json.dumps(dataset))
     _, evaluator = pycocotools_on(root, results)
-    metrics = figures(root, results, range(1, 31))
+    metrics = evaluate(root, results, range(1, 31))
     assert 0.1 < metrics.stats['AP'] < 0.9
     assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
 
@@ -255,7 +253,7 @@ def test_equals_pycocotools_used_directly(random_set):
     root, results = random_set
     for image_ids in (list(range(1, 31)), list(range(4, 12))):
         printed, evaluator = pycocotools_on(root, results, imgIds=image_ids)
-        metrics = figures(root, results, image_ids)
+        metrics = evaluate(root, results, image_ids)
         assert 0.1 < metrics.stats['AP'] < 0.9
         assert [metrics.stats[name] for name in STAT_NAMES] == evaluator.stats.tolist()
         assert format_metrics(metrics) == printed
@@ -263,8 +261,8 @@ def test_equals_pycocotools_used_directly(random_set):
             assert metrics.per_class[name] == evaluator.eval['precision'][:, :, index, 0, 2].mean()
 
 
-def test_absent_figures_are_printed_as_not_available(make_coco):
-    lines = format_metrics(figures(make_coco([{}]), [])).split('\n')
+def test_absent_metrics_are_printed_as_not_available(make_coco):
+    lines = format_metrics(evaluate(make_coco([{}]), [])).split('\n')
     assert len(lines) == 12
     assert lines[0] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.000'
     assert lines[5] == ' Average Precision  (AP) @[ IoU=0.50:0.95 | area= large | maxDets=100 ] = n/a'
@@ -279,6 +277,7 @@ def divided(monkeypatch):
     """Many detections, on a machine of two cores."""
     monkeypatch.setattr(metrics, '_MANY', 1)
     monkeypatch.setattr(metrics, 'available_cpus', lambda: 2)
+    monkeypatch.setattr(cv2, 'getNumThreads', lambda: 2)
 
 
 def made_up():
@@ -286,15 +285,19 @@ def made_up():
     return CocoData(dataset, 'annotations.json', 'images'), results
 
 
-def test_processes_compute_what_one_does(divided, monkeypatch):
-    data, results = made_up()
+def test_processes_compute_what_one_does(divided, monkeypatch, tmp_path):
+    data, detections = made_up()
     parents = []
     evaluate_class = metrics.evaluate_class
     monkeypatch.setattr(metrics, 'evaluate_class', lambda *words: parents.append(0) or evaluate_class(*words))
-    found = compute_metrics(data, results, data.image_ids)
+    found = compute_metrics(data, detections, data.image_ids)
     assert not parents, 'classes were evaluated in this process'
-    monkeypatch.setattr(metrics, '_MANY', len(results) + 1)
-    assert found == compute_metrics(data, results, data.image_ids)
+    with monkeypatch.context() as patch:  # several processes read one file
+        patch.setattr(results, '_IN_MEMORY', 0)
+        table = ResultTable(detections, str(tmp_path))
+        assert found == compute_metrics(data, table, data.image_ids) and table._file
+    monkeypatch.setattr(cv2, 'getNumThreads', lambda: 1)  # as with --threads 1
+    assert found == compute_metrics(data, detections, data.image_ids)
     assert len(parents) == len(data.evaluated)
 
 
@@ -305,59 +308,46 @@ def test_a_killed_process_is_named(divided, monkeypatch):
         compute_metrics(data, results, data.image_ids)
 
 
-def test_a_temporary_file_that_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(result_table, '_MOST_IN_MEMORY', 10)
-    table = ResultTable(str(tmp_path / 'missing'))
-    table.add(made_up()[1])
-    with pytest.raises(OutputError, match=r'cannot write a temporary file in .*missing: No such file'):
-        table.of_category(1)
-
-
-def test_detections_in_files_are_those_in_memory(tmp_path, monkeypatch):
-    data, results = made_up()
-    expected = compute_metrics(data, results, data.image_ids)
-    monkeypatch.setattr(result_table, '_PENDING', 50)
-    monkeypatch.setattr(result_table, '_MOST_IN_MEMORY', 100)
-    for part in (results, [dict(results[-1], score=0.123456)]):
-        table = ResultTable(str(tmp_path))
-        for first in range(0, len(results), 7):
-            table.add(results[first : first + 7])
-        assert table._files and not list(tmp_path.iterdir()), 'temporary files have no names'
-        assert len(table) == len(results)
-        assert compute_metrics(data, table, data.image_ids) == expected
-        for category, _ in data.categories:
-            whole, found = ResultTable.of(results).of_category(category), table.of_category(category)
-            assert np.array_equal(whole.image_ids, found.image_ids) and np.array_equal(
-                whole.values, found.values
-            )
-        table.add(part)  # in files or, with more decimals, in memory
-        own = [result for result in results + part if result['category_id'] == part[0]['category_id']]
-        found = table.of_category(part[0]['category_id'])
-        assert found.boxes().tolist() == [result['bbox'] for result in own]
-        assert found.scores().tolist() == [result['score'] for result in own]
-        table.close()
+@pytest.mark.parametrize('in_memory', [2000000, 50, 0])
+def test_a_table_keeps_every_digit(monkeypatch, tmp_path, in_memory):
+    monkeypatch.setattr(results, '_PENDING', 50)
+    monkeypatch.setattr(results, '_IN_MEMORY', in_memory)
+    detections = made_up()[1]
+    for part in ([], [dict(detections[-1], score=0.123456)]):  # hundredths, or with more decimals
+        table = ResultTable(folder=str(tmp_path))
+        for first in range(0, len(detections), 7):
+            table.add(detections[first : first + 7])
+        table.add(part)
+        assert len(table) == len(detections + part)
+        category = detections[-1]['category_id']
+        own = [item for item in detections + part if item['category_id'] == category]
+        found = table.of_category(category)
+        assert found.image_ids.tolist() == [item['image_id'] for item in own]
+        assert found.floats().tolist() == [item['bbox'] + [item['score']] for item in own]
+        assert (table._file is None) == (in_memory > len(detections))
+        assert list(tmp_path.iterdir()) == [], 'the file has no name'
 
 
 @pytest.mark.parametrize('seed', range(4))
 @pytest.mark.parametrize('decimals', [1, 2, 5])
 def test_tables_are_those_of_cocoeval(seed, decimals, monkeypatch):
-    """Bit for bit, also when images and boxes are taken a few at a time."""
+    """Bit for bit, also when images are taken a few at a time."""
     monkeypatch.setattr('centernet.coco.class_evaluation._IMAGES', 7)
-    monkeypatch.setattr('centernet.coco.class_evaluation._BOXES', 7)
     # in some images, a class has more than a hundred detections
     dataset, results = made_up_dataset(images=25, classes=3, seed=seed, background=200, kinds=1)
     for result in results:
         result['score'] = round(result['score'] + 0.003 * (result['image_id'] % 3), decimals)
     data = CocoData(dataset, 'annotations.json', 'images')
     image_ids = data.image_ids[2:]
-    tables = metrics.evaluate_classes(data, ResultTable.of(results), image_ids, with_matches=True)
+    tables = metrics.evaluate_classes(data, ResultTable(results), image_ids, with_matches=True)
     with silence_stdout():
         truth = create_index(data.to_dataset())
         evaluator = COCOeval(truth, truth.loadRes(results), 'bbox')
         evaluator.params.imgIds = image_ids
         evaluator.evaluate()
         evaluator.accumulate()
-    precision, recall = metrics.join_tables(tables)
+    precision = np.concatenate([table.precision for table in tables], axis=2)
+    recall = np.concatenate([table.recall for table in tables], axis=1)
     assert np.array_equal(precision, evaluator.eval['precision'])
     assert np.array_equal(recall, evaluator.eval['recall'])
     assert (precision > 0).any()
@@ -373,6 +363,3 @@ def test_tables_are_those_of_cocoeval(seed, decimals, monkeypatch):
         places = [results.index(own[place]) for place in matches.positions]
         found = dict(zip((place + 1 for place in places), zip(matches.matches, matches.ignored)))
         assert {key: list(value) for key, value in found.items()} == expected
-        for identity, place in zip(matches.objects.tolist(), matches.found_by.tolist()):
-            by = [key for key, (match, ignored) in expected.items() if match == identity and not ignored]
-            assert by == ([] if place < 0 else [results.index(own[place]) + 1])

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from centernet.coco import CocoData
-from centernet.errors import DataError
+from centernet.system.errors import DataError
 
 
 @pytest.fixture

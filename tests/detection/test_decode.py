@@ -9,7 +9,7 @@ import torch
 
 from centernet.detection import Heads, decode
 from centernet.detection.heads import ONE_SIZE, SIDES, SIZE_PER_CLASS, of_outputs, size_layout, why_no_boxes
-from centernet.errors import ModelError
+from centernet.system.errors import ModelError
 
 
 def random_heads(images, classes, height, width, seed=0, levels=None):
@@ -242,15 +242,15 @@ def test_layouts_of_sizes():
 @pytest.mark.parametrize(
     'heads, reason',
     [
-        ({'hm_t': 80, 'reg_t': 2}, 'no head hm and no head wh; its heads are hm_t, reg_t'),
-        ({'hm': 3, 'dep': 1}, 'no head wh'),
+        ({'hm_t': 80, 'reg_t': 2}, 'the outputs lack hm and wh; they are hm_t, reg_t'),
+        ({'hm': 3, 'dep': 1}, 'lack wh'),
         ({'hm': 3, 'wh': 3}, 'wh of 3 channels for 3 classes'),
         ({'hm': 3, 'wh': 2, 'reg': 3}, 'reg of 3 channels'),
     ],
 )
 def test_heads_that_make_no_boxes(heads, reason):
     assert reason in why_no_boxes(heads)
-    with pytest.raises(ModelError, match='no boxes'):
+    with pytest.raises(ModelError, match='cannot detect'):
         of_outputs({name: torch.zeros(1, channels, 2, 2) for name, channels in heads.items()})
 
 

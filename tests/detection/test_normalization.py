@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from centernet.detection import COCO, NORMALIZATIONS, InputSpec, preprocess
-from centernet.detection.normalization import Normalization, normalise, of_numbers, parse_normalization
-from centernet.errors import OptionError
-from centernet.runners.input_limits import metadata_normalization
-from centernet.runners.recorded import notes_on_records, recorded_normalization, recorded_size
+from centernet.detection.normalization import normalise
+from centernet.networks.facts import facts_of_entries, facts_of_metadata
+from centernet.options.input_spec import Normalization, of_numbers, parse_normalization
+from centernet.system.errors import OptionError
 
 HALF = NORMALIZATIONS['half']
 
@@ -67,10 +67,11 @@ def test_anything_else_is_refused(text):
     ],
 )
 def test_what_a_checkpoint_records(meta, expected):
-    found = recorded_normalization(meta)
+    facts = facts_of_entries(meta)
+    found = facts.normalization
     places = [place for place in (meta, meta.get('opt')) if isinstance(place, dict)]
     given = any(key in place for place in places for key in ('mean', 'normalization'))
-    assert bool(notes_on_records(meta)) == (given and expected is None)
+    assert bool(facts.notes) == (given and expected is None)
     assert (found is None) == (expected is None)
     assert expected is None or (found.same(expected) and found.name == expected.name)
 
@@ -79,9 +80,10 @@ def test_what_a_checkpoint_records(meta, expected):
     'text', [None, '', 'x', '3', '[1, 2]', '["a", "b", "c"]', '[1e999, 0, 0]', '[' * 5000]
 )
 def test_metadata_that_anybody_wrote(text):
-    assert metadata_normalization({'mean': '[0.5, 0.5, 0.5]', 'std': '[1, 1, 1]'}) == HALF
+    assert facts_of_metadata({'mean': '[0.5, 0.5, 0.5]', 'std': '[1, 1, 1]'}).normalization == HALF
     given = {'std': '[1, 1, 1]'} if text is None else {'mean': text, 'std': '[1, 1, 1]'}
-    assert metadata_normalization(given) is None
+    facts = facts_of_metadata(given)
+    assert facts.normalization is None and facts.notes
 
 
 def test_nested_numbers():
@@ -103,5 +105,6 @@ def test_nested_numbers():
     ],
 )
 def test_the_size_that_a_checkpoint_records(meta, expected):
-    assert recorded_size(meta) == expected
-    assert bool(notes_on_records(meta)) == (bool(meta) and expected is None)
+    facts = facts_of_entries(meta)
+    assert facts.stored == expected
+    assert bool(facts.notes) == (bool(meta) and expected is None)

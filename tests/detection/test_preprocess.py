@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from centernet.detection import MEAN, STD, InputSpec, mirror, preprocess
-from centernet.errors import DataError, OptionError
+from centernet.system.errors import DataError, OptionError
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 

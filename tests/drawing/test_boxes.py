@@ -27,8 +27,9 @@ def places(found, size):
     """The labels' areas, None for boxes without one."""
     font_size, _ = boxes.sizes(size)
     areas = [boxes._area(box.corners, 1, size) for box in found]
-    labels = boxes._place_labels(found, areas, NAMES, size, find_font(font_size), font_size)
-    return [label and label.area for label in labels]
+    texts = [NAMES[box.class_index] + box.suffix for box in found]
+    labels = boxes.place_labels(texts, areas, size, find_font(font_size), font_size // 5)
+    return [label and label[0] for label in labels]
 
 
 @pytest.mark.parametrize('size', [(480, 480), (640, 480), (900, 50), (50, 900), (3000, 2000)])

@@ -8,10 +8,10 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from centernet.coco import CocoData
-from centernet.errors import OutputError
 from centernet.sample import sample_folder
 from centernet.sample.dataset import ANNOTATIONS
 from centernet.sample.scene import CATEGORIES, draw_scene
+from centernet.system.errors import OutputError
 
 
 def document(folder):

@@ -1,39 +1,24 @@
-"""COCO's file formats: read annotations and images, write detections, compute the twelve figures.
+"""COCO's file formats: read annotations and images, write detections, compute the twelve metrics.
 
 Formats and metrics: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), as implemented by
 pycocotools.
 """
 
-from .classes import Matched, match_classes
+from .categories import COCO_CLASSES
 from .data import CocoData, GroundTruth
 from .images import read_image
-from .metrics import (
-    STAT_NAMES,
-    CocoMetrics,
-    compute_metrics,
-    evaluate_classes,
-    format_metrics,
-    join_tables,
-    summarise_classes,
-    to_results,
-)
-from .objects import Objects
-from .result_table import ResultTable
+from .metrics import STAT_NAMES, CocoMetrics, compute_metrics, format_metrics
+from .results import ResultTable, to_results
 
 __all__ = [
+    'COCO_CLASSES',
     'STAT_NAMES',
     'CocoData',
     'CocoMetrics',
     'GroundTruth',
-    'Matched',
-    'Objects',
     'ResultTable',
     'compute_metrics',
-    'evaluate_classes',
     'format_metrics',
-    'join_tables',
-    'match_classes',
     'read_image',
-    'summarise_classes',
     'to_results',
 ]

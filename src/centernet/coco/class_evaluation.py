@@ -4,36 +4,33 @@ COCOeval matches the images that have objects of the class, some at a time. What
 kept here as bits, from which precision and recall are computed as it does, to the last bit.
 """
 
+import contextlib
+import io
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
 
-from .data import create_index, silence_stdout
-from .objects import Objects
-from .result_table import ClassDetections, is_among
+from .data import Objects
+from .results import ResultTable
 
 #: the column of scores in ``ClassDetections.values``
 _SCORE = 4
-#: boxes of images without objects that are looked at at a time
-_BOXES = 1 << 20
 #: images that COCOeval matches at a time
 _IMAGES = 2000
 
 
 class ClassMatches(NamedTuple):
-    """Who matches whom at an IoU of 0.5, objects of any size.
+    """What the detections match at an IoU of 0.5, objects of any size.
 
     ``positions``: int64 [m], of the detections that count: the hundred best of each image. ``matches``: int64
-    [m], ids of the objects, 0 for none. ``ignored``: bool [m], matched with a crowd. ``objects``: int64 [g],
-    ids of the objects without crowds. ``found_by``: int64 [g], positions of the detections, -1 for none.
+    [m], ids of the objects, 0 for none. ``ignored``: bool [m], matched with a crowd.
     """
 
     positions: np.ndarray
     matches: np.ndarray
     ignored: np.ndarray
-    objects: np.ndarray
-    found_by: np.ndarray
 
 
 class ClassTables(NamedTuple):
@@ -47,158 +44,118 @@ class ClassTables(NamedTuple):
     matches: Optional[ClassMatches]
 
 
-def evaluate_class(truth: Objects, found: ClassDetections, with_matches: bool = False) -> ClassTables:
+def evaluate_class(
+    objects: Objects, table: ResultTable, image_ids: np.ndarray, with_matches: bool, category: int
+) -> ClassTables:
     """Evaluate a class.
 
     Args:
-        truth: its objects, with ids from 1.
-        found: its detections, of the same images.
+        objects: of all classes, with ids from 1.
+        table: the detections of all classes.
+        image_ids: int64, ascending: the images that count.
         with_matches: whether to return the matches, too.
+        category: the id of the class.
     """
     params = Params(iouType='bbox')
-    ranking = _Ranking.of(found, params.maxDets[-1])
-    areas, count = len(params.areaRng), len(ranking.order)
+    truth, found = objects.take(objects.category_ids == category), table.of_category(category)
+    truth = truth.take(np.argsort(truth.image_ids, kind='stable'))
+    # the detections that count, by image and, in each image, by score
+    order = np.lexsort((-found.values[:, _SCORE], found.image_ids))
+    by_image = found.image_ids[order]
+    first, last = (np.searchsorted(by_image, image_ids, side) for side in ('left', 'right'))
+    del by_image
+    counts = np.minimum(last - first, params.maxDets[-1])
+    starts = np.cumsum(counts) - counts
+    order = order[np.arange(counts.sum()) + np.repeat(first - starts, counts)]
+    ranks = (np.arange(len(order), dtype=np.int32) - np.repeat(starts, counts)).astype(np.uint8)
+
+    # a bit for each IoU; detections in images without objects match nothing
     bits = (1 << np.arange(len(params.iouThrs))).astype(np.uint16)
-    matched = np.zeros((areas, count), np.uint16)
-    ignored = np.zeros((areas, count), np.uint16)
-    objects = np.zeros(areas, np.int64)
-    collected = _Matches(count) if with_matches else None
-    images = np.unique(truth.image_ids)
-    free = np.flatnonzero(~is_among(ranking.image_ids, images))
-    for first in range(0, len(free), _BOXES):
-        some = free[first : first + _BOXES]
-        boxes = found.boxes(ranking.order[some])
-        sizes = boxes[:, 2] * boxes[:, 3]
-        for area, (least, most) in enumerate(params.areaRng):
-            ignored[area, some] = np.where((sizes < least) | (sizes > most), bits.sum(), 0)
-    del free
-    for first in range(0, len(images), _IMAGES):
-        for area, entry, place in _match(truth, found, ranking, images[first : first + _IMAGES]):
+    sizes = np.prod(found.floats(order, slice(2, 4)), axis=1)
+    beyond = [(sizes < least) | (sizes > most) for least, most in params.areaRng]
+    ignored = np.array(beyond, np.uint16) * bits.sum(dtype=np.uint16)
+    matched = np.zeros_like(ignored)
+    matches = np.zeros(len(order) if with_matches else 0, np.int64)
+    positives = np.zeros(len(params.areaRng), np.int64)
+    del sizes, beyond
+    with_objects = np.flatnonzero(np.isin(image_ids, truth.image_ids))
+    for begin in range(0, len(with_objects), _IMAGES):
+        images = with_objects[begin : begin + _IMAGES]
+        places = [slice(starts[image], starts[image] + counts[image]) for image in images]
+        chosen = np.concatenate([order[place] for place in places])
+        entries = _match(truth, image_ids[images], found.image_ids[chosen], found.floats(chosen))
+        for number, entry in enumerate(entries):
+            area, image = divmod(number, len(images))
+            place = places[image]
             matched[area, place] = bits.dot(entry['dtMatches'] > 0)
             ignored[area, place] = bits.dot(entry['dtIgnore'])
-            objects[area] += np.count_nonzero(np.asarray(entry['gtIgnore']) == 0)
-            if collected is not None and area == 0:
-                collected.add(entry, place)
-    matches = collected and collected.finish(ranking)
+            positives[area] += np.count_nonzero(np.equal(entry['gtIgnore'], 0))
+            if with_matches and area == 0:
+                matches[place] = entry['dtMatches'][0]
+    kept = ClassMatches(order, matches, (ignored[0] & 1).astype(bool)) if with_matches else None
     # by score; equal scores stay in the order of the images
-    ranks, values = ranking.ranks, found.values[ranking.order, _SCORE]
-    del ranking
-    order = np.argsort(-values, kind='stable')
+    by_score = np.argsort(-found.values[order, _SCORE], kind='stable')
     for part in (ranks, *matched, *ignored):
-        part[:] = part[order]
-    del order, values
-    return ClassTables(*_tables(params, ranks, matched, ignored, objects), matches)
-
-
-class _Ranking(NamedTuple):
-    """The detections that count, by image id and, in each image, by score.
-
-    ``order``: int64 [n], their positions among all. ``image_ids``: int64 [n]. ``ranks``: uint8 [n], in their
-    images, from 0.
-    """
-
-    order: np.ndarray
-    image_ids: np.ndarray
-    ranks: np.ndarray
-
-    @classmethod
-    def of(cls, found: ClassDetections, most: int) -> '_Ranking':
-        order = np.lexsort((-found.values[:, _SCORE], found.image_ids))
-        image_ids = found.image_ids[order]
-        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1)).astype(np.int32)
-        lengths = np.diff(np.append(starts, len(image_ids)))
-        ranks = np.arange(len(image_ids), dtype=np.int32) - np.repeat(starts, lengths)
-        kept = ranks < most
-        return cls(order[kept], image_ids[kept], ranks[kept].astype(np.uint8))
+        part[:] = part[by_score]
+    del order, by_score
+    return ClassTables(*_tables(params, ranks, matched, ignored, positives), kept)
 
 
 def _match(
-    truth: Objects, found: ClassDetections, ranking: _Ranking, images: np.ndarray
-) -> Iterator[Tuple[int, Dict[str, Any], slice]]:
+    truth: Objects, image_ids: np.ndarray, found_in: np.ndarray, values: np.ndarray
+) -> List[Dict[str, Any]]:
     """Let COCOeval match some images, all with objects.
 
-    Yields:
-        Number of the area, COCOeval's entry of an image, and the place of its detections in the ranking.
+    Args:
+        truth: objects, sorted by image, of these images and others.
+        image_ids: of the images, ascending.
+        found_in: int64 [m], image ids of their detections.
+        values: float64 [m, 5], of their detections.
+
+    Returns:
+        COCOeval's entries, by area and image.
     """
-    objects = truth.take(is_among(truth.image_ids, images))
-    first = np.searchsorted(ranking.image_ids, images, side='left')
-    last = np.searchsorted(ranking.image_ids, images, side='right')
-    chosen = np.concatenate([np.arange(*limits) for limits in zip(first, last)])
-    places = ranking.order[chosen]
-    detections = [
-        {
-            'id': number,
-            'image_id': image,
-            'category_id': 0,
-            'bbox': box,
-            'area': box[2] * box[3],
-            'score': score,
-            'iscrowd': 0,
-        }
-        for number, image, box, score in zip(
-            (chosen + 1).tolist(),
-            ranking.image_ids[chosen].tolist(),
-            found.boxes(places).tolist(),
-            found.scores(places).tolist(),
+    first = np.searchsorted(truth.image_ids, image_ids[0], 'left')
+    objects = truth.take(slice(first, np.searchsorted(truth.image_ids, image_ids[-1], 'right')))
+    category = int(truth.category_ids[0])
+    found = [
+        dict(
+            id=number,
+            image_id=image_id,
+            category_id=category,
+            bbox=row[:4],
+            area=row[2] * row[3],
+            score=row[4],
         )
+        for number, (image_id, row) in enumerate(zip(found_in.tolist(), values.tolist()), start=1)
     ]
-    tables = {'images': [{'id': image} for image in images.tolist()], 'categories': [{'id': 0}]}
-    annotations = [dict(entry, category_id=0) for entry in objects.to_annotations()]
-    evaluator = COCOeval(
-        create_index(dict(tables, annotations=annotations)),
-        create_index(dict(tables, annotations=detections)),
-        'bbox',
-    )
+    images, categories = [{'id': image_id} for image_id in image_ids.tolist()], [{'id': category}]
+    sides = [
+        create_index({'images': images, 'categories': categories, 'annotations': annotations})
+        for annotations in (objects.to_annotations(), found)
+    ]
+    evaluator = COCOeval(*sides, 'bbox')
     with silence_stdout():
         evaluator.evaluate()
-    for number, entry in enumerate(evaluator.evalImgs):
-        area, image = divmod(number, len(images))
-        yield area, entry, slice(first[image], last[image])
-
-
-class _Matches:
-    """Collects the matches at the first IoU, 0.5."""
-
-    def __init__(self, count: int) -> None:
-        self.matches, self.ignored = np.zeros(count, np.int64), np.zeros(count, bool)
-        self.objects: List[np.ndarray] = []
-        self.found_by: List[np.ndarray] = []
-
-    def add(self, entry: Dict[str, Any], place: slice) -> None:
-        self.matches[place] = entry['dtMatches'][0]
-        self.ignored[place] = entry['dtIgnore'][0]
-        counts = np.asarray(entry['gtIgnore']) == 0
-        self.objects.append(np.asarray(entry['gtIds'], np.int64)[counts])
-        self.found_by.append(entry['gtMatches'][0][counts].astype(np.int64))
-
-    def finish(self, ranking: _Ranking) -> ClassMatches:
-        found_by = np.concatenate(self.found_by or [np.zeros(0, np.int64)])
-        positions = np.append(ranking.order, -1)[found_by - 1]  # COCOeval's 0, nobody, is the last
-        return ClassMatches(
-            ranking.order,
-            self.matches,
-            self.ignored,
-            np.concatenate(self.objects or [np.zeros(0, np.int64)]),
-            positions,
-        )
+    return evaluator.evalImgs
 
 
 def _tables(
-    params: Params, ranks: np.ndarray, matched: np.ndarray, ignored: np.ndarray, objects: np.ndarray
+    params: Params, ranks: np.ndarray, matched: np.ndarray, ignored: np.ndarray, positives: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Return precision and recall of detections that are sorted by score."""
     thresholds, limits = len(params.iouThrs), params.maxDets
-    precision = -np.ones((thresholds, len(params.recThrs), 1, len(objects), len(limits)))
-    recall = -np.ones((thresholds, 1, len(objects), len(limits)))
+    precision = -np.ones((thresholds, len(params.recThrs), 1, len(positives), len(limits)))
+    recall = -np.ones((thresholds, 1, len(positives), len(limits)))
     for number, limit in enumerate(limits):
-        kept = slice(None) if limit == limits[-1] else np.flatnonzero(ranks < limit)
-        for area in np.flatnonzero(objects):
+        kept = ranks < limit
+        for area in np.flatnonzero(positives):
             found, left_out = matched[area, kept], ignored[area, kept]
             for threshold in range(thresholds):
                 bit = np.uint16(1 << threshold)
                 counts = (left_out & bit) == 0
                 precision[threshold, :, 0, area, number], recall[threshold, 0, area, number] = _accumulate(
-                    params.recThrs, np.flatnonzero((found & bit > 0) & counts), counts, int(objects[area])
+                    params.recThrs, np.flatnonzero((found & bit > 0) & counts), counts, int(positives[area])
                 )
     return precision, recall
 
@@ -227,3 +184,19 @@ def _accumulate(
     reached = places < len(true)
     precision[reached] = highest[places[reached]]
     return precision, right[-1] / objects
+
+
+def create_index(dataset: Dict[str, Any]) -> COCO:
+    """Return a pycocotools COCO object for a dict with images, annotations and categories."""
+    coco = COCO()
+    coco.dataset = dataset
+    with silence_stdout():
+        coco.createIndex()
+    return coco
+
+
+@contextlib.contextmanager
+def silence_stdout() -> Iterator[None]:
+    """Discard what pycocotools prints to stdout about its progress."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -3,19 +3,9 @@
 import glob
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
-from ..errors import DataError
-
-#: of a file name from another place, at most so many parts at its end are looked for
-_DEEPEST = 16
-
-
-class Images(NamedTuple):
-    """The folder of the images, and a line for each assumption about their names."""
-
-    folder: str
-    notes: List[str]
+from ..system.errors import DataError
 
 
 def find_annotations(root: str) -> str:
@@ -31,11 +21,8 @@ def find_annotations(root: str) -> str:
     for folder in (os.path.dirname(standard), root):
         files = sorted(glob.glob(os.path.join(glob.escape(folder), '*.json')))
         if len(files) > 1:
-            raise DataError(
-                '{} contains several annotations files ({}): specify one with --annotations'.format(
-                    folder, ', '.join(os.path.basename(file) for file in files)
-                )
-            )
+            names = ', '.join(map(os.path.basename, files))
+            raise DataError(f'{folder} has several annotations files ({names}): name one with --annotations')
         if files:
             return files[0]
     raise DataError(
@@ -46,7 +33,7 @@ def find_annotations(root: str) -> str:
 
 def find_images(
     root: Optional[str], annotations: str, images: Optional[str], entries: List[Dict[str, Any]]
-) -> Images:
+) -> Tuple[str, List[str]]:
     """Return the first folder that contains any of the images; usually this looks at a single file.
 
     Names as they are come first. Names that are not found so, and those that only make sense elsewhere
@@ -59,25 +46,25 @@ def find_images(
         images: the folder of the images, if it was given.
         entries: the entries of the annotations file's ``images``.
 
+    Returns:
+        The folder, and a line for each assumption about the names.
+
     Raises:
         DataError: no folder or image is found, or two images are the same file by the ends of their names.
     """
-    folders = _folders(root, annotations) if images is None else [images]
-    if images is not None and not os.path.isdir(images):
+    folders = [images] if images else _folders(root, annotations)
+    if images and not os.path.isdir(images):
         raise DataError(f'no such images folder: {images}')
     names = [entry['file_name'] for entry in entries]
-    existing = [folder for folder in folders if os.path.isdir(folder)]
-    for folder in existing:
-        if any(os.path.isfile(os.path.join(folder, name)) for name in names):
-            return Images(folder, _shorten(folder, list(filter(_is_foreign, entries)), entries))
-    for folder in existing:
-        if any(_longest_end(folder, name) for name in names):
-            return Images(folder, _shorten(folder, entries, entries))
+    foreign = [entry for entry in entries if re.search(r'\\|^/|^[A-Za-z]:', entry['file_name'])]
+    for find, moved in ((_as_it_is, foreign), (_longest_end, entries)):
+        for folder in filter(os.path.isdir, folders):
+            if any(find(folder, name) for name in names):
+                return folder, _shorten(folder, moved, entries)
     raise DataError(
-        'none of the {} images of {} was found: looked for {} and the others in {}; specify their folder with'
-        ' --images, or another annotations file with --annotations'.format(
-            len(names), annotations, names[0][:200], ', '.join(folders)
-        )
+        f'none of the {len(names)} images of {annotations} was found: looked for {names[0][:200]}'
+        f' and so on in {", ".join(folders)}; specify the folder of the images with --images, or another'
+        ' annotations file with --annotations'
     )
 
 
@@ -87,50 +74,46 @@ def _folders(root: Optional[str], annotations: str) -> List[str]:
     if root is None:
         root = os.path.dirname(beside) if os.path.basename(beside) == 'annotations' else beside
     split = os.path.splitext(os.path.basename(annotations))[0].replace('instances_', '', 1)
-    found = [os.path.join(root, *parts) for parts in ((split,), ('images', split), ('images',))]
-    found.append(root)
-    return found if os.path.abspath(root) == beside else found + [beside]
-
-
-def _is_foreign(entry: Dict[str, Any]) -> bool:
-    return bool(re.search(r'\\|^/|^[A-Za-z]:', entry['file_name']))
+    folders = [*(os.path.join(root, *parts) for parts in ((split,), ('images', split), ('images',))), root]
+    return folders if os.path.abspath(root) == beside else [*folders, beside]
 
 
 def _shorten(folder: str, moved: List[Dict[str, Any]], entries: List[Dict[str, Any]]) -> List[str]:
     """Set the file names in ``moved`` that do not exist to their longest ends that do; return the notes."""
-    shortened = {}
+    shortened = {}  # image id -> its name in the annotations file
     for entry in moved:
         name = entry['file_name']
-        end = None if os.path.isfile(os.path.join(folder, name)) else _longest_end(folder, name)
+        end = not _as_it_is(folder, name) and _longest_end(folder, name)
         if end:
-            shortened[entry['id']] = name
-            entry['file_name'] = end
+            shortened[entry['id']], entry['file_name'] = name, end
     if not shortened:
         return []
     owners = {}  # file -> the name of the image that it belongs to
     for entry in entries:
-        owner = owners.setdefault(os.path.normpath(entry['file_name']), entry)
-        name, other = (shortened.get(item['id'], item['file_name']) for item in (entry, owner))
-        is_new = entry['id'] in shortened or owner['id'] in shortened
-        if is_new and name.replace('\\', '/') != other.replace('\\', '/'):
+        name = shortened.get(entry['id'], entry['file_name'])
+        other = owners.setdefault(os.path.normpath(entry['file_name']), name)
+        if _plain(name) != _plain(other):
             raise DataError(
                 f'the images {other[:200]} and {name[:200]} would both be {entry["file_name"]} in {folder}:'
                 ' specify the folder in which they differ with --images'
             )
     first = next(entry for entry in moved if entry['id'] in shortened)
     return [
-        'images: {} of {} were found by the end of their names, such as {} for {}'.format(
-            len(shortened), len(entries), first['file_name'], shortened[first['id']][:200]
-        )
+        f'images: {len(shortened)} of {len(entries)} were found by the end of their names, such as'
+        f' {first["file_name"]} for {shortened[first["id"]][:200]}'
     ]
+
+
+def _plain(name: str) -> str:
+    return os.path.normpath(name.replace('\\', '/'))
+
+
+def _as_it_is(folder: str, name: str) -> bool:
+    return os.path.isfile(os.path.join(folder, name))
 
 
 def _longest_end(folder: str, name: str) -> Optional[str]:
     """Return the longest end of a name, in whole parts, that is a file in the folder."""
-    parts = [part for part in name.replace('\\', '/').split('/') if part not in ('', '.')][-_DEEPEST:]
-    for start in range(len(parts)):
-        if '..' not in parts[start:]:
-            end = os.path.join(*parts[start:])
-            if os.path.isfile(os.path.join(folder, end)):
-                return end
-    return None
+    parts = [part for part in name.replace('\\', '/').split('/') if part not in ('', '.')]
+    ends = [os.path.join(*parts[start:]) for start in range(len(parts)) if '..' not in parts[start:]]
+    return next((end for end in ends if _as_it_is(folder, end)), None)

@@ -6,7 +6,7 @@ import stat
 import cv2
 import numpy as np
 
-from ..errors import DataError
+from ..system.errors import DataError
 
 
 def read_image(path: str) -> np.ndarray:
@@ -22,38 +22,26 @@ def read_image(path: str) -> np.ndarray:
     Raises:
         DataError: the file is missing, cannot be read or cannot be decoded.
     """
-    data = _read_bytes(path)
-    if not data:
-        raise DataError(f'the image file {path} is empty')
-    if _is_truncated_jpeg(data):
-        raise DataError(
-            f'the image file {path} is truncated: a JPEG of {len(data)} bytes without an end-of-image marker'
-        )
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # more pixels than OpenCV allows
-        raise DataError(f'cannot decode the image file {path}: {str(error).strip()}') from None
-    if image is None:
-        raise DataError(
-            f'cannot decode the image file {path} ({len(data)} bytes): truncated, damaged or not an image'
-        )
-    return image
-
-
-def _read_bytes(path: str) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would never end
             raise DataError(f'cannot read the image file {path}: not a regular file')
         with open(path, 'rb') as file:
-            return file.read()
+            data = file.read()
     except FileNotFoundError:
         raise DataError(f'no such image file: {path}') from None
     except OSError as error:
         raise DataError(f'cannot read the image file {path}: {error.strerror}') from None
-    except MemoryError:
-        raise DataError(f'cannot read the image file {path}: not enough memory') from None
-    except ValueError as error:  # a null character in the name
-        raise DataError(f'cannot read the image file {path!r}: {error}') from None
+    if _is_truncated_jpeg(data):
+        what = f'a JPEG of {len(data)} bytes without an end-of-image marker'
+        raise DataError(f'the image file {path} is truncated: {what}')
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:  # more pixels than OpenCV allows
+        raise DataError(f'cannot decode the image file {path}: {str(error).strip()}') from None
+    if image is None:
+        what = f'{len(data)} bytes that are truncated, damaged or not an image'
+        raise DataError(f'cannot decode the image file {path}: {what}')
+    return image
 
 
 def _is_truncated_jpeg(data: bytes) -> bool:

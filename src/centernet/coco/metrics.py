@@ -1,97 +1,39 @@
-"""Detections in COCO's results format, and their COCO metrics."""
+"""COCO's metrics of detections."""
 
 import contextlib
 import functools
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+import cv2
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
-from ..device import available_cpus
-from ..errors import DataError, UserError
-from ..processes import ordered_map
-from .class_evaluation import ClassTables, evaluate_class
-from .data import CocoData, silence_stdout
-from .objects import Objects
-from .result_table import ClassDetections, ResultTable, is_among
+from ..system.device import available_cpus
+from ..system.processes import ordered_map
+from .class_evaluation import ClassTables, evaluate_class, silence_stdout
+from .data import CocoData
+from .results import ResultTable
 
-#: The twelve figures in COCO's order: name, title, abbreviation, IoU, area, maximum number of detections per
-#: image and class.
-_FIGURES = (
-    ('AP', 'Average Precision', '(AP)', '0.50:0.95', 'all', 100),
-    ('AP50', 'Average Precision', '(AP)', '0.50', 'all', 100),
-    ('AP75', 'Average Precision', '(AP)', '0.75', 'all', 100),
-    ('APs', 'Average Precision', '(AP)', '0.50:0.95', 'small', 100),
-    ('APm', 'Average Precision', '(AP)', '0.50:0.95', 'medium', 100),
-    ('APl', 'Average Precision', '(AP)', '0.50:0.95', 'large', 100),
-    ('AR1', 'Average Recall', '(AR)', '0.50:0.95', 'all', 1),
-    ('AR10', 'Average Recall', '(AR)', '0.50:0.95', 'all', 10),
-    ('AR100', 'Average Recall', '(AR)', '0.50:0.95', 'all', 100),
-    ('ARs', 'Average Recall', '(AR)', '0.50:0.95', 'small', 100),
-    ('ARm', 'Average Recall', '(AR)', '0.50:0.95', 'medium', 100),
-    ('ARl', 'Average Recall', '(AR)', '0.50:0.95', 'large', 100),
-)
+#: Names of the twelve metrics, in COCO's order.
+STAT_NAMES = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')
+_TITLES = {'AP': 'Average Precision  (AP)', 'AR': 'Average Recall     (AR)'}
 
 #: so many detections are worth several processes
 _MANY = 20000
 #: each needs memory for the class that it evaluates
 _MOST_PROCESSES = 8
 
-#: Names of the twelve figures, in COCO's order.
-STAT_NAMES = tuple(figure[0] for figure in _FIGURES)
-
 
 class CocoMetrics(NamedTuple):
     """The result of :func:`compute_metrics`.
 
-    ``stats``: the twelve figures by their names in :data:`STAT_NAMES`, each in [0, 1], or None if there is no
+    ``stats``: the twelve metrics by their names in :data:`STAT_NAMES`, each in [0, 1], or None if there is no
     such ground truth (pycocotools returns -1). ``per_class``: AP by category name, None for a class without
     ground truth.
     """
 
     stats: Dict[str, Optional[float]]
     per_class: Dict[str, Optional[float]]
-
-
-def to_results(
-    image_id: int, detections: np.ndarray, channels: Sequence[Optional[Tuple[int, str]]]
-) -> List[Dict[str, Any]]:
-    """Convert the detections of one image to COCO's results format.
-
-    Args:
-        image_id: the image's id.
-        detections: float32 [m, 6]: x1, y1, x2, y2 in image pixels, score, class index.
-        channels: (category id, name) by class index, None where a class has no category: its detections
-            are dropped.
-
-    Returns:
-        Up to m dicts of image_id, category_id, bbox [x, y, width, height] and score. Width and height are
-        computed in float32, then boxes and scores are rounded to two decimals, as upstream CenterNet does:
-        the published figures were computed from such values.
-
-    Raises:
-        UserError: a box or score is not finite, which damaged weights cause.
-    """
-    detections = np.asarray(detections, np.float32).reshape(-1, 6)
-    if not np.isfinite(detections).all():
-        raise UserError(
-            f'the detections of image {image_id} are not finite: check that the weights are intact and that'
-            ' the precision is sufficient'
-        )
-    boxes = np.concatenate([detections[:, :2], detections[:, 2:4] - detections[:, :2]], axis=1)
-    # Python's round gives the same digits as upstream's float('{:.2f}'.format(x)); numpy's does not always.
-    return [
-        {
-            'image_id': int(image_id),
-            'category_id': int(channels[class_index][0]),
-            'bbox': [round(value, 2) for value in box],
-            'score': round(score, 2),
-        }
-        for box, score, class_index in zip(
-            boxes.tolist(), detections[:, 4].tolist(), detections[:, 5].astype(int).tolist()
-        )
-        if channels[class_index] is not None
-    ]
 
 
 def compute_metrics(
@@ -101,27 +43,18 @@ def compute_metrics(
 
     Args:
         data: the ground truth; its categories that have a channel count.
-        results: detections, in COCO's results format (:func:`to_results`) or as a table; those of other
+        results: detections, in COCO's results format (:func:`.to_results`) or as a table; those of other
             images and categories are ignored.
         image_ids: the images that count, with or without detections.
 
     Returns:
-        The figures. Without any detection they are 0 wherever there is ground truth.
+        The metrics. Without any detection they are 0 wherever there is ground truth.
 
     Raises:
-        DataError: an id in ``image_ids`` is not in the data set.
         ProcessError: see :func:`evaluate_classes`.
     """
-    unknown = sorted(set(image_ids).difference(data.image_ids))
-    if unknown:
-        raise DataError(
-            '{} has no image with the id {}{}'.format(
-                data.annotations, unknown[0], f' (and {len(unknown) - 1} more)' if unknown[1:] else ''
-            )
-        )
-    table = results if isinstance(results, ResultTable) else ResultTable.of(results)
-    tables = evaluate_classes(data, table, image_ids)
-    return summarise_classes(data.evaluated, *join_tables(tables))
+    table = results if isinstance(results, ResultTable) else ResultTable(results)
+    return summarise_classes(data.evaluated, evaluate_classes(data, table, image_ids))
 
 
 def evaluate_classes(
@@ -129,8 +62,9 @@ def evaluate_classes(
 ) -> List[ClassTables]:
     """Evaluate each class alone, over the images where it occurs.
 
-    The figures are the same as for all classes at once, where COCOeval's tables of all images times all
-    classes take gigabytes for val2017. The classes of large data sets are divided among processes.
+    The metrics are the same as for all classes at once, where COCOeval's tables of all images times all
+    classes take gigabytes for val2017. The classes of large data sets are divided among processes, no more
+    than the threads of :func:`.device.apply_threads`.
 
     Args:
         data: as for :func:`compute_metrics`.
@@ -145,79 +79,53 @@ def evaluate_classes(
     Raises:
         ProcessError: one of the processes was killed, as it is where memory runs out.
     """
+    table.store()
     wanted = np.unique(np.asarray(image_ids, np.int64))
-    tasks = [(category, table.of_category(category)) for category, _ in data.evaluated]
-    evaluate = functools.partial(_evaluate, data.objects, wanted, with_matches)
-    processes = min(len(tasks), available_cpus(), _MOST_PROCESSES) if len(table) >= _MANY else 1
-    if processes <= 1:
-        return list(map(evaluate, tasks))
-    with contextlib.closing(ordered_map(evaluate, tasks, processes)) as answers:
+    categories = [category for category, _ in data.evaluated]
+    evaluate = functools.partial(evaluate_class, data.objects, table, wanted, with_matches)
+    processes = min(available_cpus(), cv2.getNumThreads(), _MOST_PROCESSES)
+    if processes <= 1 or len(table) < _MANY:
+        return list(map(evaluate, categories))
+    with contextlib.closing(ordered_map(evaluate, categories, processes)) as answers:
         return list(answers)
 
 
-def join_tables(tables: Sequence[ClassTables]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return COCOeval's precision and recall of all classes."""
-    return (
-        np.concatenate([table.precision for table in tables], axis=2),
-        np.concatenate([table.recall for table in tables], axis=1),
-    )
-
-
-def _evaluate(
-    objects: Objects, wanted: np.ndarray, with_matches: bool, task: Tuple[int, ClassDetections]
-) -> ClassTables:
-    category, found = task
-    truth = objects.take(objects.category_ids == category)
-    truth = truth.take(is_among(truth.image_ids, wanted))
-    counts = is_among(found.image_ids, wanted)
-    if counts.all():
-        return evaluate_class(truth, found, with_matches)
-    positions = np.flatnonzero(counts)
-    tables = evaluate_class(truth, found.take(positions), with_matches)
-    if tables.matches is None:
-        return tables
-    matches = tables.matches
-    return tables._replace(
-        matches=matches._replace(
-            positions=positions[matches.positions],
-            found_by=np.append(positions, -1)[matches.found_by],
-        )
-    )
-
-
-def summarise_classes(
-    categories: Sequence[Tuple[int, str]], precision: np.ndarray, recall: np.ndarray
-) -> CocoMetrics:
-    """Return the figures of COCOeval's tables.
-
-    Args:
-        categories: (id, name) of the classes.
-        precision: float64 [IoU, recall, class, area, maxDets].
-        recall: float64 [IoU, class, area, maxDets].
-    """
+def summarise_classes(categories: Sequence[Tuple[int, str]], tables: Sequence[ClassTables]) -> CocoMetrics:
+    """Return the metrics of the tables of classes; ``categories``: their (id, name)."""
     evaluator = COCOeval(iouType='bbox')
+    precision = np.concatenate([table.precision for table in tables], axis=2)
+    recall = np.concatenate([table.recall for table in tables], axis=1)
     evaluator.eval = {'precision': precision, 'recall': recall}
     with silence_stdout():
         evaluator.summarize()
     precision = precision[:, :, :, 0, -1]  # [IoU, recall, class], any area, 100 detections
     return CocoMetrics(
-        stats={name: _figure(value) for name, value in zip(STAT_NAMES, evaluator.stats)},
-        per_class={name: _figure(precision[:, :, i].mean()) for i, (_, name) in enumerate(categories)},
+        stats={name: _metric(value) for name, value in zip(STAT_NAMES, evaluator.stats)},
+        per_class={name: _metric(precision[:, :, i].mean()) for i, (_, name) in enumerate(categories)},
     )
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """Return the twelve figures as pycocotools prints them, one per line, with ``n/a`` instead of -1.000 if
+    """Return the twelve metrics as pycocotools prints them, one per line, with ``n/a`` instead of -1.000 if
     there is no ground truth of that size; a single line if there is none at all."""
-    line = ' {:<18} {} @[ IoU={:<9} | area={:>6s} | maxDets={:>3d} ] = {}'
-    values = [metrics.stats[name] for name in STAT_NAMES]
-    if not any(value is not None for value in values):
-        return 'no figures: the images have no ground truth'
-    return '\n'.join(
-        line.format(*(figure[1:] + ('n/a' if value is None else f'{value:0.3f}',)))
-        for figure, value in zip(_FIGURES, values)
-    )
+    if set(metrics.stats.values()) == {None}:
+        return 'no metrics: the images have no ground truth'
+    lines = []
+    for name in STAT_NAMES:
+        iou, area, limit = conditions(name)
+        value = 'n/a' if metrics.stats[name] is None else f'{metrics.stats[name]:0.3f}'
+        lines.append(
+            f' {_TITLES[name[:2]]} @[ IoU={iou:<9} | area={area:>6} | maxDets={limit:>3} ] = {value}'
+        )
+    return '\n'.join(lines)
 
 
-def _figure(value: float) -> Optional[float]:
+def conditions(name: str) -> Tuple[str, str, int]:
+    """Return the IoUs, the size of objects, and the most detections of an image and class, of a metric."""
+    iou = {'AP50': '0.50', 'AP75': '0.75'}.get(name, '0.50:0.95')
+    area = {'s': 'small', 'm': 'medium', 'l': 'large'}.get(name[-1], 'all')
+    return iou, area, {'AR1': 1, 'AR10': 10}.get(name, 100)
+
+
+def _metric(value: float) -> Optional[float]:
     return None if value < 0 else float(value)

@@ -11,11 +11,11 @@
 (100, 6)
 """
 
+from ..options.input_spec import COCO, NORMALIZATIONS, InputSpec, Normalization
 from .decode import decode
 from .geometry import Geometry
 from .heads import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
-from .input_spec import InputSpec
-from .normalization import COCO, MEAN, NORMALIZATIONS, STD, Normalization
+from .normalization import MEAN, STD
 from .postprocess import merge, postprocess
 from .preprocess import mirror, preprocess, warp
 from .soft_nms import soft_nms

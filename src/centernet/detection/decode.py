@@ -5,7 +5,7 @@ from typing import Optional
 import torch
 import torch.nn.functional as F
 
-from ..dcn import layers
+from ..kernels import layers
 from .heads import Heads, RawBoxes
 
 # On the CPU, images are scored in groups of about this many heat map values. The C library returns larger

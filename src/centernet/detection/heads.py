@@ -5,7 +5,7 @@ from typing import Iterable, List, Mapping, NamedTuple, Optional
 
 import torch
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 
 #: input pixels per output cell, in both directions
 DOWN_RATIO = 4
@@ -75,9 +75,7 @@ def why_no_boxes(heads: Mapping[str, int]) -> Optional[str]:
     """Why these heads (name -> channels) make no boxes, or None if they do."""
     missing = [name for name in ('hm', 'wh') if name not in heads]
     if missing:
-        return 'no head {}; its heads are {}'.format(
-            ' and no head '.join(missing), ', '.join(heads) or 'none'
-        )
+        return 'the outputs lack {}; they are {}'.format(' and '.join(missing), ', '.join(heads) or 'none')
     if size_layout(heads['hm'], heads['wh'], heads) is None:
         return (
             f'wh of {heads["wh"]} channels for {heads["hm"]} classes; known are 2, 4 (distances to the sides)'
@@ -115,7 +113,7 @@ def of_outputs(outputs: Mapping[str, torch.Tensor], is_probability: bool = False
     channels = {name: value.shape[1] for name, value in outputs.items()}
     reason = why_no_boxes(channels)
     if reason:
-        raise ModelError(f'no boxes: {reason}')
+        raise ModelError(f'cannot detect with these outputs: {reason}')
     hm, wh, reg = outputs['hm'], outputs['wh'], outputs.get('reg')
     if is_probability:
         hm = hm.double()

@@ -1,48 +1,13 @@
 """From pixel values to the numbers that the network was trained on."""
 
 import functools
-import itertools
-from collections import OrderedDict
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import List, Optional
 
 import cv2
 import numpy as np
 
-from ..errors import OptionError
+from ..options.input_spec import COCO, Normalization
 
-
-class Normalization(NamedTuple):
-    """``mean`` and ``std`` of ``(pixel / 255 - mean) / std``; channels blue, green, red."""
-
-    mean: Tuple[float, float, float]
-    std: Tuple[float, float, float]
-
-    @property
-    def name(self) -> Optional[str]:
-        """Its name in :data:`NORMALIZATIONS`, or None."""
-        return next((name for name, known in NORMALIZATIONS.items() if known.same(self)), None)
-
-    def same(self, other: 'Normalization') -> bool:
-        """Whether both have the same float32 numbers."""
-        return np.array_equal(np.array(self, np.float32), np.array(other, np.float32))
-
-    def __str__(self) -> str:
-        """The name, else the numbers, as ``--normalization`` takes them."""
-        return self.name or '/'.join(','.join(f'{value:g}' for value in part) for part in self)
-
-
-#: what is done to a pixel value, for the metadata of files
-FORMULA = '(pixel / 255 - mean) / std'
-#: name -> the normalization that a network was trained with. coco: CenterNet's own for COCO. pascal:
-#: ImageNet's numbers, which CenterNet's pascal.py applies to blue, green, red in the order in which others
-#: list red, green, blue. half and unit: what people use for data of their own.
-NORMALIZATIONS = OrderedDict(
-    coco=Normalization((0.40789654, 0.44719302, 0.47026115), (0.28863828, 0.27408164, 0.27809835)),
-    pascal=Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    half=Normalization((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
-    unit=Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-)
-COCO = NORMALIZATIONS['coco']
 MEAN, STD = (np.array(part, np.float32) for part in COCO)
 
 
@@ -63,47 +28,6 @@ def normalise(
     for channel, plane, table in zip(planes, cv2.split(image), _tables(normalization)):
         cv2.LUT(plane, table, dst=channel)
     return planes
-
-
-def parse_normalization(text: str) -> Normalization:
-    """``half``, or ``B,G,R/B,G,R`` with the mean and the standard deviation, such as ``0,0,0/1,1,1``.
-
-    Raises:
-        OptionError: it is neither a name nor such numbers.
-    """
-    if text in NORMALIZATIONS:
-        return NORMALIZATIONS[text]
-    try:
-        parts = [[float(value) for value in part.split(',')] for part in text.split('/')]
-    except ValueError:
-        parts = []
-    found = of_numbers(*parts) if len(parts) == 2 else None
-    if found is None:
-        raise OptionError(
-            f'{text!r} is not a normalization: use {", ".join(NORMALIZATIONS)}, or the mean and the standard'
-            ' deviation of blue, green and red divided by 255, such as 0.5,0.5,0.5/1,1,1'
-        )
-    return found
-
-
-def of_numbers(mean: Any, std: Any) -> Optional[Normalization]:
-    """The normalization with these numbers, which may be nested in lists of any depth; None if they are not
-    three each, or not sensible. Numbers above 3 are of pixels from 0 to 255."""
-    found = [_numbers(part) for part in (mean, std)]
-    if any(len(part) != 3 for part in found) or min(found[1]) <= 0:
-        return None
-    scale = 255 if max(found[0] + found[1]) > 3 else 1
-    numbers = Normalization(*(tuple(value / scale for value in part) for part in found))
-    return NORMALIZATIONS.get(numbers.name, numbers)  # with its own decimals, not those of a float32
-
-
-def _numbers(value: Any) -> List[float]:
-    """The numbers in nested lists; none if there is anything else, or a number that cannot be meant."""
-    if isinstance(value, (list, tuple)):
-        parts = [_numbers(part) for part in value[:4]]
-        return list(itertools.chain.from_iterable(parts)) if all(parts) else []
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
-    return [float(value)] if is_number else []  # NaN compares false
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,10 +5,10 @@ from typing import Tuple
 import cv2
 import numpy as np
 
-from ..errors import DataError, OptionError
+from ..options.input_spec import InputSpec
+from ..system.errors import DataError, OptionError
 from .geometry import Geometry
 from .heads import DOWN_RATIO
-from .input_spec import InputSpec
 from .normalization import normalise
 
 # cv2.warpAffine rejects images with a side of SHRT_MAX or more.

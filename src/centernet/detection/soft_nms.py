@@ -15,11 +15,11 @@ def soft_nms(
 
     Boxes are closed pixel ranges (width x2 - x1 + 1), as in the published code.
 
-    The routine behind CenterNet's published multi-scale figures works in place on an array of rows. It
+    The routine behind CenterNet's published multi-scale metrics works in place on an array of rows. It
     discards a row by copying the last row over it and shortening the array by one, but its caller ignores the
     new length. The array therefore keeps its n rows: after the survivors come copies of rows that were moved
     forward, each with the score from *before* the selection that moved it. Such duplicates can reach the 100
-    detections of an image, and the figures cannot be reproduced without them. This function returns the same
+    detections of an image, and the metrics cannot be reproduced without them. This function returns the same
     array, row by row, with the same rounding.
 
     Args:

@@ -2,16 +2,10 @@
 
 from typing import Tuple
 
-#: red, green, blue: vermilion, sky blue, yellow, bluish green, reddish purple, orange, blue
-_PALETTE = (
-    (213, 94, 0),
-    (86, 180, 233),
-    (240, 228, 66),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (0, 114, 178),
-)
+from PIL import ImageColor
+
+#: vermilion, sky blue, yellow, bluish green, reddish purple, orange, blue
+_PALETTE = ('#d55e00', '#56b4e9', '#f0e442', '#009e73', '#cc79a7', '#e69f00', '#0072b2')
 #: of white or black in the next rounds through the palette
 _MIXED = ((0, 0.0), (255, 0.45), (0, 0.35))
 
@@ -19,7 +13,8 @@ _MIXED = ((0, 0.0), (255, 0.45), (0, 0.35))
 def class_colour(index: int) -> Tuple[int, int, int]:
     """Return the colour (red, green, blue) of a class index: 21 different ones, then from the start again."""
     towards, share = _MIXED[index // len(_PALETTE) % len(_MIXED)]
-    return tuple(round(part + (towards - part) * share) for part in _PALETTE[index % len(_PALETTE)])
+    colour = ImageColor.getrgb(_PALETTE[index % len(_PALETTE)])
+    return tuple(round(part + (towards - part) * share) for part in colour)
 
 
 def ink_on(colour: Tuple[int, int, int]) -> Tuple[int, int, int]:

@@ -4,50 +4,39 @@ import functools
 import importlib.util
 import os
 import unicodedata
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 from PIL import ImageFont
 
 #: looked for in the system's folders; the first ones have more scripts
-_SYSTEM_FONTS = (
+_FONTS = [
     'NotoSansCJK-Regular.ttc',
     'NotoSans-Regular.ttf',
     'DejaVuSans.ttf',
     'Arial Unicode.ttf',
     'arial.ttf',
-)
+]
 #: no font has a character for it
 _NO_CHARACTER = '\U0010fffd'
 
 
 @functools.lru_cache(maxsize=None)
 def find_font(size: int) -> Any:
-    """Return a font of a size in pixels: the system's, matplotlib's (installed with the pinned stack), or
-    Pillow's own (10.1 and newer)."""
-    candidates: List[str] = list(_SYSTEM_FONTS)
+    """Return a font of a size in pixels: the system's, matplotlib's (the pinned stack has it, and a Pillow
+    without a font that can be scaled), or Pillow's own."""
     matplotlib = importlib.util.find_spec('matplotlib')
-    if matplotlib is not None and matplotlib.origin:
-        folder = os.path.dirname(matplotlib.origin)
-        candidates.append(os.path.join(folder, 'mpl-data', 'fonts', 'ttf', 'DejaVuSans.ttf'))
-    for name in candidates:
+    folder = os.path.dirname(matplotlib.origin or '') if matplotlib else ''
+    for name in [*_FONTS, os.path.join(folder, 'mpl-data', 'fonts', 'ttf', 'DejaVuSans.ttf')]:
         try:
             return ImageFont.truetype(name, size)
         except OSError:
             continue
-    try:
-        return ImageFont.load_default(size)
-    except TypeError:  # older Pillows have one of a fixed size
-        return ImageFont.load_default()
+    return ImageFont.load_default(size)
 
 
 def text_size(text: str, font: Any) -> Tuple[int, int]:
     """Return the width of a text, and the height of a line of it, in pixels."""
-    if hasattr(font, 'getbbox'):
-        width = font.getbbox(text)[2]
-    else:
-        width = font.getsize(text)[0]
-    ascent, descent = font.getmetrics() if hasattr(font, 'getmetrics') else (font.getsize('Ag')[1], 0)
-    return width, ascent + descent
+    return font.getbbox(text)[2], sum(font.getmetrics())
 
 
 def drawable(name: str, index: int, font: Any) -> str:
@@ -67,9 +56,4 @@ def drawable(name: str, index: int, font: Any) -> str:
 @functools.lru_cache(maxsize=4096)
 def _has(font: Any, letter: str) -> bool:
     """Whether a font has a character, which otherwise looks as one that no font has."""
-    if letter == ' ':
-        return True
-    try:
-        return bytes(font.getmask(letter)) != bytes(font.getmask(_NO_CHARACTER))
-    except (UnicodeEncodeError, ValueError):  # the fixed font of older Pillows has Latin-1 alone
-        return False
+    return letter == ' ' or bytes(font.getmask(letter)) != bytes(font.getmask(_NO_CHARACTER))

@@ -10,8 +10,8 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 
-from ..errors import OutputError
-from ..files import display_path, ensure_folder, lock, remove_leftovers
+from ..system.errors import OutputError
+from ..system.files import display_path, ensure_folder, lock, remove_leftovers
 from .scene import CATEGORIES, draw_scene
 
 #: number of pictures in the sample
@@ -52,10 +52,8 @@ def write_sample(folder: str, images: int = IMAGES) -> str:
         if found == mark:
             return folder
         if found is None:
-            raise OutputError(
-                f'{display_path(folder)} already exists and is not the built-in sample; remove it or choose'
-                ' another output folder'
-            )
+            shown = display_path(folder)
+            raise OutputError(f'{shown} already exists and is not the built-in sample: choose another folder')
     temporary = handle = None
     try:
         prefix = os.path.join(parent, f'.{name}.')
@@ -71,9 +69,8 @@ def write_sample(folder: str, images: int = IMAGES) -> str:
     except OSError as error:
         if _read_mark(folder) == mark:  # another process was faster
             return folder
-        raise OutputError(
-            f'cannot write the sample to {display_path(folder)}: {error.strerror or error}'
-        ) from error
+        shown = display_path(folder)
+        raise OutputError(f'cannot write the sample to {shown}: {error.strerror or error}') from error
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -119,23 +116,15 @@ def write_folder(
         digest.update(scene.image.tobytes())
         height, width = scene.image.shape[:2]
         # ids have gaps, as in COCO
-        record = {
-            'id': 139 + 7 * index,
-            'file_name': f'{139 + 7 * index:012d}{suffix}',
-            'width': width,
-            'height': height,
-            'license': 1,
-        }
-        encoded, content = cv2.imencode(suffix, scene.image)
-        if not encoded:
-            raise OSError('cannot encode the picture {}'.format(record['file_name']))
-        with open(os.path.join(folder, PICTURES, record['file_name']), 'wb') as file:
-            file.write(content.tobytes())
-        records.append(record)
+        image_id = 139 + 7 * index
+        name = f'{image_id:012d}{suffix}'
+        records.append({'id': image_id, 'file_name': name, 'width': width, 'height': height, 'license': 1})
+        with open(os.path.join(folder, PICTURES, name), 'wb') as file:
+            file.write(cv2.imencode(suffix, scene.image)[1].tobytes())
         found = [_annotation(shape, width, height) for shape in scene.shapes]
         found += [_crowd(crowd, width, height) for crowd in scene.crowds]
         for entry in found:
-            annotations.append(dict(entry, id=1000 + len(annotations), image_id=record['id']))
+            annotations.append(dict(entry, id=1000 + len(annotations), image_id=image_id))
     document = {
         'info': {
             'description': 'Shapes on textured grounds, drawn by centernet.sample',
@@ -146,9 +135,7 @@ def write_folder(
         'licenses': [{'id': 1, 'name': "the project's own", 'url': ''}],
         'images': records,
         'annotations': annotations,
-        'categories': [
-            {'id': identity, 'name': name, 'supercategory': 'shape'} for identity, name in CATEGORIES
-        ],
+        'categories': [{'id': number, 'name': name, 'supercategory': 'shape'} for number, name in CATEGORIES],
     }
     with open(os.path.join(folder, ANNOTATIONS), 'w', encoding='utf-8') as file:
         json.dump(document, file, sort_keys=True)
@@ -184,16 +171,11 @@ def _clip(outline, width, height):
 
 def _crowd(shapes, width, height):
     """Return shapes of one category as one crowd annotation, with COCO's uncompressed run-length mask."""
-    box = [
-        min(shape.box[0] for shape in shapes),
-        min(shape.box[1] for shape in shapes),
-        max(shape.box[2] for shape in shapes),
-        max(shape.box[3] for shape in shapes),
-    ]
+    left, top, right, bottom = zip(*(shape.box for shape in shapes))
     mask = np.any([shape.mask for shape in shapes], axis=0)
     return {
         'category_id': CATEGORIES[shapes[0].category][0],
-        'bbox': _xywh(box),
+        'bbox': _xywh((min(left), min(top), max(right), max(bottom))),
         'area': float(mask.sum()),
         'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)},
         'iscrowd': 1,

@@ -15,9 +15,8 @@ CATEGORIES = ((1, 'circle'), (3, 'rectangle'), (7, 'triangle'), (90, 'ring'))
 FINE = 16
 #: coverage is sampled at SUPER x SUPER points per pixel
 SUPER = 4
-_DIRECTIONS = [
-    (round(1024 * math.cos(math.pi * k / 32)), round(1024 * math.sin(math.pi * k / 32))) for k in range(64)
-]
+_ANGLES = [math.pi * k / 32 for k in range(64)]
+_DIRECTIONS = [(round(1024 * math.cos(angle)), round(1024 * math.sin(angle))) for angle in _ANGLES]
 
 
 class Shape(NamedTuple):
@@ -92,12 +91,10 @@ def _plan(random, category, size, width, height):
     """Place a shape of about ``size`` (fine); return None if more than a quarter would be outside."""
     name = CATEGORIES[category][1]
     radius = size // 2
+    margins = [min(3 * radius // 4, extent * FINE // 2 - 1) for extent in (width, height)]
     centre = tuple(
         int(random.randint(margin, extent * FINE - margin))
-        for extent, margin in (
-            (width, min(3 * radius // 4, width * FINE // 2 - 1)),
-            (height, min(3 * radius // 4, height * FINE // 2 - 1)),
-        )
+        for extent, margin in zip((width, height), margins)
     )
     turn, shape = int(random.randint(64)), int(random.randint(32, 65))
     if name == 'rectangle':
@@ -107,10 +104,7 @@ def _plan(random, category, size, width, height):
     else:
         corners = []
     corners = [(centre[0] + x, centre[1] + y) for x, y in corners]
-    xs, ys = (
-        [point[axis] for point in corners] or [centre[axis] - radius, centre[axis] + radius]
-        for axis in (0, 1)
-    )
+    xs, ys = zip(*corners or [[side - radius for side in centre], [side + radius for side in centre]])
     full = (min(xs), min(ys), max(xs), max(ys))
     clipped = (max(full[0], 0), max(full[1], 0), min(full[2], width * FINE), min(full[3], height * FINE))
     sides = [clipped[2] - clipped[0], clipped[3] - clipped[1]]
@@ -151,9 +145,8 @@ def _paint(random, image, plan):
 
     region = image[y1:y2, x1:x2].astype(np.int64)
     colour = _contrasting(random, region)
-    fill = colour + _noise(random, y2 - y1, x2 - x1, int(random.randint(4, 17)))[..., None] % int(
-        random.randint(1, 49)
-    )
+    noise = _noise(random, y2 - y1, x2 - x1, int(random.randint(4, 17)))[..., None]
+    fill = colour + noise % int(random.randint(1, 49))
     share = coverage[..., None]
     image[y1:y2, x1:x2] = np.clip((fill * share + region * (16 - share)) // 16, 0, 255)
 
@@ -171,12 +164,9 @@ def _in_polygon(x, y, corners):
 
 
 def _outline(plan):
-    points = plan.corners
-    if not points:
-        points = [
-            (plan.centre[0] + plan.radius * cosine // 1024, plan.centre[1] + plan.radius * sine // 1024)
-            for cosine, sine in _DIRECTIONS[::2]
-        ]
+    x, y = plan.centre
+    circle = [(x + plan.radius * c // 1024, y + plan.radius * s // 1024) for c, s in _DIRECTIONS[::2]]
+    points = plan.corners or circle
     return [(x / FINE, y / FINE) for x, y in points]
 
 
@@ -197,14 +187,10 @@ def _draw_crowd(random, image):
     boxes, shapes = [], []
     for _ in range(40):
         plan = _plan(random, category, int(random.randint(10, 19)) * FINE, width, height)
-        inside = (
-            plan
-            and left <= plan.box[0]
-            and plan.box[2] <= left + 60
-            and top <= plan.box[1]
-            and plan.box[3] <= top + 60
-        )
-        if inside and all(_overlap(plan.box, box) < 0.1 for box in boxes):
+        if plan is None or min(plan.box[0] - left, plan.box[1] - top) < 0:
+            continue
+        is_inside = max(plan.box[2] - left, plan.box[3] - top) <= 60
+        if is_inside and all(_overlap(plan.box, box) < 0.1 for box in boxes):
             boxes.append(plan.box)
             shapes.append(_paint(random, image, plan))
     return shapes if len(shapes) > 1 else []
@@ -220,17 +206,14 @@ def _overlap(a, b):
 def _ground(random, height, width):
     """Draw a texture: two octaves of noise in two colours, sometimes with stripes."""
     colours = random.randint(20, 236, (2, 3))
-    pattern = (
-        _noise(random, height, width, int(random.randint(24, 65))) * 3
-        + _noise(random, height, width, int(random.randint(4, 13)))
-    ) // 4
+    coarse = _noise(random, height, width, int(random.randint(24, 65)))
+    pattern = (coarse * 3 + _noise(random, height, width, int(random.randint(4, 13)))) // 4
     if random.randint(3) == 0:
         a, b = random.randint(-3, 4, 2)
         stripes = (np.arange(height)[:, None] * int(a) + np.arange(width)[None, :] * int(b)) // 4 % 8 < 4
         pattern = pattern * 3 // 4 + stripes * 64
-    return ((colours[0] * pattern[..., None] + colours[1] * (255 - pattern[..., None])) // 255).astype(
-        np.uint8
-    )
+    share = pattern[..., None]
+    return ((colours[0] * share + colours[1] * (255 - share)) // 255).astype(np.uint8)
 
 
 def _noise(random, height, width, cell):

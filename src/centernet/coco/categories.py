@@ -3,29 +3,32 @@
 import collections
 import re
 import shlex
-from typing import Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
-from ..errors import OptionError
-from .coco_classes import COCO_CLASSES
+from ..system.errors import OptionError
 
 Category = Tuple[int, str]
 Channels = List[Optional[Category]]
 
+_COCO = (
+    'person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop '
+    'sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, '
+    'backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, '
+    'baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, '
+    'bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, '
+    'potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, '
+    'oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush'
+)
+#: the names of COCO's 80 classes by category id, the channels of a network that does not name its own
+COCO_CLASSES = tuple(_COCO.split(', '))
 #: in --categories, a channel without a category
 NO_CATEGORY = '-'
-_BY_NAME = 'classes: matched to the categories by name'
-_BY_ORDER = 'classes: matched to the categories by the order of the ids'
-#: so many names are listed in a line, and in an error; longer names are cut
-_NAMED, _LISTED, _LETTERS = 8, 40, 30
+#: so many names are listed; longer ones are cut
+_LISTED, _LETTERS = 20, 30
+#: a name that can stand in a list on the command line, and is not too long for an error
+_FITS = re.compile(r"(?!.{31})\w[\w.'()/+-]*( [\w.'()/+-]+)*\Z")
 #: so many channels has the example of --categories
 _SHOWN = 100
-
-
-class Matched(NamedTuple):
-    """The category of each channel, None for a channel without one, and a line for each assumption."""
-
-    channels: Channels
-    notes: List[str]
 
 
 def match_classes(
@@ -35,7 +38,7 @@ def match_classes(
     count: int,
     names: Optional[Sequence[str]] = None,
     wanted: Optional[Sequence[str]] = None,
-) -> Matched:
+) -> Tuple[Channels, List[str]]:
     """Find the category of each channel.
 
     Where the network's class names are known, categories are matched by name; case, spaces, underscores and
@@ -51,43 +54,43 @@ def match_classes(
         names: its class names; None if they are not known. 80 channels have COCO's then.
         wanted: what --categories says, a name or an id for each channel, or ``-``.
 
+    Returns:
+        The category of each channel, None for a channel without one; and a line for each assumption.
+
     Raises:
         OptionError: it cannot be decided, or ``wanted`` is wrong; the message shows how to decide it.
     """
     if wanted is not None:
-        return _as_wanted(list(categories), count, wanted)
+        return _as_wanted(categories, count, wanted)
     are_assumed = names is None and count == len(COCO_CLASSES)
     names = COCO_CLASSES if are_assumed else names
-    order, without = list(categories), ''
+    by_order, without = list(categories), ''
     groups = _groups(categories, with_objects, supercategories)
-    if len(order) != count and groups:
-        order = sorted(set(categories) - set(groups))
+    if len(by_order) != count and groups:
+        by_order = [item for item in categories if item not in groups]
         without = f'; left out: {_few(groups)}, only the name of a group'
-    if names is None:
-        if len(order) != count:
-            raise _undecided('', categories, count, order)
-        return Matched(order, [f'{_BY_ORDER}, as the network does not name its classes{without}'])
-    by_name = _by_name(categories, names)
-    found = {category for category in by_name if category is not None}
-    if not found:
-        if len(order) != count:
-            raise _undecided('; no name is the same', categories, count, order)
-        why = f'as no category has the name of a class ({_few(names)})'
-        return Matched(order, [f'{_BY_ORDER}, {why}{without}'])
-    expected = with_objects or {number for number, _ in order}
+    by_name = _by_name(categories, names or ())
+    found = set(by_name) - {None}
+    expected = with_objects or {number for number, _ in by_order}
     strangers = [item for item in categories if item not in found and item[0] in expected]
-    if strangers:
-        in_place = all(match in (None, usual) for match, usual in zip(by_name, order))
-        if len(order) != count or not in_place:
-            said = '; not classes of the network: ' + _few(strangers, _LISTED)
-            raise _undecided(said, categories, count, by_name)
-        differing = [
-            f'{name} is taken as {usual[1]}'
-            for name, usual, match in zip(names, order, by_name)
-            if match is None
-        ]
-        return Matched(order, [f'{_BY_ORDER}, though some names differ: {_few(differing)}{without}'])
-    return Matched(by_name, [] if by_name == list(categories) else [_about(by_name, categories, are_assumed)])
+    if by_name == list(categories):
+        return by_name, []
+    if found and not strangers:
+        return by_name, [_about(by_name, categories, are_assumed)]
+    example, said = by_order, ''
+    if names is None:
+        why = 'the network names no classes'
+    elif not found:
+        said = '; no category has the name of a class'
+        why = f'no category has the name of a class ({_few(names)})'
+    else:
+        example, said = by_name, f'; not classes of the network: {_few(strangers)}'
+        pairs = zip(names, by_order, by_name)
+        differing = [f'{name} is taken as {usual[1]}' for name, usual, match in pairs if match is None]
+        why = f'some names differ: {_few(differing)}'
+    if len(by_order) != count or any(match not in (None, usual) for match, usual in zip(by_name, by_order)):
+        raise _undecided(said, categories, count, example)
+    return by_order, [f'classes: {why}; class i is the i-th category in the order of the ids{without}']
 
 
 def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
@@ -105,30 +108,30 @@ def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
     return found
 
 
-def _as_wanted(categories: List[Category], count: int, wanted: Sequence[str]) -> Matched:
+def _as_wanted(
+    categories: Sequence[Category], count: int, wanted: Sequence[str]
+) -> Tuple[Channels, List[str]]:
     if len(wanted) != count:
         raise OptionError(
-            f'--categories has {_many(len(wanted), "entr", "ies", "y")}, but the network has'
-            f' {_many(count, "channel", "s")}; {NO_CATEGORY}'
+            f'--categories takes an entry for each of the {count} channels, not {len(wanted)}; {NO_CATEGORY}'
             ' stands for a channel without a category'
         )
     ids = {str(number): (number, name) for number, name in categories}
-    by_name = _by_name(categories, wanted)
-    channels = []
-    for entry, match in zip(wanted, by_name):
+    channels: Channels = []
+    for entry, match in zip(wanted, _by_name(categories, wanted)):
         category = None if entry == NO_CATEGORY else match or ids.get(entry)
         if category is None and entry != NO_CATEGORY:
             raise OptionError(
                 f"--categories: '{entry[:_LETTERS]}' is neither the name nor the id of a category; there are"
-                f' {_few(categories, _LISTED)}'
+                f' {_few(categories)}'
             )
-        if category is not None and category in channels:
+        if category in channels and category is not None:
             raise OptionError(f"--categories: '{category[1][:_LETTERS]}' appears twice")
         channels.append(category)
     if not any(channels):
         raise OptionError('--categories: no channel has a category')
     rest = [category for category in categories if category not in channels]
-    return Matched(channels, [f'classes: not in --categories, left out: {_few(rest)}'] if rest else [])
+    return channels, [f'classes: not in --categories, left out: {_few(rest)}'] if rest else []
 
 
 def _groups(
@@ -138,56 +141,40 @@ def _groups(
     members = collections.defaultdict(set)
     for number, name in supercategories.items():
         members[name].add(number)
-    return [
-        (number, name)
-        for number, name in categories
-        if number not in with_objects and len(members[name]) > (number in members[name])
-    ]
+    return [item for item in categories if item[0] not in with_objects and members[item[1]] - {item[0]}]
 
 
 def _about(channels: Channels, categories: Sequence[Category], are_assumed: bool) -> str:
     """Say how categories were matched by name."""
     free, found = channels.count(None), set(channels)
     rest = [category for category in categories if category not in found]
-    text = _BY_NAME + ', with the names of COCO assumed for its 80 channels' * are_assumed
-    if free:
-        text += f'; {free} of {len(channels)} have no category'
+    text = 'classes: matched to the categories by name'
+    text += ', with the names of COCO assumed for its 80 channels' if are_assumed else ''
+    text += f'; {free} of {len(channels)} have no category' if free else ''
     return text + (f'; left out, as they have no objects: {_few(rest)}' if rest else '')
 
 
-def _undecided(
-    said: str, categories: Sequence[Category], count: int, guess: Sequence[Optional[Category]]
-) -> OptionError:
+def _undecided(said: str, categories: Sequence[Category], count: int, guess: Channels) -> OptionError:
     """Return the error that shows --categories.
 
     ``guess``: what its value could look like, as far as it goes.
     """
     shown = [
-        NO_CATEGORY if item is None else str(item[0]) if _needs_id(item[1]) else item[1]
+        NO_CATEGORY if item is None else item[1] if _FITS.match(item[1]) else str(item[0])
         for item in (list(guess) + [None] * count)[: min(count, _SHOWN)]
     ]
     example = shlex.quote(','.join(shown)) + (' and so on' if count > _SHOWN else '')
-    classes = _many(count, 'class', 'es')
-    theirs = _many(len(categories), 'categor', 'ies', 'y')
     return OptionError(
-        f'the network has {classes} and the data set {theirs}{said}; say which category belongs to which'
-        " class: --categories takes one name or id for each, in the order of the network's channels,"
-        f' {NO_CATEGORY} for none, such as --categories={example}'
+        f"the network's classes ({count}) cannot be matched to the categories of the data set"
+        f' ({len(categories)}){said}; say which category belongs to which class: --categories takes one name'
+        f" or id for each, in the order of the network's channels, {NO_CATEGORY} for none, such as"
+        f' --categories={example}'
     )
 
 
-def _many(count: int, noun: str, plural: str, singular: str = '') -> str:
-    return f'{count} {noun}{singular if count == 1 else plural}'
-
-
-def _needs_id(name: str) -> bool:
-    """Return whether a name cannot stand in a list on the command line, or is too long for an error."""
-    return len(name) > _LETTERS or not name.isprintable() or bool(re.search('^[@ -]|,| $|^$', name))
-
-
-def _few(items: Sequence, most: int = _NAMED) -> str:
-    names = [item if isinstance(item, str) else item[1] for item in items[:most]]
-    more = f' and {len(items) - most} more' if len(items) > most else ''
+def _few(items: Sequence) -> str:
+    names = [item if isinstance(item, str) else item[1] for item in items[:_LISTED]]
+    more = f' and {len(items) - _LISTED} more' if len(items) > _LISTED else ''
     return ', '.join(name[:_LETTERS] for name in names) + more
 
 
