@@ -6,9 +6,9 @@ import pytest
 from support.exports import HEADS, SIZE
 from support.random_weights import save_checkpoint
 
-from centernet.checkpoint import load_model
-from centernet.export.exporter import export
-from centernet.export.targets import TARGETS
+from centernet.exporting.exporter import export
+from centernet.exporting.targets import TARGETS
+from centernet.networks.checkpoint import load_model
 
 #: the size of the shared exports, (height, width)
 EXPORT_SIZE = (SIZE, SIZE + 32)

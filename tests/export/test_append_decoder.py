@@ -6,9 +6,9 @@ import pytest
 from support.exports import SIZE, images, runnable
 
 from centernet.detection import decode
-from centernet.export.exporter import export
+from centernet.exporting.exporter import export
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner
 from centernet.onnxfile import graph
-from centernet.runners.onnx_runner import OnnxRunner
 
 
 @pytest.mark.parametrize('batch', [1, 2, None])

@@ -7,10 +7,7 @@ import subprocess
 import pytest
 from support.exports import SIZE
 
-from centernet.errors import ModelError
-from centernet.export.atc import write_script
-from centernet.export.exporter import export
-from centernet.onnxfile.graph import load
+from centernet.exporting.exporter import export
 
 
 @pytest.fixture
@@ -63,11 +60,3 @@ def test_the_script_calls_atc(atc, checkpoint, tmp_path):
     ]
     refused = atc(script, 'Ascend310', 'force_fp16', '8')
     assert refused.returncode == 2 and 'fixed to a batch of 4' in refused.stderr
-
-
-def test_an_output_whose_node_has_no_name(checkpoint, tmp_path):
-    _, script = export(checkpoint('dla_tiny'), str(tmp_path), 'net', ['ascend'], size=(SIZE, SIZE))
-    found = load(str(tmp_path / 'net.onnx'))
-    found.producers()['wh'].name = ''
-    with pytest.raises(ModelError, match='output wh has no name'):
-        write_script(script, found)

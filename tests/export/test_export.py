@@ -11,16 +11,16 @@ import torch
 from support.exports import HEADS, SIZE, TOLERANCE, assert_same, images, network, runnable
 from support.random_weights import save_checkpoint
 
-from centernet.checkpoint import load_model
-from centernet.dcn import DCN
-from centernet.errors import OptionError
-from centernet.export import rules
-from centernet.export.exporter import export
-from centernet.export.repair import repair
-from centernet.export.targets import TARGETS, Target, file_name
-from centernet.models import hourglass
+from centernet.exporting import rules
+from centernet.exporting.exporter import export
+from centernet.exporting.repair import repair
+from centernet.exporting.targets import TARGETS, Target, file_name
+from centernet.kernels import DCN
+from centernet.networks.architectures import hourglass
+from centernet.networks.checkpoint import load_model
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner
 from centernet.onnxfile import deform_conv, graph
-from centernet.runners.onnx_runner import OnnxRunner
+from centernet.system.errors import OptionError
 
 FORBIDDEN = set(
     ('Shape', 'Gather', 'Slice', 'Unsqueeze', 'Constant', 'BatchNormalization', 'Identity', 'Cast')
@@ -171,7 +171,7 @@ def test_the_metadata_tell_how_to_use_the_file(checkpoint, exported):
     )
     assert json.loads(said['versions'])['onnx'] == onnx.__version__
     assert json.loads(said['versions'])['torch'] == torch.__version__ and 'git' not in said['versions']
-    assert OnnxRunner(path, 'cpu', 1).meta_size == (SIZE, SIZE + 32)
+    assert OnnxRunner(path, 'cpu', 1).info.stored == (SIZE, SIZE + 32)
 
 
 def read(folder, name):

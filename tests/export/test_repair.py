@@ -6,15 +6,15 @@ from support import sample_way
 from support.exports import HEADS, SIZE, assert_same, images, runnable
 from support.random_weights import save_checkpoint
 
-from centernet.checkpoint import load_model
 from centernet.cli import main
-from centernet.errors import ModelError, OptionError
-from centernet.export import rules
-from centernet.export.exporter import export
-from centernet.export.repair import repair
-from centernet.export.targets import TARGETS
+from centernet.exporting import rules
+from centernet.exporting.exporter import export
+from centernet.exporting.repair import repair
+from centernet.exporting.targets import TARGETS
+from centernet.networks.checkpoint import load_model
 from centernet.onnxfile import graph
 from centernet.sample import SAMPLE_WEIGHTS
+from centernet.system.errors import ModelError, OptionError
 
 RENAMED = [f'output {name} renamed to {head}' for name, head in (('wh', 'reg'), ('reg', 'wh'))]
 HOW = 'names' if sample_way.MODERN else 'numbers'
@@ -196,7 +196,7 @@ def test_what_cannot_be_is_refused(heads, error, message, raw, tmp_path):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda found: found.outputs.pop(), 'no head wh|cannot tell'),
+        (lambda found: found.outputs.pop(), 'lack wh|cannot tell'),
         (lambda found: found.inputs.append(found.inputs[0]._replace(name='other')), 'needs one input'),
         (
             lambda found: found.inputs.__setitem__(0, found.inputs[0]._replace(shape=(1, 3, 'h', 'w'))),

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from centernet.errors import ModelError
 from centernet.onnxfile import graph as graphs
 from centernet.onnxfile.graph import Graph, Node, Value
+from centernet.system.errors import ModelError
 
 F32 = np.dtype(np.float32)
 
@@ -44,7 +44,9 @@ def test_a_file_holds_the_graph(tmp_path):
     graph.save(str(tmp_path / 'a.onnx'))
     onnx.checker.check_model(onnx.load(str(tmp_path / 'a.onnx')))
     again = graphs.load(str(tmp_path / 'a.onnx'))
-    assert [repr(node) for node in again.nodes] == [repr(node) for node in graph.nodes]
+    assert [(node.name, node.inputs, node.outputs) for node in again.nodes] == [
+        (node.name, node.inputs, node.outputs) for node in graph.nodes
+    ]
     assert [dict(node.attributes) for node in again.nodes] == [dict(node.attributes) for node in graph.nodes]
     assert again.nodes[0].doc_string == 'a note'
     assert (again.inputs, again.outputs, again.opset, again.metadata, again.producer) == (
@@ -145,12 +147,17 @@ def test_renaming_reaches_nodes_inputs_and_outputs():
 def test_fresh_names_are_in_use_nowhere():
     graph = small_graph()
     assert [graph.fresh('c'), graph.fresh('c'), graph.fresh('new')] == ['c_2', 'c_3', 'new']
+    graph.rename_value('t', 'other')
+    assert graph.fresh('other') == 'other_2'
+    graph.nodes.append(Node('Abs', ['x'], ['later']))
+    graph.forget_names()
+    assert graph.fresh('later') == 'later_2'
 
 
 def test_a_copy_is_independent():
     graph = small_graph()
     twin = graph.copy()
-    twin.nodes[0].attributes['kernel_shape'].append(3)
+    twin.nodes[0].attributes['kernel_shape'] = [3, 3]
     twin.nodes[0].inputs[0] = 'other'
     twin.initializers['w'] = None
     assert graph.nodes[0].attributes['kernel_shape'] == [1, 1] and graph.nodes[0].inputs[0] == 'x'

@@ -5,7 +5,7 @@ from support.chains import chain, draw
 from support.one_convolution import run as run_first
 
 from centernet.onnxfile.graph import Node
-from centernet.onnxfile.shapes import examine, infer_shapes
+from centernet.onnxfile.shapes import examine
 
 
 def test_shapes_are_those_that_come_out():
@@ -36,7 +36,7 @@ def test_shapes_are_those_that_come_out():
         bias=draw(8, 1, 1),
     )
     graph.nodes[3].op_type = 'Resize'
-    assert infer_shapes(graph)['y'] == run_first(graph, {'x': draw(1, 4, 12, 10)}).shape
+    assert examine(graph).shapes['y'] == run_first(graph, {'x': draw(1, 4, 12, 10)}).shape
 
 
 def test_an_open_batch_stays_open_through_reshapes():

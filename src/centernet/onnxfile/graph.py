@@ -5,33 +5,24 @@ and handles operators and opsets that the installed onnx does not know.
 """
 
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
+import attr
 import numpy as np
 import onnx
 
-from ..errors import ModelError
-from ..files import atomic_write
+from ..system.errors import ModelError
+from ..system.files import atomic_write
 from . import protobuf
-from .loading import damage_named, read_model
+from .loading import damage_named, read_model_and_files
+from .protobuf import Value
 
 #: opset of the default domain -> the IR version that came with it (older releases of onnx lack the table)
 _IR_VERSIONS = dict(zip(range(9, 23), (4, 5, 6, 7, 7, 7, 8, 8, 8, 8, 9, 9, 10, 10)))
 _DEFAULT_DOMAINS = ('', 'ai.onnx')
 
 
-class Value(NamedTuple):
-    """An input or output of a graph.
-
-    ``dtype`` is None if numpy has none. Sizes are int, str (the name of an open size) or None (unknown);
-    ``shape`` is None if the rank is unknown.
-    """
-
-    name: str
-    dtype: Optional[np.dtype]
-    shape: Optional[Tuple[Union[int, str, None], ...]]
-
-
+@attr.s(auto_attribs=True, eq=False)
 class Node:
     """One operator.
 
@@ -39,28 +30,18 @@ class Node:
     name -> int, float, str, list of these, or numpy array (a tensor); other kinds stay AttributeProtos.
     """
 
-    def __init__(
-        self,
-        op_type: str,
-        inputs: Iterable[str],
-        outputs: Iterable[str],
-        attributes: Union[Dict[str, Any], Sequence[Tuple[str, Any]], None] = None,
-        name: str = '',
-        domain: str = '',
-        doc_string: str = '',
-    ) -> None:
-        self.op_type = op_type
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
-        self.attributes = OrderedDict(attributes or ())
-        self.name = name
-        self.domain = '' if domain in _DEFAULT_DOMAINS else domain
-        self.doc_string = doc_string
+    op_type: str
+    inputs: List[str] = attr.ib(converter=list)
+    outputs: List[str] = attr.ib(converter=list)
+    attributes: Dict[str, Any] = attr.ib((), converter=OrderedDict)
+    name: str = ''
+    domain: str = attr.ib('', converter=lambda domain: '' if domain in _DEFAULT_DOMAINS else domain)
+    doc_string: str = ''
 
-    def __repr__(self):
-        return '{} {!r}: {} -> {}'.format(
-            self.op_type, self.name, ', '.join(self.inputs), ', '.join(self.outputs)
-        )
+    @property
+    def label(self) -> str:
+        """What messages call it: its name, or that of its output."""
+        return self.name or (self.outputs or [self.op_type])[0]
 
     def input(self, index: int) -> str:
         """The name of an input, '' if it is omitted."""
@@ -72,15 +53,11 @@ class Node:
         return [name for name in self.inputs if name] + protobuf.subgraph_reads(self.attributes.values())
 
     def copy(self) -> 'Node':
-        """Return a copy that shares the arrays."""
-        attributes = [
-            (key, list(value) if isinstance(value, list) else value) for key, value in self.attributes.items()
-        ]
-        return Node(
-            self.op_type, self.inputs, self.outputs, attributes, self.name, self.domain, self.doc_string
-        )
+        """Return a copy that shares the values of attributes: replace them instead of writing into them."""
+        return attr.evolve(self)
 
 
+@attr.s(auto_attribs=True, eq=False, repr=False)
 class Graph:
     """An ONNX model of one graph.
 
@@ -89,31 +66,21 @@ class Graph:
     ``producer``: the name and version of the program that wrote the model.
     """
 
-    def __init__(self, opset: int, name: str = 'centernet') -> None:
-        self.name = name
-        self.opset = opset
-        self.domains = OrderedDict()  # type: Dict[str, int]
-        self.nodes = []  # type: List[Node]
-        self.initializers = OrderedDict()  # type: Dict[str, np.ndarray]
-        self.inputs = []  # type: List[Value]
-        self.outputs = []  # type: List[Value]
-        self.metadata = OrderedDict()  # type: Dict[str, str]
-        self.producer = ('', '')
-        self.functions = []
-        self._handed_out = set()
+    opset: int
+    name: str = 'centernet'
+    domains: Dict[str, int] = attr.ib((), converter=OrderedDict)
+    nodes: List[Node] = attr.ib((), converter=list)
+    initializers: Dict[str, np.ndarray] = attr.ib((), converter=OrderedDict)
+    inputs: List[Value] = attr.ib((), converter=list)
+    outputs: List[Value] = attr.ib((), converter=list)
+    metadata: Dict[str, str] = attr.ib((), converter=OrderedDict)
+    producer: Tuple[str, str] = ('', '')
+    functions: List[Any] = attr.ib((), converter=list)
+    _taken: Optional[Set[str]] = attr.ib(None, init=False)
 
     def producers(self) -> Dict[str, Node]:
         """Value name -> the node that computes it."""
         return {output: node for node in self.nodes for output in node.outputs if output}
-
-    def consumers(self) -> Dict[str, List[Node]]:
-        """Value name -> the nodes that read it; a node that reads it twice is there twice."""
-        found = {}
-        for node in self.nodes:
-            for name in node.inputs:
-                if name:
-                    found.setdefault(name, []).append(node)
-        return found
 
     def output_names(self) -> List[str]:
         """The names of the graph's outputs, in order."""
@@ -124,17 +91,19 @@ class Graph:
         return [node for node in self.nodes if node.op_type in op_types and not node.domain]
 
     def fresh(self, stem: str) -> str:
-        """Return a value name that starts with ``stem`` and is not in use."""
-        taken = {name for node in self.nodes for name in node.inputs + node.outputs}
-        taken.update(
-            self.initializers, self._handed_out, (value.name for value in self.inputs + self.outputs)
-        )
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f'{stem}_{number}'
-        self._handed_out.add(name)
-        return name
+        """Return a value name that starts with ``stem``, and that neither is in use nor was returned before.
+
+        The first call collects the names in use. What is renamed after it without :meth:`rename_value` has
+        to be followed by :meth:`forget_names`.
+        """
+        if self._taken is None:
+            self._taken = {name for node in self.nodes for name in node.inputs + node.outputs}
+            self._taken.update(self.initializers, (value.name for value in self.inputs + self.outputs))
+        return unique(stem, self._taken)
+
+    def forget_names(self) -> None:
+        """Make :meth:`fresh` collect the names in use again."""
+        self._taken = None
 
     def constant(self, stem: str, array: np.ndarray) -> str:
         """Add an initializer and return its name."""
@@ -149,15 +118,16 @@ class Graph:
 
     def rename_value(self, old: str, new: str) -> None:
         """Rename a value everywhere: in nodes, initializers, inputs and outputs."""
+        self.replace_value(old, new)
         for node in self.nodes:
-            node.inputs = [new if name == old else name for name in node.inputs]
             node.outputs = [new if name == old else name for name in node.outputs]
-        if old in self.initializers:
-            self.initializers = OrderedDict(
-                (new if name == old else name, array) for name, array in self.initializers.items()
-            )
-        self.inputs = [value._replace(name=new) if value.name == old else value for value in self.inputs]
-        self.outputs = [value._replace(name=new) if value.name == old else value for value in self.outputs]
+        if old in self.initializers:  # in its place
+            items = self.initializers.items()
+            self.initializers = OrderedDict((new if name == old else name, array) for name, array in items)
+        for values in (self.inputs, self.outputs):
+            values[:] = [value._replace(name=new) if value.name == old else value for value in values]
+        if self._taken is not None:
+            self._taken.add(new)
 
     def substitute(self, node: Node, replacement: Sequence[Node]) -> None:
         """Replace a node by others."""
@@ -166,8 +136,7 @@ class Graph:
 
     def remove_dead(self) -> None:
         """Remove the nodes and initializers that no output depends on."""
-        needed = set(self.output_names())
-        kept = []
+        needed, kept = set(self.output_names()), []
         for node in reversed(self.sorted_nodes()):
             if needed.intersection(node.outputs):
                 kept.append(node)
@@ -203,20 +172,12 @@ class Graph:
 
     def copy(self) -> 'Graph':
         """Return a copy that shares the arrays: replace them instead of writing into them."""
-        twin = Graph(self.opset, self.name)
-        twin.domains, twin.metadata = OrderedDict(self.domains), OrderedDict(self.metadata)
-        twin.nodes = [node.copy() for node in self.nodes]
-        twin.initializers = OrderedDict(self.initializers)
-        twin.inputs, twin.outputs = list(self.inputs), list(self.outputs)
-        twin.producer, twin.functions = self.producer, list(self.functions)
-        return twin
+        return attr.evolve(self, nodes=[node.copy() for node in self.nodes])
 
     def to_model(self) -> onnx.ModelProto:
         """The graph as a model, with its weights."""
         model = self._frame()
-        model.graph.initializer.extend(
-            protobuf.tensor_proto(name, array) for name, array in self.initializers.items()
-        )
+        model.graph.initializer.extend(protobuf.tensor_proto(*item) for item in self.initializers.items())
         return model
 
     def save(self, path: str) -> None:
@@ -231,9 +192,7 @@ class Graph:
         frame = self._frame()
         weights = sum(array.nbytes for array in self.initializers.values())
         if weights + frame.ByteSize() > (1 << 31) - (1 << 20):  # leaves room for the names of the weights
-            raise ModelError(
-                f'{path} would have {weights} bytes of weights; the limit of ONNX files is 2 GiB'
-            )
+            raise ModelError(f'{path} would have {weights} bytes; the limit of ONNX files is 2 GiB')
         with atomic_write(path, 'wb') as file:
             for part in protobuf.byte_parts(frame, self.initializers):
                 file.write(part)
@@ -242,24 +201,17 @@ class Graph:
         """The model without its weights."""
         graph = onnx.GraphProto(name=self.name)
         for node in self.nodes:
-            graph.node.add(
-                op_type=node.op_type,
-                input=node.inputs,
-                output=node.outputs,
-                name=node.name,
-                domain=node.domain,
-                doc_string=node.doc_string,
-                attribute=protobuf.attribute_protos(node.attributes),
-            )
-        graph.input.extend(protobuf.value_proto(*value) for value in self.inputs)
-        graph.output.extend(protobuf.value_proto(*value) for value in self.outputs)
-        model = onnx.ModelProto(
-            ir_version=_IR_VERSIONS.get(self.opset, 4 if self.opset < 9 else 10), graph=graph
-        )
+            proto = graph.node.add(input=node.inputs, output=node.outputs, op_type=node.op_type)
+            proto.name, proto.domain, proto.doc_string = node.name, node.domain, node.doc_string
+            proto.attribute.extend(protobuf.attribute_protos(node.attributes))
+        graph.input.extend(protobuf.value_proto(value) for value in self.inputs)
+        graph.output.extend(protobuf.value_proto(value) for value in self.outputs)
+        model = onnx.ModelProto(graph=graph)
+        model.ir_version = _IR_VERSIONS.get(self.opset, 4 if self.opset < 9 else 10)
         model.producer_name, model.producer_version = self.producer
         if self.functions:
             model.functions.extend(self.functions)
-        for domain, version in [('', self.opset)] + list(self.domains.items()):
+        for domain, version in [('', self.opset), *self.domains.items()]:
             model.opset_import.add(domain=domain, version=version)
         for key, value in self.metadata.items():
             model.metadata_props.add(key=key, value=value)
@@ -273,9 +225,7 @@ def load(path: str) -> Graph:
         ModelError: the file is missing, is not an ONNX model, or has parts that :class:`Graph` does not
             support.
     """
-    model = read_model(path)
-    if not model.ir_version:
-        raise ModelError(f'{path} is not an ONNX model, or an empty one')
+    model = read_model_and_files(path).model
     with damage_named(path):
         return of_model(model)
 
@@ -284,26 +234,29 @@ def of_model(model: onnx.ModelProto) -> Graph:
     """Convert a model, which is not changed."""
     if model.graph.sparse_initializer:
         raise ModelError('the model has sparse initializers, which are not supported')
-    graph = Graph(
-        max([entry.version for entry in model.opset_import if entry.domain in _DEFAULT_DOMAINS] or [1]),
-        model.graph.name,
-    )
-    graph.domains.update(
-        (entry.domain, entry.version) for entry in model.opset_import if entry.domain not in _DEFAULT_DOMAINS
-    )
-    graph.producer = (model.producer_name, model.producer_version)
-    graph.functions = list(getattr(model, 'functions', ()))
-    graph.metadata.update((entry.key, entry.value) for entry in model.metadata_props)
-    graph.initializers.update((tensor.name, protobuf.array_of(tensor)) for tensor in model.graph.initializer)
-    graph.inputs = [
-        Value(*protobuf.value_parts(value))
-        for value in model.graph.input
-        if value.name not in graph.initializers
-    ]
-    graph.outputs = [Value(*protobuf.value_parts(value)) for value in model.graph.output]
+    opsets = [(entry.domain, entry.version) for entry in model.opset_import]
+    graph = Graph(max([version for domain, version in opsets if domain in _DEFAULT_DOMAINS] or [1]))
+    graph.name, graph.producer = model.graph.name, (model.producer_name, model.producer_version)
+    graph.domains.update(entry for entry in opsets if entry[0] not in _DEFAULT_DOMAINS)
     for node in model.graph.node:
         attributes = [(entry.name, protobuf.attribute_value(entry)) for entry in node.attribute]
-        graph.nodes.append(
-            Node(node.op_type, node.input, node.output, attributes, node.name, node.domain, node.doc_string)
-        )
+        names = (node.name, node.domain, node.doc_string)
+        graph.nodes.append(Node(node.op_type, node.input, node.output, attributes, *names))
+    for tensor in model.graph.initializer:
+        graph.initializers[tensor.name] = protobuf.array_of(tensor)
+    inputs = map(protobuf.value_of, model.graph.input)
+    graph.inputs = [value for value in inputs if value.name not in graph.initializers]
+    graph.outputs = [protobuf.value_of(value) for value in model.graph.output]
+    graph.metadata.update((entry.key, entry.value) for entry in model.metadata_props)
+    graph.functions = list(getattr(model, 'functions', ()))
     return graph
+
+
+def unique(stem: str, taken: Set[str]) -> str:
+    """Return ``stem``, or ``stem`` with a number, whichever is not taken; it is taken from then on."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f'{stem}_{number}'
+    taken.add(name)
+    return name

@@ -1,4 +1,4 @@
-"""Read an ONNX file without trusting it: :func:`read_model`, the only way in which the package opens one.
+"""Read an ONNX file without trusting it: :func:`read_model_and_files`. The package opens none otherwise.
 
 A file may keep tensors in files beside it, under names that it chooses. onnx 1.8.1 opens whatever the name
 leads to, ``/dev/zero`` included, and onnxruntime has loaders of its own. So the tensors are loaded here, from
@@ -13,7 +13,7 @@ from typing import Iterator, List, NamedTuple, Sequence, Union
 import onnx
 from onnx import AttributeProto, TensorProto
 
-from ..errors import ModelError, UserError
+from ..system.errors import ModelError, UserError
 
 #: the limit of protocol buffers, and so of a file and of what it is loaded into, in bytes
 MOST_BYTES = (1 << 31) - 1
@@ -34,11 +34,6 @@ class ModelAndFiles(NamedTuple):
     files: List[str]
 
 
-def read_model(path: Union[str, os.PathLike]) -> onnx.ModelProto:
-    """Read an ONNX file with the tensors beside it. Raises as :func:`read_model_and_files` does."""
-    return read_model_and_files(path).model
-
-
 def read_model_and_files(path: Union[str, os.PathLike]) -> ModelAndFiles:
     """Read an ONNX file with the tensors beside it.
 
@@ -49,29 +44,20 @@ def read_model_and_files(path: Union[str, os.PathLike]) -> ModelAndFiles:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ModelError(f'file not found: {path}' if not os.path.exists(path) else f'{path} is not a file')
-    try:
-        if os.path.getsize(path) > MOST_BYTES:
-            raise ModelError(f'{path} has {os.path.getsize(path)} bytes; the limit of ONNX files is 2 GiB')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # protobuf's, about bytes that it cannot parse
-            model = onnx.load(path, load_external_data=False)
-    except OSError as error:
-        raise ModelError(f'cannot read {path}: {error.strerror or error}') from error
-    except MemoryError as error:
-        raise ModelError(f'{path} is too large for the memory') from error
-    except UserError:
-        raise
-    except Exception as error:  # each implementation of protocol buffers has its own error class
-        raise ModelError(f'{path} is not an ONNX model ({type(error).__name__})') from error
-    if not model.graph.node:
-        raise ModelError(f'{path} is not an ONNX model, or an empty one')
+    if os.path.getsize(path) > MOST_BYTES:
+        raise ModelError(f'{path} has {os.path.getsize(path)} bytes; the limit of ONNX files is 2 GiB')
     with damage_named(path):
-        outside = [
-            tensor
-            for tensor in _tensors(path, model)
-            if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data
-        ]
-        return ModelAndFiles(model, _load_external(path, outside))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # protobuf's, about bytes that it cannot parse
+                model = onnx.load(path, load_external_data=False)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # each implementation of protocol buffers has its own error class
+            raise ModelError(f'{path} is not an ONNX model ({type(error).__name__})') from error
+        if not model.graph.node:
+            raise ModelError(f'{path} is not an ONNX model, or an empty one')
+        return ModelAndFiles(model, _load_external(path, _tensors(path, model)))
 
 
 def check_input(name: str, shape: Sequence[Union[int, str, None]]) -> None:
@@ -83,10 +69,7 @@ def check_input(name: str, shape: Sequence[Union[int, str, None]]) -> None:
     """
     limits = (LARGEST_BATCH, 3, LARGEST_SIDE, LARGEST_SIDE)
     if any(isinstance(side, int) and side > most for side, most in zip(shape, limits)):
-        raise ModelError(
-            f'{name}: its input {list(shape)} is larger than any image: at most {LARGEST_BATCH} images of'
-            f' {LARGEST_SIDE} x {LARGEST_SIDE} pixels'
-        )
+        raise ModelError(f'{name}: its input {list(shape)} is larger than any image: at most {list(limits)}')
 
 
 @contextlib.contextmanager
@@ -98,17 +81,15 @@ def damage_named(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, KeyboardInterrupt, SystemExit):
+    except UserError:
         raise
+    except OSError as error:
+        raise ModelError(f'cannot read {error.filename or path}: {error.strerror or error}') from error
     except MemoryError as error:
         raise ModelError(f'{path} needs more memory than is available') from error
     except Exception as error:
-        text = ' '.join(str(error).split())[:200]
-        raise ModelError(
-            '{} is damaged, or has a form that is not supported ({}{})'.format(
-                path, type(error).__name__, ': ' + text if text else ''
-            )
-        ) from error
+        text = ' '.join([type(error).__name__ + ':', *str(error).split()])[:200]
+        raise ModelError(f'{path} is damaged, or has a form that is not supported ({text})') from error
 
 
 def _tensors(path, model):
@@ -136,59 +117,37 @@ def _tensors(path, model):
 
 
 def _load_external(path, tensors):
-    """Load the tensors that are kept in files beside the model; return the files."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Load those of the tensors that are kept in files beside the model; return the files."""
+    folder = os.path.realpath(os.path.dirname(path))
     files, total = {}, 0
     for tensor in tensors:
+        if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
+            continue
         external = {entry.key: entry.value for entry in tensor.external_data}
-        place = _file_beside(path, folder, external.get('location', ''))
-        if place not in files:
-            files[place] = os.path.getsize(place)
-        offset = _number(path, external.get('offset', '0'))
-        length = (
-            _number(path, external['length']) if external.get('length') else max(0, files[place] - offset)
-        )
-        if offset + length > files[place]:
+        location = external.get('location', '')
+        place = os.path.join(folder, os.path.normpath(location))
+        # neither a link, nor above the folder
+        if '\0' in location or os.path.isabs(location) or os.path.realpath(place) != place:
+            raise ModelError(f'{path} keeps a tensor in {location[:200]!r}: not a file in its folder')
+        if not os.path.isfile(place):
+            raise ModelError(f'{path} keeps tensors in {place[:300]}: file not found')
+        size = files.setdefault(place, os.path.getsize(place))
+        offset = _number(path, external.get('offset') or '0')
+        length = _number(path, external.get('length') or str(max(0, size - offset)))
+        if offset + length > size:
             raise ModelError(
                 f'{path}: its tensor {tensor.name[:80]!r} is bytes {offset} to {offset + length} of {place},'
-                f' which has {files[place]}'
+                f' which has {size}'
             )
         total += length
         if total > min(MOST_BYTES, _MOST_SHARING * sum(files.values())):
             raise ModelError(f'{path} has more tensors in {place} than can be loaded')
-        try:
-            with open(place, 'rb') as file:
-                file.seek(offset)
-                tensor.raw_data = file.read(length)
-        except OSError as error:
-            raise ModelError(
-                f'cannot read {place}, where {path} keeps tensors: {error.strerror or error}'
-            ) from error
+        with open(place, 'rb') as file:
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
         tensor.ClearField('data_location')
-        del tensor.external_data[:]
+        tensor.ClearField('external_data')
     return sorted(files)
-
-
-def _file_beside(path, folder, location):
-    """The path of a regular file inside the model's folder."""
-    place = os.path.join(folder, location)
-    if (
-        not location
-        or '\0' in location
-        or os.path.isabs(location)
-        or '..' in location.replace('\\', '/').split('/')
-    ):
-        raise ModelError(
-            f'{path} keeps a tensor in {location[:200]!r}: only files in its own folder are read'
-        )
-    if os.path.realpath(place) != os.path.join(os.path.realpath(folder), os.path.normpath(location)):
-        raise ModelError(
-            f'{path} keeps a tensor in {location[:200]!r}, which is a link: only files in its own folder are'
-            ' read'
-        )
-    if not os.path.isfile(place):
-        raise ModelError(f'{path} keeps tensors in {place[:300]}: file not found')
-    return place
 
 
 def _number(path, text):

@@ -7,7 +7,7 @@ Why not ``onnx.version_converter``:
   default domain or in another.
 - Both stacks are to write the same graph. Newer converters add Constant nodes of their own.
 - Newer converters reject custom operators in the default domain, too. They have to be moved to another domain
-  meanwhile, as :mod:`centernet.runners.custom_operators` does.
+  meanwhile.
 
 So the few changes that convolutional networks need are made here. A graph with any other operator is
 rejected.
@@ -17,7 +17,7 @@ from typing import FrozenSet
 
 import numpy as np
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .graph import Graph
 
 
@@ -29,7 +29,7 @@ def op_types(names: str) -> FrozenSet[str]:
 # Same inputs, attributes and meaning at inference from opset 7 to 22, as far as these networks use them.
 _STABLE = op_types(
     'Abs Add And AveragePool BatchNormalization Cast Ceil Concat Constant ConstantOfShape Conv ConvTranspose'
-    ' CumSum DCNv2 DeformConv DeformableConv2D Div Elu Equal Erf Exp Expand Flatten Floor Gather'
+    ' CumSum DCNv2 DeformConv DeformableConv2D Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather'
     ' GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater HardSigmoid Identity'
     ' InstanceNormalization LeakyRelu Less Log MatMul Max MaxPool Min Mod Mul Neg Not Or PRelu Pow Range'
     ' Reciprocal Relu Reshape ScatterND Shape Sigmoid Sign Size Softplus Sqrt Sub Sum Tanh Tile Transpose'
@@ -45,14 +45,10 @@ def raise_opset(graph: Graph, opset: int) -> None:
     """
     if graph.opset >= opset:
         return
-    known = _STABLE.union(*(op_types for op_types, _, _ in _CHANGES))
-    unknown = sorted({node.op_type for node in graph.nodes if not node.domain} - known)
+    unknown = sorted({node.op_type for node in graph.nodes if not node.domain} - KNOWN)
     if unknown:
-        raise ModelError(
-            'the graph cannot be converted from opset {} to {}: it has {}'.format(
-                graph.opset, opset, ', '.join(unknown)
-            )
-        )
+        names = ', '.join(unknown)
+        raise ModelError(f'the graph cannot be converted from opset {graph.opset} to {opset}: it has {names}')
     for node in graph.nodes:
         for op_types, since, change in _CHANGES:
             if not node.domain and node.op_type in op_types and graph.opset < since <= opset:
@@ -67,39 +63,37 @@ def lower_opset(graph: Graph, opset: int) -> None:
     Raises:
         ModelError: an operator is not supported here, or cannot be written in the earlier opset.
     """
-    changed = set()
+    stuck = set()
     for node in graph.nodes:
         if node.domain or node.op_type in _STABLE:
             continue
-        changes = [(since, change) for op_types, since, change in _CHANGES if node.op_type in op_types]
-        if not changes:
-            changed.add(node.op_type)
-        for since, change in reversed(changes):
-            if opset < since <= graph.opset and not (
-                isinstance(change, _AttributesToInputs) and change.undo(graph, node)
-            ):
-                changed.add(node.op_type)
-    if changed:
+        undone = [
+            isinstance(change, _AttributesToInputs) and change.undo(graph, node)
+            for op_types, since, change in reversed(_CHANGES)
+            if node.op_type in op_types and opset < since <= graph.opset
+        ]
+        if node.op_type not in KNOWN or not all(undone):
+            stuck.add(node.op_type)
+    if stuck:
         raise ModelError(
-            'the graph cannot be converted back from opset {} to {}: it has {}; export the checkpoint'
-            ' instead'.format(graph.opset, opset, ', '.join(sorted(changed)))
+            f'the graph cannot be converted back from opset {graph.opset} to {opset}: it has'
+            f' {", ".join(sorted(stuck))}; export the checkpoint instead'
         )
     graph.opset = opset
 
 
 class _AttributesToInputs:
-    """A change: these attributes (name, dtype) become inputs, in this order, after the others."""
+    """A change: these attributes (name, dtype) become inputs, in this order, after the first."""
 
-    def __init__(self, *keys, before=1):
+    def __init__(self, *keys):
         self._keys = keys
-        self._before = before
 
     def __call__(self, graph, node):
         for key, dtype in self._keys:
-            value = node.attributes.pop(key, None)
-            node.inputs.append(
-                '' if value is None else graph.constant(f'{node.outputs[0]}.{key}', np.array(value, dtype))
-            )
+            node.inputs.append('')
+            if key in node.attributes:
+                value = np.array(node.attributes.pop(key), dtype)
+                node.inputs[-1] = graph.constant(f'{node.outputs[0]}.{key}', value)
         while not node.inputs[-1]:
             node.inputs.pop()
 
@@ -107,20 +101,19 @@ class _AttributesToInputs:
         """Turn the inputs into attributes; return whether all of them are constant."""
         if 'num_outputs' in node.attributes:  # of Split, since opset 18: parts that may be unequal
             return False
-        values = node.inputs[self._before :]
+        values = node.inputs[1:]
         if not all(name in graph.initializers or not name for name in values):
             return False
         for (key, _), name in zip(self._keys, values):
             if name:
                 node.attributes[key] = graph.initializers[name].tolist()
-        del node.inputs[self._before :]
+        del node.inputs[1:]
         return True
 
 
 def _upsample(graph, node):
     """Before opset 9 the scales are an attribute, from there on an input."""
-    if 'scales' in node.attributes:
-        _AttributesToInputs(('scales', np.float32))(graph, node)
+    _AttributesToInputs(('scales', np.float32))(graph, node)
     node.op_type = 'Resize'
 
 
@@ -134,16 +127,9 @@ def _resize(graph, node):
     node.inputs.insert(1, graph.constant(node.outputs[0] + '.roi', np.zeros(0, np.float32)))
 
 
-def _dropout(graph, node):
-    node.op_type, node.inputs, node.outputs = 'Identity', node.inputs[:1], node.outputs[:1]
-    node.attributes.clear()
-
-
 def _softmax(graph, node):
     if node.attributes.get('axis', 1) != -1:
-        raise ModelError(
-            f'{node.op_type} {node.name!r} flattens its input, which has no equivalent after opset 12'
-        )
+        raise ModelError(f'{node.op_type} {node.label!r} flattens its input, as none does after opset 12')
 
 
 #: operators, the opset that changed them, and how a node follows; by opset, as a node may need several
@@ -154,9 +140,10 @@ _CHANGES = (
     (('Resize',), 11, _resize),
     (('Pad',), 11, _AttributesToInputs(('pads', np.int64), ('value', np.float32))),
     (('Clip',), 11, _AttributesToInputs(('min', np.float32), ('max', np.float32))),
-    (('Dropout',), 12, _dropout),
     (('Split',), 13, _AttributesToInputs(('split', np.int64))),
     (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _AttributesToInputs(('axes', np.int64))),
     (('Softmax', 'LogSoftmax'), 13, _softmax),
     (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _AttributesToInputs(('axes', np.int64))),
 )
+#: the operators that networks are made of; the others cannot be converted
+KNOWN = _STABLE.union(*(op_types for op_types, _, _ in _CHANGES))

@@ -1,5 +1,6 @@
 """What a graph computes between its last convolution and an output, such as the sigmoid of a heat map."""
 
+from collections import OrderedDict
 from typing import NamedTuple, Optional, Set, Tuple
 
 from .graph import Graph, Node
@@ -49,24 +50,18 @@ class OutputChain(NamedTuple):
 
 def chain_before(graph: Graph, output: str) -> OutputChain:
     """Follow an output back to its convolution."""
-    producers = graph.producers()
-    convolutions, nodes, understood = {}, {}, True
-    seen, names = set(), [output]
+    producers, nodes, names, understood = graph.producers(), OrderedDict(), [output], True
     while names:
         name = names.pop()
-        if not name or name in seen or name in graph.initializers:
-            continue
-        seen.add(name)
         node = producers.get(name)
-        if node is None:  # the input of the graph
-            understood = False
-        elif node.op_type == 'Conv' and not node.domain:
-            convolutions[id(node)] = node
-        else:
-            nodes[id(node)] = node
-            if node.op_type in _PASSED and not node.domain:
-                names += node.inputs
-            else:
-                understood = False
-    found = list(convolutions.values())
-    return OutputChain(found[0] if understood and len(found) == 1 else None, tuple(nodes.values()))
+        if not name or name in graph.initializers or node in nodes:
+            continue
+        if node is None or node.domain or node.op_type not in _PASSED.union(['Conv']):
+            understood = False  # the input of the graph, or another operator
+        elif node.op_type != 'Conv':
+            names += node.inputs
+        if node is not None:
+            nodes[node] = node.op_type == 'Conv' and not node.domain
+    convolutions = [node for node, is_convolution in nodes.items() if is_convolution]
+    others = tuple(node for node, is_convolution in nodes.items() if not is_convolution)
+    return OutputChain(convolutions[0] if understood and len(convolutions) == 1 else None, others)

@@ -1,32 +1,35 @@
 """Conversion between protocol buffers and plain Python: attributes, tensors, values, and a model's bytes."""
 
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+#: ONNX's number of an element type -> numpy's dtype
 _TYPES = {
-    TensorProto.FLOAT: 'float32',
-    TensorProto.DOUBLE: 'float64',
-    TensorProto.FLOAT16: 'float16',
-    TensorProto.INT64: 'int64',
-    TensorProto.INT32: 'int32',
-    TensorProto.INT8: 'int8',
-    TensorProto.UINT8: 'uint8',
-    TensorProto.BOOL: 'bool',
+    getattr(TensorProto, name.upper()): np.dtype(name)
+    for name in ('float16', 'int64', 'int32', 'int8', 'uint8', 'bool')
 }
-_ELEMENTS = {np.dtype(name): number for number, name in _TYPES.items()}
+_TYPES.update({TensorProto.FLOAT: np.dtype(np.float32), TensorProto.DOUBLE: np.dtype(np.float64)})
+_ELEMENTS = {dtype: number for number, dtype in _TYPES.items()}
+
+
+class Value(NamedTuple):
+    """An input or output of a graph.
+
+    ``dtype`` is None if numpy has none. Sizes are int, str (the name of an open size) or None (unknown);
+    ``shape`` is None if the rank is unknown.
+    """
+
+    name: str
+    dtype: Optional[np.dtype]
+    shape: Optional[Tuple[Union[int, str, None], ...]]
 
 
 def element_type(dtype: Any) -> int:
     """ONNX's number for a numpy dtype."""
     return _ELEMENTS[np.dtype(dtype)]
-
-
-def dtype_of(element: int) -> Optional[np.dtype]:
-    """The numpy dtype for ONNX's number of an element type, None if numpy has none."""
-    return np.dtype(_TYPES[element]) if element in _TYPES else None
 
 
 def array_of(tensor: TensorProto) -> np.ndarray:
@@ -66,11 +69,11 @@ def attribute_protos(attributes: Dict[str, Any]) -> List[AttributeProto]:
     """The reverse of :func:`attribute_value` for a node's attributes, sorted by name."""
     protos = []
     for name, value in sorted(attributes.items()):
+        if isinstance(value, np.ndarray):
+            value = tensor_proto('', value)
         if isinstance(value, AttributeProto):
             protos.append(value)
-        elif isinstance(value, np.ndarray):
-            protos.append(AttributeProto(name=name, type=AttributeProto.TENSOR, t=tensor_proto('', value)))
-        elif isinstance(value, list) and not value:
+        elif value == []:
             protos.append(AttributeProto(name=name, type=AttributeProto.INTS))
         else:
             protos.append(helper.make_attribute(name, value))
@@ -79,73 +82,53 @@ def attribute_protos(attributes: Dict[str, Any]) -> List[AttributeProto]:
 
 def subgraph_reads(values: Iterable[Any]) -> List[str]:
     """The names that the graphs among attribute values read."""
-    graphs = [
-        value.g
-        for value in values
-        if isinstance(value, AttributeProto) and value.type == AttributeProto.GRAPH
-    ]
+    graphs = [value.g for value in values if isinstance(value, AttributeProto)]
     return [name for graph in graphs for node in graph.node for name in node.input if name]
 
 
-def value_parts(
-    proto: onnx.ValueInfoProto,
-) -> Tuple[str, Optional[np.dtype], Optional[Tuple[Union[int, str, None], ...]]]:
-    """The fields of :class:`~centernet.onnxfile.graph.Value`."""
-    kind = proto.type.tensor_type
-    dtype = dtype_of(kind.elem_type)
-    if not kind.HasField('shape'):
-        return proto.name, dtype, None
-    return (
-        proto.name,
-        dtype,
-        tuple(
+def value_of(proto: onnx.ValueInfoProto) -> Value:
+    """Convert the description of a value."""
+    kind, shape = proto.type.tensor_type, None
+    if kind.HasField('shape'):
+        shape = tuple(
             dim.dim_value if dim.HasField('dim_value') else dim.dim_param or None for dim in kind.shape.dim
-        ),
-    )
+        )
+    return Value(proto.name, _TYPES.get(kind.elem_type), shape)
 
 
-def value_proto(
-    name: str, dtype: Optional[np.dtype], shape: Optional[Tuple[Union[int, str, None], ...]]
-) -> onnx.ValueInfoProto:
-    """The reverse of :func:`value_parts`."""
-    return helper.make_tensor_value_info(
-        name, TensorProto.UNDEFINED if dtype is None else element_type(dtype), shape
-    )
-
-
-# A model's bytes are its fields one after another, and so are those of the graph in it. So the weights can be
-# appended to the frame one by one, without a second copy of them all in memory.
+def value_proto(value: Value) -> onnx.ValueInfoProto:
+    """The reverse of :func:`value_of`."""
+    element = TensorProto.UNDEFINED if value.dtype is None else element_type(value.dtype)
+    return helper.make_tensor_value_info(value.name, element, value.shape)
 
 
 def byte_parts(frame: onnx.ModelProto, initializers: Dict[str, np.ndarray]) -> Iterator[bytes]:
-    """The bytes, part by part, of the model ``frame`` with ``initializers`` (name -> array) in its graph."""
+    """The bytes, part by part, of the model ``frame`` with ``initializers`` (name -> array) in its graph.
+
+    A model's bytes are its fields one after another, and so are those of the graph in it. So the weights can
+    be appended to the frame one by one, without a second copy of them all in memory.
+    """
     sizes = [tensor_proto(*item).ByteSize() for item in initializers.items()]
+    starts = [_start(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
     head = onnx.ModelProto()
     head.CopyFrom(frame)
     head.ClearField('graph')
     body = frame.graph.SerializeToString(deterministic=True)
     yield head.SerializeToString(deterministic=True)
-    yield _tag(onnx.ModelProto.GRAPH_FIELD_NUMBER) + _varint(len(body) + sum(map(_framed_size, sizes)))
+    yield _start(onnx.ModelProto.GRAPH_FIELD_NUMBER, len(body) + sum(sizes) + sum(map(len, starts)))
     yield body
-    for size, item in zip(sizes, initializers.items()):
-        yield _tag(onnx.GraphProto.INITIALIZER_FIELD_NUMBER) + _varint(size)
+    for start, item in zip(starts, initializers.items()):
+        yield start
         yield tensor_proto(*item).SerializeToString(deterministic=True)
 
 
-def _framed_size(size):
-    """The bytes of a part of ``size`` bytes with its tag (one byte for every field used here) and length."""
-    return 1 + len(_varint(size)) + size
-
-
-def _tag(number):
-    return _varint(number << 3 | 2)  # 2: length-delimited
-
-
-def _varint(number):
-    """A protocol buffer's variable-length integer."""
+def _start(field, size):
+    """What is before a length-delimited field of ``size`` bytes: its number and kind, and the size, both as
+    integers of variable length."""
     out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
+    for number in (field << 3 | 2, size):
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
     return bytes(out)

@@ -3,11 +3,9 @@
 import os
 import re
 import shlex
-from typing import List, Sequence
 
-from ..errors import ModelError
-from ..files import atomic_write
 from ..onnxfile.graph import Graph
+from ..system.files import atomic_write
 
 _SCRIPT = """\
 #!/bin/sh
@@ -48,43 +46,28 @@ def write_script(path: str, graph: Graph) -> str:
 
     Args:
         path: the ONNX file.
-        graph: its graph, with one input of fixed shape.
+        graph: its graph, with one input of fixed shape, whose nodes have names.
 
     Raises:
-        ModelError: the size of the input is open, or a node that computes an output has no name.
         OutputError: the script cannot be written.
     """
     (image,) = graph.inputs
-    if not all(isinstance(side, int) for side in image.shape):
-        raise ModelError(f'ATC needs a fixed input, not {list(image.shape)}')
-    name = os.path.basename(path)
-    stem = re.sub(r'\.onnx$', '', name)
-    script = stem + '_atc.sh'
-    names = graph.output_names()
+    stem = re.sub(r'\.onnx$', '', path)
+    name, script = os.path.basename(path), stem + '_atc.sh'
+    names, producers = graph.output_names(), graph.producers()
+    nodes = [f'{producers[name].name}:{producers[name].outputs.index(name)}' for name in names]
     text = _SCRIPT.format(
         name=name,
-        script=script,
+        script=os.path.basename(script),
         batch=image.shape[0],
-        shape=','.join(str(side) for side in image.shape[1:]),
+        shape=','.join(map(str, image.shape[1:])),
         model=shlex.quote(name),
-        output=shlex.quote(stem),
+        output=shlex.quote(os.path.basename(stem)),
         input=shlex.quote(image.name),
         order=', '.join(names),
         outputs=shlex.quote(';'.join(names)),
-        nodes=shlex.quote(';'.join(_node_names(graph, names))),
+        nodes=shlex.quote(';'.join(nodes)),
     )
-    script = os.path.join(os.path.dirname(path), script)
     with atomic_write(script) as file:
         file.write(text)
     return script
-
-
-def _node_names(graph: Graph, outputs: Sequence[str]) -> List[str]:
-    """The nodes of the outputs, with the number of each output at its node: ``Conv_1120:0``."""
-    producers, found = graph.producers(), []
-    for name in outputs:
-        node = producers.get(name)
-        if node is None or not node.name:
-            raise ModelError(f'the node that computes the output {name} has no name, which ATC needs')
-        found.append(f'{node.name}:{node.outputs.index(name)}')
-    return found

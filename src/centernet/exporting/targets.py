@@ -4,9 +4,9 @@ This imports nothing slow, so that the command line can offer the names.
 """
 
 from collections import OrderedDict
-from typing import Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Mapping, NamedTuple, Optional, Tuple
 
-from ..errors import OptionError
+from ..system.errors import OptionError
 
 #: the rules that apply to every file (:mod:`.rules`)
 _COMMON_RULES = ('opset', 'operators', 'folded', 'checker')
@@ -19,11 +19,11 @@ class Target(NamedTuple):
     ``suffix``: files are named ``<stem><suffix>.onnx``.
     ``spelling``: of the deformable convolution (:data:`centernet.onnxfile.deform_conv.SPELLINGS`), None for
     standard operators alone. ``opset``: the one that is written; ``opsets``: the oldest and the newest that
-    the reader accepts. ``rules``: those that apply, names in :data:`centernet.export.rules.RULES`.
+    the reader accepts. ``rules``: those that apply, names in :data:`centernet.exporting.rules.RULES`.
     ``outputs``: hm, wh and reg in the reader's order; other heads follow. ``only_boxes``: whether it reads
     these three alone, with wh of 2 channels.
-    ``batches``: whether it reads batches other than 1; ``open_batch``: whether the batch may be open;
-    ``decodes``: whether it runs the decoder of ``--with-decode``. ``atc_script``: write ATC's command line
+    ``batches``: whether it reads batches other than 1; ``general``: whether it runs any network, with
+    an open batch or the decoder of ``--with-decode`` as well. ``atc_script``: write ATC's command line
     beside the file.
     """
 
@@ -38,8 +38,7 @@ class Target(NamedTuple):
     outputs: Tuple[str, ...] = ('hm', 'wh', 'reg')
     only_boxes: bool = False
     batches: bool = True
-    open_batch: bool = False
-    decodes: bool = False
+    general: bool = False
     atc_script: bool = False
 
 
@@ -80,8 +79,7 @@ TARGETS = OrderedDict(
             opset=19,  # the first with DeformConv
             opsets=(19, 99),
             rules=(*_COMMON_RULES, 'offsets'),
-            open_batch=True,
-            decodes=True,
+            general=True,
         ),
         Target(
             name='portable',
@@ -92,8 +90,7 @@ TARGETS = OrderedDict(
             opset=11,
             opsets=(1, 13),  # onnxruntime 1.7.0 runs up to 13
             rules=_COMMON_RULES,
-            open_batch=True,
-            decodes=True,
+            general=True,
         ),
     )
 )
@@ -102,7 +99,7 @@ TARGETS = OrderedDict(
 def find_target(name: str) -> Target:
     """Return the target of that name. Raise OptionError if it is unknown."""
     if name not in TARGETS:
-        raise OptionError("unknown target '{}'; available targets: {}".format(name, ', '.join(TARGETS)))
+        raise OptionError(f"unknown target '{name}'; available targets: {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -111,50 +108,32 @@ def file_name(stem: str, target: Target) -> str:
     return f'{stem}{target.suffix}.onnx'
 
 
-def order_outputs(target: Target, names: Iterable[str]) -> List[str]:
-    """Return the heads ``names`` in the order of a target's files."""
-    names = list(names)
-    return [name for name in target.outputs if name in names] + [
-        name for name in names if name not in target.outputs
-    ]
-
-
 def why_not(target: Target, heads: Mapping[str, int]) -> Optional[str]:
     """Why a target's reader cannot use these heads (name -> channels), or None if it can."""
-    if not target.only_boxes or (
-        sorted(heads) == sorted(target.outputs) and heads['wh'] == heads['reg'] == 2
-    ):
+    if not target.only_boxes or (sorted(heads) == ['hm', 'reg', 'wh'] and heads['wh'] == heads['reg'] == 2):
         return None
     given = ', '.join(f'{name} ({channels})' for name, channels in heads.items())
     return f'{target.reader} reads hm, wh (2) and reg (2) only; the network has {given}'
 
 
-def check_options(
-    target: Target, batch: Optional[int], with_decode: bool, heads: Optional[Mapping[str, int]] = None
-) -> None:
+def check_options(target: Target, batch: Optional[int], with_decode: bool, heads: Mapping[str, int]) -> None:
     """Raise OptionError for options that a target does not support, or heads that it cannot use.
 
     Args:
         target: the target.
         batch: number of images, None for an open batch.
         with_decode: whether the decoder is appended.
-        heads: name -> channels; None where they are not known.
+        heads: name -> channels.
     """
-    reason = None if heads is None else why_not(target, heads)
+    reason = why_not(target, heads)
     if reason:
         raise OptionError(f'target {target.name}: {reason}')
-    if batch is None and not target.open_batch:
-        raise OptionError(
-            f'{target.reader} reads files of a fixed batch: use --batch instead of --dynamic-batch for the'
-            f' target {target.name}'
-        )
+    if batch is None and not target.general:
+        raise OptionError(f'{target.reader} reads files of a fixed batch: use --batch for {target.name}')
     if batch is not None and batch < 1:
         raise OptionError(f'the batch must be at least 1, not {batch}')
     if batch not in (None, 1) and not target.batches:
         raise OptionError(f'{target.reader} reads files of batch 1 only, not {batch}')
-    if with_decode and not target.decodes:
-        decoding = ' and '.join(other.name for other in TARGETS.values() if other.decodes)
-        raise OptionError(
-            f'--with-decode is available for the targets {decoding}; for {target.name} the program that runs'
-            ' the file decodes the boxes'
-        )
+    if with_decode and not target.general:
+        decoding = ' and '.join(other.name for other in TARGETS.values() if other.general)
+        raise OptionError(f'--with-decode is available for the targets {decoding}, not for {target.name}')

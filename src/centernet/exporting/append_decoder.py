@@ -1,59 +1,50 @@
 """The decoder of the heads as part of the graph, for ``--with-decode``."""
 
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
 from ..detection import DOWN_RATIO, HEADS
 from ..detection.heads import SIDES, SIZE_PER_CLASS, size_layout, why_no_boxes
-from ..errors import ModelError
 from ..onnxfile import protobuf
-from ..onnxfile.graph import Graph, Node, Value
+from ..onnxfile.builder import Builder
+from ..onnxfile.graph import Graph, Value
 from ..onnxfile.opsets import raise_opset
 
 #: the first opset that has what is used here (TopK on inputs, GatherElements, Equal of floats)
 OPSET = 11
 
 
-def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> None:
+def append_decode(graph: Graph, k: int = 100) -> None:
     """Make a graph return boxes instead of heads, in place.
 
     The outputs become ``boxes`` float32 [N, k, 4] (x1, y1, x2, y2 in pixels of the network's input),
     ``scores`` float32 [N, k], falling, and ``classes`` int64 [N, k]. This is
-    :func:`centernet.detection.decode` times ``down_ratio``: the k best of all classes together; equal scores
-    are ordered by class, then by position.
+    :func:`centernet.detection.decode`, in pixels of the input: the k best of all classes together; equal
+    scores are ordered by class, then by position.
 
     Args:
-        graph: has the outputs hm, wh (in any layout) and perhaps reg, whose shapes are known except for the
-            batch.
+        graph: has the outputs hm, wh (in any layout) and perhaps reg, and no others (:func:`why_no_decoder`),
+            whose shapes are known except for the batch.
         k: number of boxes; at most the number of cells of all classes together.
-        down_ratio: pixels of the input per cell.
-
-    Raises:
-        ModelError: the graph has other outputs.
     """
     heads = {value.name: value for value in graph.outputs}
-    if not all(isinstance(side, int) for value in graph.outputs for side in (value.shape or (None,) * 2)[1:]):
-        raise ModelError('the decoder cannot be appended: the sizes of the outputs are not known')
-    reason = why_no_decoder({name: value.shape[1] for name, value in heads.items()})
-    if reason:
-        raise ModelError(f'the decoder cannot be appended: {reason}')
     layout = size_layout(heads['hm'].shape[1], heads['wh'].shape[1], heads)
     raise_opset(graph, OPSET)
     batch, classes, rows, columns = heads['hm'].shape
     cells, k = rows * columns, min(k, classes * rows * columns)
-    build = _Builder(graph)
+    build = Builder(graph, 'decode/')
 
     heat = build.add('Sigmoid', 'hm')
     highest = build.add('MaxPool', heat, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
     peak = build.add('Cast', build.add('Equal', heat, highest), to=protobuf.element_type(np.float32))
     flat = build.reshape(build.add('Mul', heat, peak), (0, classes * cells))
-    scores, index = build.add('TopK', flat, build.constant(np.array([k])), outputs=2, axis=1)
+    scores, index = build.add('TopK', flat, build.integer([k]), outputs=2, axis=1)
 
-    cells_of = build.constant(np.array(cells))
+    cells_of = build.integer(cells)
     kind = build.add('Div', index, cells_of)
     cell = build.add('Sub', index, build.add('Mul', kind, cells_of))
-    width_of = build.constant(np.array(columns))
+    width_of = build.integer(columns)
     y = build.add('Div', cell, width_of)
     x = build.add('Sub', cell, build.add('Mul', y, width_of))
 
@@ -67,18 +58,17 @@ def append_decode(graph: Graph, k: int = 100, down_ratio: int = DOWN_RATIO) -> N
     centre = build.add('Add', place, offset)
     before, behind = _extents(build, heads['wh'], layout, cell, build.reshape(kind, (0, 1, k)))
     corners = build.add('Concat', build.add('Sub', centre, before), build.add('Add', centre, behind), axis=1)
-    boxes = build.add(
-        'Mul', build.add('Transpose', corners, perm=[0, 2, 1]), build.constant(np.float32(down_ratio))
-    )
+    corners = build.add('Transpose', corners, perm=[0, 2, 1])
+    boxes = build.add('Mul', corners, build.constant(np.float32(DOWN_RATIO)))
 
-    graph.outputs = []
-    for name, value, dtype, shape in (
-        ('boxes', boxes, np.float32, (batch, k, 4)),
-        ('scores', scores, np.float32, (batch, k)),
-        ('classes', kind, np.int64, (batch, k)),
-    ):
-        graph.rename_value(value, name)
-        graph.outputs.append(Value(name, np.dtype(dtype), shape))
+    graph.nodes += build.nodes
+    graph.outputs = [
+        Value('boxes', np.dtype(np.float32), (batch, k, 4)),
+        Value('scores', np.dtype(np.float32), (batch, k)),
+        Value('classes', np.dtype(np.int64), (batch, k)),
+    ]
+    for value, name in zip(graph.outputs, (boxes, scores, kind)):
+        graph.rename_value(name, value.name)
 
 
 def why_no_decoder(heads: Mapping[str, int]) -> Optional[str]:
@@ -89,7 +79,7 @@ def why_no_decoder(heads: Mapping[str, int]) -> Optional[str]:
     return why_no_boxes(heads)
 
 
-def _extents(build: '_Builder', wh: Value, layout: str, cell: str, kind: str) -> Tuple[str, str]:
+def _extents(build: Builder, wh: Value, layout: str, cell: str, kind: str) -> Tuple[str, str]:
     """The distances of the centres from the upper left and from the lower right corners, each [N, 2, k].
 
     Args:
@@ -102,8 +92,8 @@ def _extents(build: '_Builder', wh: Value, layout: str, cell: str, kind: str) ->
     cells = rows * columns
     if layout == SIZE_PER_CLASS:
         # class c has the planes 2 c and 2 c + 1, which are one row of 2 * cells values
-        first = build.add('Add', build.add('Mul', kind, build.constant(np.array(2 * cells))), cell)
-        second = build.add('Add', first, build.constant(np.array(cells)))
+        first = build.add('Add', build.add('Mul', kind, build.integer(2 * cells)), cell)
+        second = build.add('Add', first, build.integer(cells))
         index = build.add('Concat', first, second, axis=2)
         found = build.add('GatherElements', build.reshape('wh', (0, 1, channels * cells)), index, axis=2)
         size = build.reshape(found, (0, 2, -1))
@@ -111,31 +101,6 @@ def _extents(build: '_Builder', wh: Value, layout: str, cell: str, kind: str) ->
         index = build.add('Concat', *[cell] * channels, axis=1)
         size = build.add('GatherElements', build.reshape('wh', (0, channels, cells)), index, axis=2)
     if layout == SIDES:
-        before, behind = (
-            build.add('Gather', size, build.constant(np.array(planes)), axis=1) for planes in ([0, 1], [2, 3])
-        )
-        return before, behind
+        return tuple(build.add('Gather', size, build.integer(sides), axis=1) for sides in ([0, 1], [2, 3]))
     half = build.add('Mul', size, build.constant(np.float32(0.5)))
     return half, half
-
-
-class _Builder:
-    """Appends nodes called ``decode/<operator>``."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-
-    def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: object):
-        """Append a node and return the name of its output, or a tuple of the names of several outputs."""
-        name = self._graph.fresh('decode/' + op_type)
-        names = [name] if outputs == 1 else [f'{name}.{i}' for i in range(outputs)]
-        self._graph.nodes.append(Node(op_type, inputs, names, sorted(attributes.items()), name))
-        return name if outputs == 1 else tuple(names)
-
-    def constant(self, array: np.ndarray) -> str:
-        """Add an initializer and return its name."""
-        return self._graph.constant('decode/constant', array)
-
-    def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """Append a Reshape and return the name of its output."""
-        return self.add('Reshape', value, self.constant(np.array(shape)))

@@ -2,20 +2,24 @@
 remove dead parts, and name everything."""
 
 import re
+from collections import Counter
+from typing import Iterator, Tuple
 
 import numpy as np
 
 from ..onnxfile.deform_conv import SPELLINGS
-from ..onnxfile.graph import Graph
+from ..onnxfile.graph import Graph, Node, unique
 from ..onnxfile.shapes import examine
 from .offsets import fold_offset_order
 
-#: operator -> the positions of its weight and of its bias among its inputs
-WEIGHTED = {'Conv': (1, 2), 'ConvTranspose': (1, 2)}
-WEIGHTED.update(
-    (spelling.operator, (spelling.inputs.index('weight'), spelling.inputs.index('bias')))
-    for spelling in SPELLINGS.values()
-)
+#: operator -> what its inputs are called in the names of initializers
+INPUTS = {
+    'Conv': ('x', 'weight', 'bias'),
+    'ConvTranspose': ('x', 'weight', 'bias'),
+    'Upsample': ('x', 'scales'),
+    'Resize': ('x', 'roi', 'scales', 'sizes'),
+}
+INPUTS.update((spelling.operator, spelling.inputs) for spelling in SPELLINGS.values())
 # the name of a module's weight: the module's path, and a number if it is a copy
 _MODULE_WEIGHT = re.compile(r'([A-Za-z_]\w*(\.\w+)*)\.weight(_\d+)?$')
 
@@ -61,30 +65,34 @@ def remove_identities(graph: Graph) -> None:
             graph.replace_value(result, source)
         elif source in graph.producers() and source not in outputs:
             graph.nodes.remove(node)
-            graph.replace_value(source, result)
-            producer = graph.producers()[source]
-            producer.outputs = [result if name == source else name for name in producer.outputs]
+            graph.rename_value(source, result)
+
+
+def foldable(graph: Graph) -> Iterator[Tuple[Node, Node]]:
+    """Each BatchNormalization behind a convolution that has no other reader, and that convolution: ordinary,
+    transposed or deformable."""
+    producers, outputs = graph.producers(), set(graph.output_names())
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    for node in graph.find('BatchNormalization'):
+        before = producers.get(node.input(0))
+        if (
+            before is not None
+            and not before.domain
+            and 'weight' in INPUTS.get(before.op_type, ())
+            and readers[node.inputs[0]] == 1
+            and node.inputs[0] not in outputs
+        ):
+            yield node, before
 
 
 def fold_batch_norm(graph: Graph) -> None:
-    """Fold each BatchNormalization into the convolution before it, in place: ordinary, transposed or
-    deformable.
-
-    It stays if that convolution has other readers, or a computed weight. The arithmetic is in float64.
-    """
-    producers, consumers, outputs = graph.producers(), graph.consumers(), set(graph.output_names())
-    for node in graph.find('BatchNormalization'):
-        before = producers.get(node.inputs[0])
-        if before is None or before.domain or before.op_type not in WEIGHTED:
-            continue
-        weight_at, bias_at = WEIGHTED[before.op_type]
+    """Fold each BatchNormalization that is :func:`foldable`, in place. It stays if the convolution has a
+    computed weight. The arithmetic is in float64."""
+    for node, before in foldable(graph):
+        weight_at, bias_at = map(INPUTS[before.op_type].index, ('weight', 'bias'))
         bias = before.input(bias_at)
         needed = node.inputs[1:5] + [before.inputs[weight_at]] + ([bias] if bias else [])
-        if (
-            len(consumers[node.inputs[0]]) > 1
-            or node.inputs[0] in outputs
-            or any(name not in graph.initializers for name in needed)
-        ):
+        if any(name not in graph.initializers for name in needed):
             continue
         scale, shift, mean, variance = (
             graph.initializers[name].astype(np.float64) for name in node.inputs[1:5]
@@ -94,19 +102,18 @@ def fold_batch_norm(graph: Graph) -> None:
         shift = shift - mean * scale
         if bias:
             shift = shift + graph.initializers[bias].astype(np.float64) * scale
+        factor = scale[:, np.newaxis]
         if before.op_type == 'ConvTranspose':
             # [in, out / groups, kh, kw]: the rows of a group meet that group's part of the scale
             groups = before.attributes.get('group', 1)
             factor = np.repeat(scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)
-            factor = factor[:, :, np.newaxis, np.newaxis]
-        else:
-            factor = scale[:, np.newaxis, np.newaxis, np.newaxis]
+        factor = factor[:, :, np.newaxis, np.newaxis]
         stem = before.inputs[weight_at]
+        bias_name = re.sub(r'(\.weight)?$', '.bias', stem, count=1)
         before.inputs += [''] * (bias_at + 1 - len(before.inputs))
         before.inputs[weight_at] = graph.constant(stem, (weight * factor).astype(weight.dtype))
-        before.inputs[bias_at] = graph.constant(_bias_name(stem), shift.astype(weight.dtype))
+        before.inputs[bias_at] = graph.constant(bias_name, shift.astype(weight.dtype))
         before.outputs[0] = node.outputs[0]
-        producers[node.outputs[0]] = before
         graph.nodes.remove(node)
         if stem not in {name for other in graph.nodes for name in other.inputs}:
             del graph.initializers[stem]  # at once: large networks do not fit into memory twice
@@ -117,11 +124,10 @@ def drop_defaults(graph: Graph) -> None:
     """Remove doc strings, and attributes that have their default value and that not every reader knows, in
     place."""
     for node in graph.find('ConvTranspose', 'MaxPool', 'AveragePool'):
-        for key, value in (('output_padding', 0), ('ceil_mode', 0), ('storage_order', 0)):
-            if np.all(np.asarray(node.attributes.get(key, 1)) == value):
+        for key, default in (('output_padding', 0), ('ceil_mode', 0), ('storage_order', 0), ('dilations', 1)):
+            is_known = (node.op_type, key) == ('ConvTranspose', 'dilations')
+            if not is_known and key in node.attributes and np.all(np.equal(node.attributes[key], default)):
                 del node.attributes[key]
-        if node.op_type != 'ConvTranspose' and set(node.attributes.get('dilations', [0])) == {1}:
-            del node.attributes['dilations']
     for node in graph.nodes:
         node.doc_string = ''
 
@@ -149,18 +155,20 @@ def name_everything(graph: Graph) -> None:
     inputs, outputs = {value.name for value in graph.inputs}, set(graph.output_names())
     for index, node in enumerate(graph.nodes):
         node.inputs = [renamed.get(name, name) for name in node.inputs]
-        weighted = WEIGHTED.get(node.op_type) if not node.domain else None
-        module = _module(node.inputs[weighted[0]]) if weighted else None
+        names = INPUTS.get(node.op_type, ()) if not node.domain else ()
+        weighted = 'weight' in names
+        found = weighted and _MODULE_WEIGHT.match(node.inputs[names.index('weight')])
+        module = found.group(1) if found else None
         above = next((stems[name] for name in node.inputs if name in stems), None)
         if module is None and (above is None or weighted):
             name, stem = f'{node.op_type}_{index}', None
         else:
             stem = module or above
             name = module or f'{stem}/{node.op_type}'
-        node.name = _unique(name, taken)
+        node.name = unique(name, taken)
         for place, value in enumerate(node.inputs):
             if value in graph.initializers:
-                new = f'{node.name}.{_role(node, place, weighted)}'
+                new = f'{node.name}.{names[place] if place < len(names) else f"input{place}"}'
                 initializers[new] = graph.initializers[value]
                 node.inputs[place] = new
         for place, value in enumerate(node.outputs):
@@ -170,31 +178,5 @@ def name_everything(graph: Graph) -> None:
                 node.outputs[place] = renamed[value]
             if stem:
                 stems[node.outputs[place]] = stem
-    graph.initializers.clear()
-    graph.initializers.update(initializers)
-
-
-def _module(weight):
-    """The module that a weight belongs to by its name, None if the name does not tell."""
-    found = _MODULE_WEIGHT.match(weight)
-    return found.group(1) if found else None
-
-
-def _role(node, place, weighted):
-    if weighted and place in weighted:
-        return ('weight', 'bias')[weighted.index(place)]
-    names = {'Upsample': ('', 'scales'), 'Resize': ('', 'roi', 'scales', 'sizes')}.get(node.op_type, ())
-    return names[place] if place < len(names) else f'input{place}'
-
-
-def _bias_name(weight):
-    return weight[: -len('weight')] + 'bias' if weight.endswith('.weight') else weight + '.bias'
-
-
-def _unique(name, taken):
-    unique, number = name, 1
-    while unique in taken:
-        number += 1
-        unique = f'{name}_{number}'
-    taken.add(unique)
-    return unique
+    graph.initializers = initializers
+    graph.forget_names()
