@@ -7,14 +7,11 @@ import random
 import cv2
 import numpy as np
 import pytest
-from support.painted import PaintRunner, write_data
+from support.painted import write_data
+from support.runs import run
 
 from centernet.coco import CocoData, read_image
-from centernet.detection import InputSpec
-from centernet.errors import DataError
-from centernet.evaluation import EvalOptions, evaluate
-
-OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=4)
+from centernet.system.errors import DataError
 
 
 def encoded(suffix):
@@ -44,13 +41,8 @@ def test_undecodable_images_are_named_and_decide_the_exit_status(tmp_path, worke
     whole = (pictures / '003.png').read_bytes()
     (pictures / '003.png').write_bytes(with_flipped_bit(whole, len(whole) // 2))
     (pictures / '005.png').write_bytes(encoded('.jpg')[:-400])
-    found = evaluate(
-        PaintRunner(),
-        CocoData.load(str(root)),
-        OPTIONS._replace(on_bad_image=policy, workers=workers),
-        str(tmp_path / 'out'),
-        progress=False,
-    )
+    data = CocoData.load(str(root))
+    found = run(data, tmp_path / 'out', batch_size=4, on_bad_image=policy, workers=workers)
     assert sorted(found.failed) == [109, 115]
     assert '003.png' in found.failed[109]
     assert '005.png' in found.failed[115] and 'truncated' in found.failed[115]
@@ -73,7 +65,7 @@ def test_an_image_that_libjpeg_complains_about_is_evaluated(tmp_path, capfd):
     else:
         raise AssertionError('libjpeg complains about none of 200 flipped bits')
     assert np.array_equal(read_image(str(path)), expected)
-    found = evaluate(PaintRunner(), CocoData.load(str(root)), OPTIONS, str(tmp_path / 'out'), progress=False)
+    found = run(CocoData.load(str(root)), tmp_path / 'out', batch_size=4)
     assert (found.exit_status, found.failed, found.document['images']) == (0, {}, 12)
 
 

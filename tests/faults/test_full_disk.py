@@ -4,15 +4,12 @@ import json
 import os
 
 import pytest
-from support.painted import PaintRunner
 from support.processes import IMAGES, eval_pth, finish, journal_ids, leftovers, metrics, start
+from support.runs import run
 
-from centernet.detection import InputSpec
-from centernet.errors import OutputError
-from centernet.evaluation import EvalOptions, evaluate
+from centernet.system.errors import OutputError
 
 FULL, TOO_LARGE = 'No space left on device', 'File too large'
-OPTIONS = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2)
 
 
 def error_of(finished, expected):
@@ -22,10 +19,6 @@ def error_of(finished, expected):
     line = err.splitlines()[-1]
     assert line.startswith('centernet: error: ') and expected in line
     return line
-
-
-def run(data, folder, resume=False):
-    return evaluate(PaintRunner(), data, OPTIONS, str(folder), resume=resume, progress=False)
 
 
 def test_the_journal_does_not_fit(data, tmp_path, full_disk):

@@ -4,15 +4,14 @@ import os
 import shutil
 
 import pytest
-from support.painted import PaintRunner
+from support.painted import PaintNetwork
 from support.processes import finish, start, wait_for
+from support.runs import run
 
-from centernet.detection import InputSpec
-from centernet.errors import OutputError
-from centernet.evaluation import EvalOptions, evaluate
+from centernet.system.errors import OutputError
 
 
-class Remover(PaintRunner):
+class Remover(PaintNetwork):
     """Calls ``remove`` at the third batch."""
 
     def __init__(self, remove):
@@ -38,13 +37,12 @@ def rename_and_block(out):
 def test_evaluation_ends_with_one_line_and_writes_nothing(data, tmp_path, monkeypatch, remove):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / 'out'
-    runner = Remover(lambda: remove(out))
-    options = EvalOptions(input=InputSpec(height=64, width=64), batch_size=2, save_images=2)
+    network = Remover(lambda: remove(out))
     with pytest.raises(OutputError) as caught:
-        evaluate(runner, data, options, str(out), progress=False)
+        run(data, out, network, save_images=2)
     message = str(caught.value)
     assert message.startswith(os.path.join('out', 'journal.jsonl is missing')) and '\n' not in message
-    assert sum(runner.batches) == 12
+    assert sum(network.batches) == 12
     assert not out.is_dir() or os.listdir(str(out)) == []
 
 

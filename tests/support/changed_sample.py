@@ -6,8 +6,8 @@ from typing import Any, Callable
 import numpy as np
 import torch
 
-from centernet.checkpoint import read_checkpoint
 from centernet.detection import COCO, Normalization
+from centernet.networks.checkpoint import read_checkpoint
 from centernet.sample import SAMPLE_WEIGHTS
 
 #: images of the sample that are evaluated, and their AP with the unchanged checkpoint

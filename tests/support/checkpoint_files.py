@@ -9,8 +9,8 @@ import zipfile
 import pytest
 import torch
 
-from centernet.checkpoint import read_checkpoint
-from centernet.errors import CheckpointError
+from centernet.networks.checkpoint import read_checkpoint
+from centernet.system.errors import CheckpointError
 
 #: torch.save's formats
 FORMS = ['zip', 'legacy']

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from centernet.errors import FetchError
 from centernet.fetch.download import download
+from centernet.system.errors import FetchError
 
 CONTENT = random.Random(6).getrandbits(8 * 300001).to_bytes(300001, 'big')
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from centernet.detection import InputSpec, preprocess
-from centernet.runners.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
+from centernet.networks.runtimes.onnx_runtime import HAS_DEFORM_CONV
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner
 from centernet.sample.scene import draw_scene
 
 HEADS = {'hm': 3, 'wh': 2, 'reg': 2}

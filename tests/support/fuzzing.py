@@ -17,7 +17,7 @@ import time
 import traceback
 from typing import List, NamedTuple, Optional
 
-from centernet.errors import UserError
+from centernet.system.errors import UserError
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOURCE = os.path.join(TESTS, os.pardir, 'src')

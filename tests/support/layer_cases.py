@@ -1,4 +1,4 @@
-"""Layers of centernet.dcn.layers with random weights, and what torch gives for them in float64."""
+"""Layers of centernet.kernels.layers with random weights, and what torch gives for them in float64."""
 
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 from unittest import mock
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from centernet.dcn import layers
-from centernet.dcn.arguments import check_arguments
-from centernet.dcn.reference import deform_conv2d_reference
+from centernet.kernels import layers
+from centernet.kernels.arguments import check_arguments
+from centernet.kernels.reference import deform_conv2d_reference
 
 try:
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
@@ -62,8 +62,9 @@ def to_bfloat16(tensor: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rounded.view(np.float32))
 
 
-def method_of(packed: torch.Tensor) -> Tuple[bool, bool]:
-    """(Winograd, bfloat16): what packed weights are for."""
+def method_of(layer: Any) -> Tuple[bool, bool]:
+    """(Winograd, bfloat16): what a layer's weights are packed for."""
+    packed = layer.packed if isinstance(layer, layers.DeformableConvolution) else layer.parts[0][0]
     _, winograd, bf16 = packed.numpy()[:3].view(np.int32)
     return bool(winograd), bool(bf16)
 
@@ -102,7 +103,7 @@ def _convolution(case: Case) -> Problem:
     layer = layers.Convolution(weight, bias, case.stride, case.padding, case.relu, case.bf16)
     size = layer.out_size(channels_last(image))
     inputs, rest = _with_residual(case, image, (case.batch, case.outputs, *size))
-    if method_of(layer.packed) == (False, True):
+    if method_of(layer) == (False, True):
         image, weight = to_bfloat16(image), to_bfloat16(weight)
 
     def operation(*tensors: Any) -> torch.Tensor:
@@ -118,7 +119,7 @@ def _transposed(case: Case) -> Problem:
     layer = layers.TransposedConvolution(weight, bias, case.stride, case.padding, case.relu, case.bf16)
     size = [each * case.stride for each in case.size]
     inputs, rest = _with_residual(case, image, (case.batch, case.outputs, *size))
-    if method_of(layer.parts[0][0]) == (False, True):
+    if method_of(layer) == (False, True):
         image, weight = to_bfloat16(image), to_bfloat16(weight)
 
     def operation(*tensors: Any) -> torch.Tensor:
@@ -144,7 +145,7 @@ def _spread(case: Case) -> Problem:
 
 def _max_pool(case: Case) -> Problem:
     image = torch.randn(case.batch, case.channels, *case.size)
-    layer = layers.MaxPool(case.kernel, case.stride, case.padding, relu=False)
+    layer = layers.MaxPool(case.kernel, case.stride, case.padding)
     expected = channels_last(F.max_pool2d(image.double(), case.kernel, case.stride, case.padding))
     return Problem(layer, [channels_last(image)], expected, expected.abs())
 

@@ -7,8 +7,17 @@ import cv2
 import numpy as np
 
 from centernet.coco import CocoData, compute_metrics
-from centernet.files import sha256
+from centernet.networks.network import NetworkInfo
+from centernet.options.input_spec import COCO
+from centernet.options.protocol import Protocol
+from centernet.options.selection import Loading, Selection
 from centernet.report import Run
+from centernet.runs import run as folders
+from centernet.runs.evaluate import conclude
+from centernet.runs.journal import Finished
+from centernet.runs.record import Data, Environment, Record
+from centernet.runs.timings import ImageTimes
+from centernet.system.files import sha256
 
 SIZE = 640, 480
 
@@ -75,7 +84,7 @@ def made_up_run(folder='made-up', **options):
 
 
 def run_of(data, results, folder='made-up'):
-    """A Run of detections, with a metrics.json as a network's evaluation would have it."""
+    """A Run of detections, as a network's evaluation would have it."""
     times = {'mean': 1.0, 'median': 1.0, 'p95': 2.0}
     stages = {stage: dict(times) for stage in ('load', 'pre', 'net', 'dec', 'post')}
     metrics = compute_metrics(data, results, data.image_ids)
@@ -85,35 +94,38 @@ def run_of(data, results, folder='made-up'):
         'images': len(data.image_ids),
         'failed_images': {},
         'timings': {'images_per_second': 10.0, 'stages_ms': stages},
-        'protocol': {
-            'keep_res': False,
-            'height': 512,
-            'width': 512,
-            'normalization': {'name': 'coco', 'mean': [0.4, 0.4, 0.4], 'std': [0.3, 0.3, 0.3]},
-            'flip_test': False,
-            'test_scales': [1.0],
-            'nms': False,
-            'max_per_image': 100,
-        },
-        'network': {
-            'arch': 'dla_34',
-            'runner': 'torch',
-            'torch': '2.0',
-            'device': 'cpu',
-            'weights': 'a.pth',
-            'weights_sha256': 'ab',
-        },
-        'data': {
-            'annotations': data.annotations,
-            'annotations_sha256': 'cd',
-            'images': data.images,
-            'image_ids': None,
-            'categories': [{'id': number, 'name': name} for number, name in data.evaluated],
-        },
-        'batch_size': 1,
-        'versions': {'centernet': '0'},
     }
-    return Run(folder, document, results, data, list(data.image_ids))
+    return Run(folder, record_of(data, 'cd'), document, results, data, list(data.image_ids))
+
+
+def record_of(data, digest):
+    """The record of an evaluation on data whose annotations file has the SHA-256 ``digest``."""
+    heads = {'hm': len(data.categories), 'wh': 2, 'reg': 2}
+    return Record(
+        network=NetworkInfo(
+            file='a.pth', sha256='ab', arch='dla_34', heads=heads, runtime='torch', device='cpu'
+        ),
+        data=Data(
+            annotations=data.annotations, sha256=digest, images=data.images, channels=tuple(data.channels)
+        ),
+        protocol=Protocol(input_height=512, input_width=512, normalization=COCO),
+        selection=Selection(),
+        loading=Loading(batch_size=1, workers=0),
+        environment=Environment(device='cpu', device_type='cpu'),
+    )
+
+
+def write_results(folder, data, results):
+    """Write the folder of an evaluation with these detections."""
+    record = record_of(data, sha256(data.annotations))
+    times = ImageTimes(load=1, pre=1, net=1, dec=1, post=1, wall=1, warm_up=False)
+    found = {image_id: [] for image_id in data.image_ids}
+    for result in results:
+        found[result['image_id']].append(result)
+    with folders.Run.begin(str(folder), record) as run:
+        run.add([Finished(image_id, own, times, SIZE[::-1]) for image_id, own in found.items()], {})
+        conclude(run, data)
+    return folder
 
 
 def write_run(folder, pictures=8, names=(), **options):
@@ -132,9 +144,8 @@ def write_run(folder, pictures=8, names=(), **options):
     dataset, results = made_up_dataset(**options)
     for category, name in zip(dataset['categories'], names):
         category['name'] = name
-    images, run = folder / 'images', folder / 'run'
+    images = folder / 'images'
     images.mkdir(parents=True)
-    run.mkdir()
     paths = [images / image['file_name'] for image in dataset['images']]
     if not pictures:
         paths[0].write_text('not a picture')
@@ -147,8 +158,4 @@ def write_run(folder, pictures=8, names=(), **options):
             os.link(str(paths[number % pictures]), str(path))
     annotations = folder / 'annotations.json'
     annotations.write_text(json.dumps(dataset))
-    document = run_of(CocoData.load(None, str(annotations), str(images)), results).document
-    document['data']['annotations_sha256'] = sha256(str(annotations))
-    (run / 'metrics.json').write_text(json.dumps(document))
-    (run / 'results.json').write_text(json.dumps(results))
-    return run
+    return write_results(folder / 'run', CocoData.load(None, str(annotations), str(images)), results)

@@ -1,27 +1,40 @@
-"""Pictures of painted boxes, and a runner that detects them."""
+"""Pictures of painted boxes, and a network that detects them."""
 
 import json
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import cv2
 import numpy as np
 import torch
 
 from centernet.detection import MEAN, STD, Heads
+from centernet.networks.network import Network, NetworkInfo
 
 # A picture shows a box of one of two colours (BGR) on black. The class is the colour.
 COLOURS = ((0, 0, 255), (0, 255, 0))
 SIZES = ((64, 48), (48, 64), (80, 64), (64, 48), (64, 48))
 
 
-class PaintRunner:
-    """A runner that detects painted boxes exactly, independently of the batch."""
+class PaintNetwork(Network):
+    """A network that detects painted boxes exactly, independently of the batch. ``info``: changed facts about
+    it."""
 
-    classes = 2
-
-    def __init__(self, seconds_per_batch: float = 0.0) -> None:
+    def __init__(self, seconds_per_batch: float = 0.0, **info: Any) -> None:
+        self.info = NetworkInfo(
+            **dict(
+                {
+                    'file': 'paint.pth',
+                    'sha256': 'none',
+                    'arch': 'paint',
+                    'heads': {'hm': 2, 'wh': 2, 'reg': 2},
+                    'runtime': 'torch',
+                    'device': 'cpu',
+                },
+                **info,
+            )
+        )
         self.batches = []
         self.seconds_per_batch = seconds_per_batch
 
@@ -53,12 +66,6 @@ class PaintRunner:
                     wh[index, :, row, column] = right - left, bottom - top
                     reg[index, :, row, column] = x - column, y - row
         return Heads(*(torch.from_numpy(part) for part in (hm, wh, reg)))
-
-    def identity(self) -> Dict[str, Any]:
-        return {'runner': 'paint', 'weights_sha256': 'none'}
-
-    def describe(self) -> Dict[str, Any]:
-        return dict(self.identity(), device='cpu')
 
 
 def write_data(root: Path, count: int = 12, files: Optional[int] = None) -> Path:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from centernet.dcn import DCN
 from centernet.detection import InputSpec, preprocess
-from centernet.models import create_model
+from centernet.kernels import DCN
+from centernet.networks.architectures import create_model
 from centernet.sample.scene import draw_scene
 
 

@@ -1,4 +1,4 @@
-"""An export in the way of the original sample: a raw file that :mod:`centernet.export` did not make.
+"""An export in the way of the original sample: a raw file that :mod:`centernet.exporting` did not make.
 
 The offsets are brought into Ascend's order by operators in the graph, the attributes are single numbers, and
 the outputs named hm, wh, reg are the tensors (hm, reg, wh). The sample calls ``reshape``, which an unpatched
@@ -12,7 +12,7 @@ import warnings
 import onnx
 import torch
 
-from centernet.dcn import DCN
+from centernet.kernels import DCN
 
 OUTPUT_NAMES = ['hm', 'wh', 'reg']
 MODERN = not torch.__version__.startswith('1.0.')

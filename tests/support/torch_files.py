@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from centernet.files import sha256
+from centernet.system.files import sha256
 
 PATCHES = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, 'patches', 'torch-1.0.0'

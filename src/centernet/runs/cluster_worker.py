@@ -1,0 +1,192 @@
+"""What runs on the workers of a Dask cluster."""
+
+import functools
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+import zlib
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import attr
+
+from ..options.fields import RUN
+from ..sample import SAMPLE_WEIGHTS
+from ..system.device import apply_threads, prepare_threads
+from ..system.errors import DataError, OptionError
+from ..system.provenance import versions
+from ..system.shards import Shard
+from .journal import JOURNAL_NAME
+from .plan import Plan, Prepared, prepare
+from .predict import predict
+from .record import Record
+from .run import JournalBusy, Run
+from .sources import DataSource
+
+#: seconds to wait for the journal of a worker that was lost: network file systems keep its lock for a while
+_BUSY_S = 120
+_REPORT_S = 0.5
+
+
+class Job(NamedTuple):
+    """What all shards of a run have in common.
+
+    ``name``: of this call of the command. ``plan``: with absolute paths; its file is None for the sample's
+    checkpoint. ``shown_data``: the data set as it is shown to people. ``paths``: of the files that are read.
+    ``folder``: of the shards, absolute. ``token``: a file in it; who sees it shares the folder. ``versions``:
+    of the client; all workers must have them.
+    """
+
+    name: str
+    plan: Plan
+    shown_data: str
+    paths: Tuple[str, ...]
+    folder: str
+    token: str
+    versions: Dict[str, Optional[str]]
+
+
+class Stopped(Exception):
+    """The run was stopped, or started again by another call of the command."""
+
+
+# Of this process. Shards are evaluated one at a time, and the last network is kept for the next one.
+_one_at_a_time = threading.Lock()
+_prepared: Dict[str, Prepared] = {}
+_owners: Dict[str, Optional[str]] = {}
+
+
+def look(paths: Sequence[str]) -> Dict[str, Any]:
+    """Return the versions here, and those of the paths that are missing."""
+    return {'versions': versions(), 'missing': [path for path in paths if not os.path.exists(path)]}
+
+
+def check_versions(job: Job, found: Dict[str, Optional[str]], worker: str) -> None:
+    """Raise OptionError unless ``worker`` has the versions of the client."""
+    differing = [
+        f'{name} is {job.versions.get(name)} and {found.get(name)}'
+        for name in sorted(set(job.versions) | set(found))
+        if job.versions.get(name) != found.get(name)
+    ]
+    if differing:
+        raise OptionError(f'{worker} has other versions than the client: {"; ".join(differing)}')
+
+
+def claim(folder: str, name: Optional[str]) -> None:
+    """Let only the run ``name``, or none, write into a folder; others stop at their next batch."""
+    _owners[folder] = name
+
+
+def describe(job: Job) -> Tuple[Record, List[str]]:
+    """Load the network; return the record of the run, and the lines about it."""
+    with _one_at_a_time:
+        prepared = _prepare(job)
+        return prepared.record, prepared.lines
+
+
+def run_shard(job: Job, expected: Record, shard: Shard) -> Optional[bytes]:
+    """Evaluate a shard into its journal.
+
+    Args:
+        job: the run.
+        expected: its record.
+        shard: which part.
+
+    Returns:
+        None if the journal is in the shared folder, else its content, compressed by zlib.
+
+    Raises:
+        OptionError: this worker has other versions, or would compute something else.
+        Stopped: see :func:`claim`.
+        Others as :func:`.evaluate.evaluate`.
+    """
+    with _one_at_a_time:
+        check_versions(job, versions(), _address())  # it may have joined after the client looked
+        network, data, record, _ = _prepare(job)
+        found = expected.differences(record, RUN)
+        if found:
+            raise OptionError(f'{_address()} differs from the first worker: {"; ".join(map(str, found))}')
+        shared = os.path.exists(job.token)
+        folder = os.path.join(job.folder if shared else _scratch(job), shard.folder)
+        record = attr.evolve(record, selection=attr.evolve(record.selection, shard=shard))
+        source = DataSource(data, record.selection.of(data.image_ids, data.annotations))
+        _owners.setdefault(job.folder, job.name)
+        with _begin(folder, record) as run:
+            predict(network, source, run, functools.partial(_Reporter, job, shard))
+        if shared:
+            return None
+        with open(os.path.join(folder, JOURNAL_NAME), 'rb') as file:
+            content = zlib.compress(file.read(), 1)
+        shutil.rmtree(folder)
+        return content
+
+
+def _begin(folder: str, record: Record) -> Run:
+    """Continue the run in a folder, once the worker that wrote to it is gone."""
+    deadline = time.time() + _BUSY_S
+    while True:
+        try:
+            return Run.begin(folder, record, resume=True)
+        except JournalBusy:
+            if time.time() > deadline:
+                raise
+            time.sleep(1)
+
+
+class _Reporter:
+    """Tells the client how many images of a shard are finished."""
+
+    def __init__(self, job: Job, shard: Shard, _total: int, finished: int) -> None:
+        self.job, self.shard, self.finished = job, shard, finished
+        self.reported = 0.0
+        self.update(0)
+
+    def update(self, count: int) -> None:
+        if _owners.get(self.job.folder) != self.job.name:
+            raise Stopped
+        self.finished += count
+        if time.time() - self.reported > _REPORT_S:
+            self.report()
+
+    def close(self) -> None:
+        self.report()
+
+    def report(self) -> None:
+        self.reported = time.time()
+        _worker().log_event(self.job.name, [self.shard.index, self.finished])
+
+
+def _prepare(job: Job) -> Prepared:
+    files = []
+    for path in job.paths:
+        if not os.path.exists(path):
+            raise DataError(f'{_address()} does not see {path}: mount it there under the same path')
+        files.append((path, os.stat(path).st_mtime, os.stat(path).st_size))
+    key = repr((job.plan, files))
+    if key not in _prepared:
+        _prepared.clear()  # one network at a time
+        plan = attr.evolve(job.plan, file=job.plan.file or SAMPLE_WEIGHTS)
+        if multiprocessing.current_process().daemon:  # must not have processes of its own
+            plan = attr.evolve(plan, loading=attr.evolve(plan.loading, workers=0))
+        threads = prepare_threads(plan.network.threads)
+        apply_threads(threads)
+        plan = attr.evolve(plan, network=attr.evolve(plan.network, threads=threads))
+        _prepared[key] = prepare(plan, _scratch(job), job.shown_data)
+    return _prepared[key]
+
+
+def _scratch(job: Job) -> str:
+    folder = os.path.join(_worker().local_directory, job.name)
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def _address() -> str:
+    return f'the worker {_worker().address}'
+
+
+def _worker() -> Any:
+    from distributed import get_worker
+
+    return get_worker()

@@ -1,0 +1,134 @@
+"""An evaluation: predict, score and present, one after the other."""
+
+import os
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from ..coco import CocoData, CocoMetrics
+from ..networks.network import Network
+from ..options.fields import of_values
+from ..options.protocol import Protocol
+from ..options.selection import Loading, Selection
+from .predict import check_network, predict, progress_bar
+from .present import document, present
+from .record import Data, Record
+from .run import Run
+from .score import Score, score
+from .sources import DataSource
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation. ``files``: paths of the written files; the first is results.json."""
+
+    record: Record
+    score: Score
+    document: Dict[str, Any]
+    files: List[str]
+
+    @property
+    def metrics(self) -> CocoMetrics:
+        """COCO's metrics."""
+        return self.score.metrics
+
+    @property
+    def failed(self) -> Dict[int, str]:
+        """Image id -> reason for the images that could not be read."""
+        return self.score.failed
+
+    @property
+    def exit_status(self) -> int:
+        """1 if images could not be read and ``on_bad_image`` is ``fail``, else 0."""
+        return int(bool(self.failed) and self.record.loading.on_bad_image == 'fail')
+
+
+def record_of(
+    network: Network,
+    data: CocoData,
+    protocol: Protocol,
+    selection: Selection,
+    loading: Loading,
+    sample: bool = False,
+    categories: Optional[Iterable[str]] = None,
+) -> Record:
+    """Describe an evaluation on this machine, with what the options leave open chosen for the network.
+
+    Args:
+        network, data, protocol, selection, loading: of the evaluation.
+        sample: whether the data set is the built-in sample.
+        categories: as the user gave them.
+    """
+    info = network.info
+    protocol = protocol.for_network(info, info.file)
+    images = len(selection.all_shards(data.image_ids, data.annotations))
+    loading = loading.for_network(info, protocol, images)
+    return Record.of(network, Data.of(data, sample, categories), protocol, selection, loading)
+
+
+def evaluate(
+    network: Network,
+    data: CocoData,
+    record: Record,
+    folder: str,
+    resume: bool = False,
+    progress: bool = True,
+    pages: Any = None,
+) -> Evaluation:
+    """Evaluate a network on a data set; write results.json and metrics.json (and pictures) into ``folder``.
+
+    Args:
+        network: the network.
+        data: the data set, with the network's channels.
+        record: from :func:`record_of`.
+        folder: the output folder; created if missing. It keeps a journal of the finished images.
+        resume: continue the run whose journal is in ``folder``, instead of starting again.
+        progress: show a progress bar on stderr.
+        pages: called with the open run, the data and the document of metrics.json; returns the paths of
+            further files.
+
+    Raises:
+        OptionError: a network whose number of classes differs from the data's, or a journal of a different
+            run.
+        DataError: requested images are not in the data set, or none of them can be read.
+        OutputError: the output cannot be written, or the output folder was removed during the run.
+        Interrupted: KeyboardInterrupt, SystemExit or the death of a process stopped the run; the journal is
+            kept.
+    """
+    source = DataSource(data, record.selection.of(data.image_ids, data.annotations))
+    check_network(network, source, record.protocol)
+    with Run.begin(folder, record, resume, source.paths()) as run:
+        predict(network, source, run, progress_bar(progress))
+        return conclude(run, data, pages)
+
+
+def conclude(run: Run, data: CocoData, pages: Any = None) -> Evaluation:
+    """Score and present a run whose images are finished; arguments as for :func:`evaluate`."""
+    found = score(run, data)
+    files = present(run, found, data)
+    content = document(run, found)
+    if pages is not None:
+        files += pages(run, data, content)
+    return Evaluation(run.record, found, content, files)
+
+
+def predict_data(
+    network: Network,
+    data: str,
+    folder: str,
+    images: Optional[str],
+    categories: Optional[Sequence[str]],
+    resume: bool,
+    progress: bool,
+    options: Dict[str, Any],
+) -> str:
+    """Predict over a data set; see :func:`centernet.face.predict`."""
+    coco = open_coco(data, images).matched(network.info.classes, network.info.class_names, categories)
+    records = of_values('predict', options, Protocol, Selection, Loading)
+    record = record_of(network, coco, *records, categories=categories)
+    source = DataSource(coco, record.selection.of(coco.image_ids, coco.annotations))
+    with Run.begin(folder, record, resume, source.paths()) as run:
+        predict(network, source, run, progress_bar(progress))
+    return folder
+
+
+def open_coco(data: str, images: Optional[str] = None) -> CocoData:
+    """Read a data set by its folder or its annotations file."""
+    return CocoData.load(None, data, images) if os.path.isfile(data) else CocoData.load(data, None, images)

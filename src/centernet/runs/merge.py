@@ -1,0 +1,187 @@
+"""Merge: join the journals of a divided run whose records agree."""
+
+import contextlib
+import os
+import shlex
+from typing import Any, Dict, List, Optional, Sequence
+
+import attr
+
+from ..coco import CocoData
+from ..options.fields import DIGITS, IMAGES, RUN
+from ..system.errors import DataError, OptionError, UserError
+from ..system.files import display_path, sha256
+from ..system.shards import WHOLE, Shard
+from .evaluate import Evaluation, conclude, open_coco
+from .record import Record
+from .run import Run, allow_open_files
+from .score import Score
+
+#: differences that --mixed-devices allows
+_OF_DEVICES = ('environment.device_type', 'environment.provider')
+
+
+class MissingImages(UserError):
+    """Images are in none of the journals. The message has the command that evaluates the first shard of
+    them."""
+
+
+def merge(
+    folders: Sequence[str],
+    output: str,
+    data: Optional[CocoData] = None,
+    mixed_devices: bool = False,
+    say: Any = lambda line: None,
+    pages: Any = None,
+) -> Evaluation:
+    """Merge the parts of a run: the metrics and results.json are those of one run over all images.
+
+    Args:
+        folders: the output folders of the parts.
+        output: the folder for results.json and metrics.json.
+        data: the data set, with any channels; None loads the one that the journals name.
+        mixed_devices: take parts from CPUs and GPUs together, whose detections differ by rounding.
+        say: gets a line if parts were evaluated under conditions that may differ in their digits.
+        pages: as for :func:`.evaluate.evaluate`.
+
+    Raises:
+        DataError: a journal is missing or damaged, or the data set is missing or another.
+        OptionError: the parts are not of one run: other weights, data, protocol or images; or images are in
+            several of them.
+        MissingImages: images are in none of them.
+    """
+    with contextlib.ExitStack() as stack:
+        allow_open_files(len(folders))
+        parts = [stack.enter_context(part) for part in map(Run.open, folders) if part is not None]
+        if not parts:
+            raise DataError(f'{display_path(folders[0])}: no image is finished yet')
+        first = parts[0].record
+        for part in parts:
+            for session in part.sessions:
+                _check_same(parts[0], part, session, mixed_devices, say)
+        data = load_data(parts, data)
+        if os.path.realpath(output) in {os.path.realpath(part.folder) for part in parts}:
+            raise OptionError(f'--output {display_path(output)} is the folder of a shard: choose another')
+        _check_complete(parts, data)
+        strict = any(session.loading.on_bad_image == 'fail' for part in parts for session in part.sessions)
+        record = attr.evolve(
+            first,
+            selection=attr.evolve(first.selection, shard=WHOLE),
+            loading=attr.evolve(first.loading, on_bad_image='fail' if strict else 'skip', save_images=0),
+        )
+        run = stack.enter_context(Run.begin(output, record, sources=[part.path for part in parts]))
+        for part in parts:
+            run.join(part)
+        return conclude(run, data, pages)
+
+
+def score_run(folder: str, data: Optional[str]) -> Score:
+    """Score the run in a folder; see :func:`centernet.face.score`."""
+    earlier = Run.open(folder)
+    if earlier is None:
+        raise DataError(f'{display_path(folder)}: no image is finished yet')
+    with earlier:
+        coco = load_data([earlier], open_coco(data) if data else None)
+        record = earlier.record
+    with Run.begin(folder, record, resume=True) as run:
+        return conclude(run, coco).score
+
+
+def load_data(parts: Sequence[Run], data: Optional[CocoData]) -> CocoData:
+    """Return the data set that parts of a run were evaluated on, with its channels.
+
+    Args:
+        parts: of the run.
+        data: the data set if it is known; else the one that the parts name.
+
+    Raises:
+        DataError: it is missing, or another.
+    """
+    record = parts[0].record
+    if data is None:
+        found = next(filter(None, (recorded_data(part) for part in parts)), None)
+        if found is None:
+            raise DataError(
+                f'{parts[0].name} was evaluated on {record.data.annotations}, which is missing: name the'
+                ' data with --data, or with --annotations and --images'
+            )
+        data = CocoData.load(None, *found, need_images=False)
+    if sha256(data.annotations) != record.data.sha256:
+        raise DataError(
+            f'{display_path(data.annotations)} is not the file that {parts[0].name} was evaluated on: its'
+            ' content differs'
+        )
+    return data.with_channels(record.data.channels)
+
+
+def recorded_data(run: Run) -> Optional[Sequence[str]]:
+    """Return the annotations file and the folder of images that a run recorded, or the sample beside it; None
+    if they are missing."""
+    recorded = run.record.data
+    moved = os.path.join(run.folder, 'sample')  # the sample in the folder of a run that was moved
+    annotations = os.path.join(moved, 'annotations', 'instances_val2017.json')
+    for pair in ((recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))):
+        if pair[0] and os.path.exists(pair[0]):
+            return pair
+    return None
+
+
+def _check_same(first: Run, other: Run, session: Record, mixed_devices: bool, say: Any) -> None:
+    """Raise OptionError unless a session is of the same run as the first part."""
+    differing = first.record.differences(session, RUN)
+    if differing:
+        raise OptionError(
+            f'{first.name} and {other.name} cannot be merged: they come from different runs'
+            f' ({_said(differing)})'
+        )
+    if first.record.differences(session, IMAGES):
+        raise OptionError(
+            f'{first.name} and {other.name} were evaluated on different images: --limit or --ids differed'
+        )
+    differing = first.record.differences(session, DIGITS)
+    devices = [item for item in differing if item.name in _OF_DEVICES]
+    if devices and not mixed_devices:
+        raise OptionError(
+            f'{first.name} and {other.name} were evaluated on different devices ({_said(devices)});'
+            ' --mixed-devices takes CPUs and GPUs together'
+        )
+    if differing:
+        say(f'{first.name} and {other.name} may differ in the last digits: {_said(differing)}')
+
+
+def _said(differing: Sequence[Any]) -> str:
+    return '; '.join(f'{item.name} is {item.before} and {item.now}' for item in differing)
+
+
+def _check_complete(parts: Sequence[Run], data: CocoData) -> None:
+    """Raise OptionError if images are in several parts, and MissingImages if they are in none."""
+    selection = parts[0].record.selection
+    ids = selection.all_shards(data.image_ids, data.annotations)
+    places: Dict[int, Run] = {}
+    for part in parts:
+        for image_id in part.finished:
+            if image_id in places:
+                raise OptionError(
+                    f'image {image_id} is in {part.name} and in {places[image_id].name}: leave one of these'
+                    ' folders out'
+                )
+            places[image_id] = part
+    failed = {image_id for part in parts for image_id in part.failed}
+    missing = [
+        place for place, image_id in enumerate(ids) if image_id not in places and image_id not in failed
+    ]
+    if not missing:
+        return
+    counts = {part.record.selection.shard.count for part in parts}
+    shards: List[Shard] = []
+    if len(counts) == 1 and counts != {1}:
+        (count,) = counts
+        shards = [Shard(index + 1, count) for index in sorted({place % count for place in missing})]
+    few = ', '.join(str(ids[place]) for place in missing[:3]) + (', ...' if missing[3:] else '')
+    where = f'{"shard" if len(shards) == 1 else "shards"} {", ".join(map(str, shards))}: ' if shards else ''
+    folder = os.path.dirname(parts[0].folder) if shards else parts[0].folder
+    again = attr.evolve(selection, shard=shards[0] if shards else WHOLE)
+    raise MissingImages(
+        f'{len(missing)} of {len(ids)} images are missing ({where}{few}); evaluate them, and merge again:'
+        f' {parts[0].record.command(again)} --output {shlex.quote(display_path(folder))} --resume'
+    )

@@ -1,0 +1,80 @@
+"""Score: the metrics of a run's detections against the annotations."""
+
+import json
+from typing import Any, Dict, List, NamedTuple
+
+from ..coco import CocoData, CocoMetrics, ResultTable, compute_metrics
+from ..system.errors import DataError, Interrupted
+from ..system.files import atomic_write
+from ..system.processes import ProcessError
+from .run import RESULTS_NAME, Run
+from .timings import ImageTimes, summarise
+
+
+class Score(NamedTuple):
+    """The metrics of a run.
+
+    ``metrics``: COCO's. ``timings``: see :func:`.timings.summarise`. ``image_ids``: of the finished images,
+    in the data set's order. ``failed``: image id -> reason for the images that could not be read.
+    ``results``: path of results.json.
+    """
+
+    metrics: CocoMetrics
+    timings: Dict[str, Any]
+    image_ids: List[int]
+    failed: Dict[int, str]
+    results: str
+
+    @property
+    def detections(self) -> List[Dict[str, Any]]:
+        """All detections in COCO's results format, in the data set's order, read from results.json."""
+        with open(self.results, encoding='utf-8') as file:
+            return json.load(file)
+
+
+def score(run: Run, data: CocoData) -> Score:
+    """Compute the metrics of a run's finished images, and write its results.json.
+
+    Detections are read from the journal image by image, in the data set's order.
+
+    Args:
+        run: open to write.
+        data: the data set, with the run's channels.
+
+    Raises:
+        DataError: no selected image could be read.
+        OutputError: a file cannot be written.
+        Interrupted: a process that computes the metrics was killed.
+    """
+    selected = run.record.selection.of(data.image_ids, data.annotations)
+    image_ids = [image_id for image_id in selected if image_id in run.finished]
+    failed = {image_id: run.failed[image_id] for image_id in selected if image_id in run.failed}
+    if not image_ids:
+        first = next(iter(failed.values()), 'none is finished')
+        raise DataError(f'none of the {len(selected)} images could be read; the first: {first}')
+    times: Dict[str, List[ImageTimes]] = {}
+    path, is_first = run.target(RESULTS_NAME), True
+    # the file appears once there are metrics, too
+    table = ResultTable(folder=run.folder)
+    with atomic_write(path) as file:
+        file.write('[')
+        for image_id in image_ids:
+            image = run.read(image_id)
+            if image.results:
+                text = json.dumps(image.results, allow_nan=False, separators=(',', ':'))
+                file.write(('' if is_first else ',') + text[1:-1])
+                is_first = False
+            table.add(image.results)
+            times.setdefault(str(run.session_of(image_id).environment), []).append(image.times)
+        file.write(']\n')
+        try:
+            metrics = compute_metrics(data, table, image_ids)
+        except ProcessError as error:
+            raise Interrupted(
+                f'a process that computes the metrics {error.how}, perhaps because memory ran out:'
+                f' {len(image_ids)} images are finished; run the same command with --resume to continue'
+            ) from error
+    timings = summarise([item for part in times.values() for item in part])
+    if len(times) > 1:
+        timings['per_device'] = {device: summarise(part) for device, part in times.items()}
+    return Score(metrics, timings, image_ids, failed, path)
