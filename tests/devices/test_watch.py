@@ -5,9 +5,9 @@ import shutil
 import threading
 import time
 
-from offline import stand_in
+from devices import stand_in
 
-from centernet.offline.manifest import read_manifest
+from centernet.devices.manifest import read_manifest
 
 
 def test_outputs_are_judged_and_removed_as_they_arrive(dumped, device, judge, expected, tmp_path):

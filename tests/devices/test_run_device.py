@@ -12,11 +12,11 @@ import types
 
 import numpy as np
 import pytest
-from offline.stand_in import HEADS
+from devices.stand_in import HEADS
 
 from centernet import cli
-from centernet.offline import run_device
-from centernet.offline.manifest import read_manifest
+from centernet.devices import run_device
+from centernet.devices.manifest import read_manifest
 
 
 class Node:
@@ -156,7 +156,7 @@ def test_an_om_through_ais_bench(run, device, expected, batch, dtype, tmp_path):
     status, found, err = run(ais_bench_of(device(batch=batch, dtype=dtype)), 'network.om', '--no-metrics')
     assert status == 0, err
     check(found, expected, dtype)
-    assert found['network']['order'] == {'0': 'hm', '1': 'wh', '2': 'reg'}
+    assert found['comparison']['order']['heads'] == {'0': 'hm', '1': 'wh', '2': 'reg'}
     sizes = [os.path.getsize(str(path)) for path in (tmp_path / 'out').glob('*.cells.npy')]
     assert len(sizes) == 2 and max(sizes) < 32000  # of 32,768 bytes; 5.5 MB for COCO
 
@@ -185,6 +185,14 @@ def test_an_engine_with_an_open_batch(run, device, expected):
     assert status == 0 and found['metrics'] == expected
 
 
+def test_outputs_of_two_classes_without_names_are_kept_whole():
+    outputs = [np.zeros((1, 2, 4, 4), np.float32) for _ in range(3)]
+    assert run_device.number_of_hm(outputs, ['0', '1', '2'], 2) is None
+    assert run_device.number_of_hm(outputs, ['wh', 'reg', 'hm'], 2) == 2
+    outputs[1] = np.zeros((1, 3, 4, 4), np.float32)
+    assert run_device.number_of_hm(outputs, ['0', '1', '2'], 3) == 1
+
+
 def test_values_that_are_not_finite_are_not_hidden(run, device):
     def spoil(found, number):
         if number == 9:
@@ -207,7 +215,7 @@ def test_a_sigmoid_in_the_network(run, device, expected):
 def test_a_run_with_another_manifest_is_refused(run, device, dumped, judge, tmp_path):
     assert run(ais_bench_of(device()), 'network.om', '--no-metrics')[0] == 0
     status, _, err = judge(str(tmp_path / 'out'), dumped('--layout', 'benchmark'))
-    assert status == 2 and 'is of a run with another manifest' in err
+    assert status == 2 and 'was made from another manifest' in err
 
 
 def test_what_is_watched(run, device, expected):
@@ -216,8 +224,9 @@ def test_what_is_watched(run, device, expected):
     assert found['metrics'] == expected
 
 
-def test_more_detections_than_peaks_are_refused(run, device):
-    status, _, err = run(ais_bench_of(device()), 'network.om', '--max-detections', '200')
+@pytest.mark.parametrize('words', [(), ('--watch', '20')])
+def test_more_detections_than_peaks_are_refused(run, device, words):
+    status, _, err = run(ais_bench_of(device()), 'network.om', '--max-detections', '200', *words)
     assert status == 2 and 'kept 100 peaks of an image; run it with --peaks 200' in err
 
 
@@ -270,6 +279,6 @@ def test_the_inputs_are_those_of_the_manifest(dumped):
     for entry in document['files'][:3]:
         (image,) = entry['images']
         path = os.path.join(folder, 'sample', 'val2017', image['file_name'])
-        found = run_device.read_input(path, image, document['protocol'])
+        found = run_device.read_input(path, image, document['record']['protocol'])
         with open(os.path.join(folder, entry['file']), 'rb') as file:
             assert found.tobytes() == file.read()

@@ -12,20 +12,20 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from offline.conftest import IMAGES
+from devices.conftest import IMAGES
 from support.painted import write_data
 from support.random_weights import save_checkpoint
 
 from centernet import cli
-from centernet.checkpoint import load_model
 from centernet.coco import CocoData, read_image
 from centernet.detection import InputSpec, preprocess
-from centernet.errors import DataError, OptionError
-from centernet.offline import planning
-from centernet.offline.layouts import LAYOUTS, file_stem
-from centernet.offline.manifest import read_manifest
-from centernet.offline.reference import read_references
+from centernet.devices import dump as dumping
+from centernet.devices.layouts import LAYOUTS, list_text
+from centernet.devices.manifest import read_manifest
+from centernet.devices.reference import read_references
+from centernet.networks.checkpoint import load_model
 from centernet.sample import SAMPLE_WEIGHTS
+from centernet.system.errors import DataError
 
 INPUT = (3, 128, 128)
 
@@ -57,7 +57,7 @@ def dump(tmp_path, capsys):
 def test_one_file_per_image_named_after_its_id(dumped):
     folder = dumped('--layout', 'ais')
     manifest = read_manifest(folder)
-    assert names(folder) == [f'{image_id:012d}.bin' for image_id in sorted(manifest.image_ids)]
+    assert names(folder) == [f'{image_id:012d}.bin' for image_id in sorted(manifest.places)]
     assert len(names(folder)) == IMAGES
     for file in manifest.files[:3]:
         with open(os.path.join(folder, file.name), 'rb') as opened:
@@ -110,13 +110,16 @@ def test_the_script_of_trtexec_runs_every_file(dumped, tmp_path):
     assert calls[1] == str(tmp_path / 'out' / first[:-4])
     assert calls[2 * IMAGES].endswith(f'--exportOutput={tmp_path}/json/{first[:-4]}.json')
     assert not list((tmp_path / 'out').glob('*/*.input.*'))
+    done = subprocess.run(['sh', script], stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode and 'usage: sh trtexec.sh ENGINE' in done.stderr
+    assert "--loadInputs='a b':" in list_text(LAYOUTS['trtexec'], [], 1, 128, 128, 'a b')
 
 
 def test_float16_has_half_the_size(dump):
     status, folder, _, _ = dump('--dtype', 'float16', '--limit', '2', '--references', '1')
     assert status == 0
     found = np.fromfile(os.path.join(folder, 'inputs', names(folder)[0]), np.float16).reshape(INPUT)
-    assert np.array_equal(found, planes(folder, read_manifest(folder).image_ids[0]).astype(np.float16))
+    assert np.array_equal(found, planes(folder, next(iter(read_manifest(folder).places))).astype(np.float16))
 
 
 def test_shards_are_a_partition_and_calibration_is_of_none(dump):
@@ -127,7 +130,7 @@ def test_shards_are_a_partition_and_calibration_is_of_none(dump):
         )
         assert status == 0
         folder = os.path.join(folder, 'shard-{}-of-{}'.format(*shard.split('/')))
-        seen += read_manifest(folder).image_ids
+        seen += list(read_manifest(folder).places)
         calibrated.append(names(folder, 'calibration'))
     ids = CocoData.load(os.path.join(folder, 'sample')).image_ids
     assert sorted(seen) == sorted(ids[:8])
@@ -139,7 +142,7 @@ def test_the_references_are_the_heads_of_the_checkpoint(dumped):
     folder = dumped('--layout', 'ais')
     manifest = read_manifest(folder)
     references = read_references(manifest)
-    assert references.image_ids == manifest.image_ids[:8]
+    assert references.image_ids == list(manifest.places)[:8]
     images = np.stack([planes(folder, image_id) for image_id in references.image_ids])
     with torch.no_grad():
         expected = load_model(SAMPLE_WEIGHTS).model.eval()(torch.from_numpy(images))
@@ -154,18 +157,8 @@ def test_the_references_are_the_heads_of_the_checkpoint(dumped):
 
 def test_a_network_without_deformable_convolutions_has_fewer_variants(tmp_path, dump):
     weights = save_checkpoint(tmp_path / 'res.pth', 'res_18', {'hm': 4, 'wh': 2, 'reg': 2}, 64)
-    status, folder, _, _ = dump(
-        '--weights',
-        weights,
-        '--limit',
-        '2',
-        '--references',
-        '2',
-        '--input-height',
-        '64',
-        '--input-width',
-        '64',
-    )
+    words = ['--limit', '2', '--references', '2', '--input-height', '64', '--input-width', '64']
+    status, folder, _, _ = dump('--weights', weights, *words)
     assert status == 0
     variants = set(read_references(read_manifest(folder)).outputs)
     assert {'plain', 'float16', 'rgb', 'nhwc'} <= variants and 'offsets_xy' not in variants
@@ -176,7 +169,7 @@ def test_the_space_is_said_and_refused(dump, monkeypatch):
     assert status == 0
     assert '2 images in float32 for ais: ' in out and ' free); their outputs will take 65.5 kB' in out
     usage = shutil.disk_usage('/')
-    monkeypatch.setattr(planning.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(dumping.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
     status, _, out, err = dump('--limit', '2')
     assert status == 2
     assert 'has 1.0 kB free, and the files take' in err and '--limit' in err and not out
@@ -227,24 +220,47 @@ def test_files_of_an_earlier_dump_are_replaced_and_others_are_not(dump):
     with open(os.path.join(folder, 'inputs', 'notes.txt'), 'w'):
         pass
     status, _, _, err = dump('--limit', '2')
-    assert status == 2 and 'not of a dump (notes.txt)' in err
+    assert status == 2 and 'not of a dump (inputs/notes.txt)' in err
     assert '0.bin' in names(folder)
 
 
-def test_ids_that_are_no_numbers_of_12_digits():
-    assert file_stem(LAYOUTS['ais'], 3, 139) == '000000000139'
-    assert file_stem(LAYOUTS['ais'], 3, -5, plain_ids=False) == '000000000003'
+def test_nothing_is_removed_that_no_manifest_lists(dump, tmp_path):
+    theirs = tmp_path / 'dump' / 'calibration' / '000000000139.bin'
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b'theirs')
+    status, folder, _, err = dump('--limit', '2')
+    assert status == 2 and 'not of a dump (calibration/000000000139.bin)' in err
+    assert theirs.read_bytes() == b'theirs' and not os.path.exists(os.path.join(folder, 'inputs'))
+    theirs.unlink()
+    (tmp_path / 'dump' / 'manifest.json').write_text('{"name": "an app"}')
+    status, _, _, err = dump('--limit', '2')
+    assert status == 2 and 'is not of this version of centernet' in err
+    assert (tmp_path / 'dump' / 'manifest.json').read_text() == '{"name": "an app"}'
+
+
+def test_a_dump_that_was_killed_is_replaced(dump, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dumping, 'write_references', killed)
+        status, folder, _, _ = dump('--limit', '3')
+    assert status == 130 and len(names(folder)) == 3
+    with pytest.raises(DataError, match='unfinished: dump the inputs again'):
+        read_manifest(folder)
+    assert dump('--limit', '2', '--references', '1')[0] == 0
+    assert len(names(folder)) == 2
 
 
 @pytest.mark.parametrize(
     'change, said',
     [
-        (lambda text: text[:100], 'is damaged'),
+        (lambda text: text[:100], 'or is damaged'),
         (lambda text: '[]', 'is not a manifest'),
-        (lambda text: text.replace('"manifest": 1', '"manifest": 99'), 'another version'),
-        (lambda text: text.replace('"protocol"', '"other"'), 'lacks entries'),
-        (lambda text: text.replace('"centre": [', '"centre": ["x", '), 'lacks entries'),
-        (lambda text: text.replace('"height": 128', '"height": 0'), 'lacks entries'),
+        (lambda text: text.replace('"manifest": 2', '"manifest": 99'), 'another version'),
+        (lambda text: text.replace('"protocol"', '"other"'), 'or is damaged'),
+        (lambda text: text.replace('"geometry": [[', '"geometry": [["x", '), 'or is damaged'),
+        (lambda text: text.replace('"input_height": 128', '"input_height": 0'), 'or is damaged'),
         (None, 'no manifest'),
     ],
 )
@@ -270,12 +286,3 @@ def test_references_that_were_changed_are_refused(dumped, tmp_path):
     os.unlink(path)
     with pytest.raises(DataError, match=r'cannot read .*plain_wh'):
         read_references(read_manifest(folder))
-
-
-def test_another_checkpoint_or_data_set_is_refused(dumped, tmp_path):
-    manifest = read_manifest(dumped('--layout', 'ais'))
-    with pytest.raises(OptionError, match='for other weights'):
-        manifest.check_weights('0' * 64, 'other.pth')
-    data = CocoData.load(str(write_data(tmp_path / 'data', count=2)))
-    with pytest.raises(OptionError, match='for other data'):
-        manifest.check_data(data.annotations)

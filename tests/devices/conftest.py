@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from offline.stand_in import Device
+from devices.stand_in import Device
 
 from centernet import cli
 
 #: images that are evaluated
 IMAGES = 10
+QUICK = ('--no-progress', '--threads', '1', '--device', 'cpu')
 
 
 @pytest.fixture(scope='session')
@@ -28,17 +29,8 @@ def dumped(tmp_path_factory):
     def dump(*words):
         if words not in folders:
             folder = str(tmp_path_factory.mktemp('dump'))
-            argv = [
-                'dump-inputs',
-                '--output',
-                folder,
-                '--limit',
-                str(IMAGES),
-                '--no-progress',
-                '--threads',
-                '1',
-            ]
-            assert cli.main(argv + ['--device', 'cpu', '--workers', '0'] + list(words)) == 0
+            argv = ['dump-inputs', '--output', folder, '--limit', str(IMAGES), *QUICK]
+            assert cli.main([*argv, '--workers', '0', *words]) == 0
             folders[words] = folder
         return folders[words]
 
@@ -47,10 +39,10 @@ def dumped(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def expected(tmp_path_factory, model):
-    """The figures of eval-onnx."""
+    """The metrics of eval-onnx."""
     folder = tmp_path_factory.mktemp('expected')
-    words = ['eval-onnx', model, '--limit', str(IMAGES), '--no-progress', '--threads', '1', '--device', 'cpu']
-    assert cli.main(words + ['--workers', '0', '--output', str(folder)]) == 0
+    words = ['eval-onnx', model, '--limit', str(IMAGES), '--workers', '0', *QUICK]
+    assert cli.main([*words, '--output', str(folder)]) == 0
     return json.loads((folder / 'metrics.json').read_text())['metrics']
 
 
@@ -68,8 +60,7 @@ def judge(tmp_path, capsys, monkeypatch):
     def run(outputs, folder, *words):
         capsys.readouterr()
         argv = ['eval-outputs', outputs, '--manifest', folder, '--output', str(tmp_path / 'judged'), '--json']
-        argv += ['--no-progress', '--threads', '1', '--device', 'cpu']
-        status = cli.main(argv + list(words))
+        status = cli.main([*argv, *QUICK, *words])
         out, err = capsys.readouterr()
         assert 'Traceback' not in err
         return status, json.loads(out) if out else None, err

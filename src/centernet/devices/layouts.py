@@ -6,6 +6,7 @@ This imports nothing slow, so that the command line can offer the names.
 import base64
 import io
 import json
+import shlex
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -15,6 +16,38 @@ INPUTS, CALIBRATION = 'inputs', 'calibration'
 INPUT_NAME = 'image'
 #: types of the numbers in the files
 DTYPES = ('float32', 'float16')
+
+_TRTEXEC = """\
+#!/bin/sh
+# Runs an engine on every file of inputs/ with trtexec.
+#
+#   sh trtexec.sh ENGINE [OUTPUT] [FORM]
+#
+#   ENGINE  the file that trtexec --saveEngine wrote, for a batch of {batch}
+#   OUTPUT  folder for the outputs (default: outputs)
+#   FORM    raw: exact, and needs a trtexec with --dumpRawBindingsToFile; json: six digits (default: raw)
+set -eu
+: "${{1:?usage: sh trtexec.sh ENGINE [OUTPUT] [FORM]}}"
+here=$(cd "$(dirname "$0")" && pwd)
+case $1 in /*) engine=$1 ;; *) engine=$PWD/$1 ;; esac
+output=${{2:-outputs}}
+form=${{3:-raw}}
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+for input in "$here"/{inputs}/*.bin; do
+    name=$(basename "$input" .bin)
+    if [ "$form" = json ]; then
+        set -- --exportOutput="$output/$name.json"
+    else
+        mkdir -p "$output/$name"
+        cd "$output/$name" # trtexec writes into the working folder
+        set -- --dumpRawBindingsToFile
+    fi
+    trtexec --loadEngine="$engine" --loadInputs={input}:"$input" --iterations=1 --warmUp=0 --duration=0 \\
+        "$@" > "$output/trtexec.log" 2>&1 || {{ cat "$output/trtexec.log" >&2; exit 1; }}
+    if [ "$form" != json ]; then rm -f ./*.input.*.raw; fi
+done
+"""
 
 
 class Layout(NamedTuple):
@@ -59,73 +92,28 @@ LAYOUTS = OrderedDict(
     )
 )
 
-_TRTEXEC = """\
-#!/bin/sh
-# Runs an engine on every file of inputs/ with trtexec.
-#
-#   sh trtexec.sh ENGINE [OUTPUT] [FORM]
-#
-#   ENGINE  the file that trtexec --saveEngine wrote, for a batch of {batch}
-#   OUTPUT  folder for the outputs (default: outputs)
-#   FORM    raw: exact, and needs a trtexec with --dumpRawBindingsToFile; json: six digits (default: raw)
-set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-case $1 in /*) engine=$1 ;; *) engine=$PWD/$1 ;; esac
-output=${{2:-outputs}}
-form=${{3:-raw}}
-mkdir -p "$output"
-output=$(cd "$output" && pwd)
-for input in "$here"/{inputs}/*.bin; do
-    name=$(basename "$input" .bin)
-    if [ "$form" = json ]; then
-        set -- --exportOutput="$output/$name.json"
-    else
-        mkdir -p "$output/$name"
-        cd "$output/$name" # trtexec writes into the working folder
-        set -- --dumpRawBindingsToFile
-    fi
-    trtexec --loadEngine="$engine" --loadInputs={input}:"$input" --iterations=1 --warmUp=0 --duration=0 \\
-        "$@" > "$output/trtexec.log" 2>&1 || {{ cat "$output/trtexec.log" >&2; exit 1; }}
-    if [ "$form" != json ]; then rm -f ./*.input.*.raw; fi
-done
-"""
 
-
-def file_stem(layout: Layout, position: int, image_id: int, plain_ids: bool = True) -> str:
-    """The name of an input file without its suffix: 12 digits without dots, or benchmark's number.
-
-    Args:
-        layout: of the files.
-        position: of the file, from 0.
-        image_id: of its first image.
-        plain_ids: whether all ids are numbers of at most 12 digits; otherwise positions take their place.
-    """
-    if layout.by_position:
-        return str(position)
-    return '{:012d}'.format(image_id if plain_ids else position)
+def file_stem(image_id: int) -> str:
+    """The name of an input file of an image without its suffix: 12 digits."""
+    return f'{image_id:012d}'
 
 
 def encode(layout: Layout, name: str, array: Any) -> bytes:
-    """The content of an input file.
+    """The content of an input file: the numbers, or Polygraphy's JSON with numpy's own format in it.
 
     Args:
         layout: of the file.
         name: of the network's input.
         array: float32 or float16 [N, 3, H, W].
     """
-    if layout.name == 'polygraphy':
-        return json.dumps([{name: polygraphy_array(array)}]).encode('ascii')
-    return array.tobytes()
-
-
-def polygraphy_array(array: Any) -> Any:
-    """An array as Polygraphy's JSON has it; numpy's own format, without pickles."""
+    if layout.name != 'polygraphy':
+        return array.tobytes()
     import numpy as np
 
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     text = base64.b64encode(buffer.getvalue()).decode('ascii')
-    return {'array': text, 'polygraphy_class': 'ndarray'}
+    return json.dumps([{name: {'array': text, 'polygraphy_class': 'ndarray'}}]).encode('ascii')
 
 
 def list_text(layout: Layout, names: Any, batch: int, width: int, height: int, input_name: str) -> str:
@@ -133,11 +121,11 @@ def list_text(layout: Layout, names: Any, batch: int, width: int, height: int, i
 
     Args:
         layout: one with a ``list_file``.
-        names: of the input files, in order.
+        names: of the input files, relative to the list, in order.
         batch: images in each.
         width, height: of the input, in pixels.
         input_name: of the network.
     """
     if layout.name == 'trtexec':
-        return _TRTEXEC.format(batch=batch, inputs=INPUTS, input=input_name)
-    return ''.join(f'{number} ./{INPUTS}/{name} {width} {height}\n' for number, name in enumerate(names))
+        return _TRTEXEC.format(batch=batch, inputs=INPUTS, input=shlex.quote(input_name))
+    return ''.join(f'{number} ./{name} {width} {height}\n' for number, name in enumerate(names))

@@ -90,27 +90,19 @@ class TensorRT:
         for name in self.names:
             dtype = self.trt.nptype(self.engine.get_tensor_dtype(name))
             arrays[name] = np.empty(tuple(self.context.get_tensor_shape(name)), dtype)
-        kind = self.cuda.cudaMemcpyKind
+        copy, kinds = self.cuda.cudaMemcpy, self.cuda.cudaMemcpyKind
         for name, array in arrays.items():
             if name not in self.buffers:
                 self.buffers[name] = self._check(self.cuda.cudaMalloc(array.nbytes))
                 self.context.set_tensor_address(name, int(self.buffers[name]))
-        host = arrays[self.input]
-        self._check(
-            self.cuda.cudaMemcpy(
-                self.buffers[self.input], host.ctypes.data, host.nbytes, kind.cudaMemcpyHostToDevice
-            )
-        )
+        host, buffer = arrays[self.input], self.buffers[self.input]
+        self._check(copy(buffer, host.ctypes.data, host.nbytes, kinds.cudaMemcpyHostToDevice))
         if not self.context.execute_async_v3(self.stream):
             raise Problem('TensorRT: the engine failed')
         self._check(self.cuda.cudaStreamSynchronize(self.stream))
         for name in self.names:
-            host = arrays[name]
-            self._check(
-                self.cuda.cudaMemcpy(
-                    host.ctypes.data, self.buffers[name], host.nbytes, kind.cudaMemcpyDeviceToHost
-                )
-            )
+            host, buffer = arrays[name], self.buffers[name]
+            self._check(copy(host.ctypes.data, buffer, host.nbytes, kinds.cudaMemcpyDeviceToHost))
         return [arrays[name] for name in self.names]
 
 
@@ -120,7 +112,7 @@ def read_input(path: str, image: Dict[str, Any], protocol: Dict[str, Any]) -> np
     if picture is None:
         raise Problem('{}: cannot be read'.format(path))
     matrix = np.array(image['matrix'], np.float64).reshape(2, 3)
-    size = (protocol['width'], protocol['height'])
+    size = (protocol['input_width'], protocol['input_height'])
     warped = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR)
     mean, std = (np.array(protocol['normalization'][key], np.float32) for key in ('mean', 'std'))
     table = ((np.arange(256)[:, np.newaxis] / 255.0 - mean) / std).astype(np.float32)
@@ -145,14 +137,15 @@ def best_cells(outputs: Sequence[np.ndarray], hm: int, count: int) -> np.ndarray
     return np.stack([classes.astype(np.float32), cells.astype(np.float32), *values], axis=1)
 
 
-def number_of_hm(arrays: Sequence[np.ndarray], names: Sequence[str], channels: int) -> int:
-    """Which output is the heat map: by its name, else the first with one channel per class."""
+def number_of_hm(arrays: Sequence[np.ndarray], names: Sequence[str], channels: int) -> Optional[int]:
+    """Which output is the heat map: by its name, else the one with a channel for each class; None if several
+    have (two classes, without names)."""
     if 'hm' in names:
         return names.index('hm')
     found = [number for number, array in enumerate(arrays) if array.shape[1] == channels]
     if not found:
         raise Problem('no output has {} channels, one per class'.format(channels))
-    return found[0]
+    return found[0] if len(found) == 1 else None
 
 
 def save(path: str, array: np.ndarray) -> None:
@@ -191,11 +184,9 @@ def run(model: str, manifest: str, images: str, output: str, device: int = 0, pe
         with open(manifest, 'rb') as file:
             content = file.read()
         document = json.loads(content.decode('utf-8'))
-        protocol, entries = (
-            document['protocol'],
-            [(entry['images'], entry['file']) for entry in document['files']],
-        )
-        whole, channels = set(document['reference']['images']), document['network']['heads']['hm']
+        protocol = document['record']['protocol']
+        entries = [(entry['images'], entry['file']) for entry in document['files']]
+        whole, channels = set(document['reference']['images']), document['record']['network']['heads']['hm']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Problem('cannot read {}: {}'.format(manifest, error)) from None
     if any(len(some) > 1 for some, _ in entries):
@@ -226,7 +217,8 @@ def run(model: str, manifest: str, images: str, output: str, device: int = 0, pe
         for place, (image, stem) in enumerate(chosen):
             outputs = [array[place] for array in arrays]
             path = os.path.join(output, stem)
-            if image['id'] in whole or not all(np.isfinite(array).all() for array in outputs):
+            finite = all(np.isfinite(array).all() for array in outputs)
+            if hm is None or image['id'] in whole or not finite:
                 for number, array in enumerate(outputs):
                     save('{}_{}.npy'.format(path, number), array[np.newaxis])
             else:
