@@ -3,7 +3,7 @@ import hashlib
 import pytest
 from support import file_server
 
-from centernet.fetch import RemoteFile
+from centernet.fetch.catalog import RemoteFile
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
 import pytest
 
-from centernet.errors import OptionError
-from centernet.fetch import FILES, choose, with_mirrors
+from centernet.fetch import choose
+from centernet.fetch.catalog import FILES
+from centernet.system.errors import OptionError
 
 
 def test_the_published_files():
@@ -19,19 +20,19 @@ def test_the_published_files():
 
 def test_choose():
     everything = list(FILES)
-    assert choose(FILES, []) == choose(FILES, ['all']) == choose(FILES, ['coco', 'weights']) == everything
-    assert [file.name for file in choose(FILES, ['val2017.zip', 'weights'])] == [
+    assert choose() == choose(['all']) == choose(['coco', 'weights']) == everything
+    assert [file.name for file in choose(['val2017.zip', 'weights'])] == [
         'ctdet_coco_dla_2x.pth',
         'ctdet_coco_resdcn18.pth',
         'val2017.zip',
     ]
     with pytest.raises(OptionError) as caught:
-        choose(FILES, ['wieghts'])
+        choose(['wieghts'])
     assert "'wieghts'" in str(caught.value) and 'weights, coco' in str(caught.value)
 
 
 def test_mirrors_come_first():
-    file = with_mirrors(FILES, ['https://one.example/x/', 'http://two.example'])[2]
+    file = choose(mirrors=['https://one.example/x/', 'http://two.example'])[2]
     assert file.urls == (
         'https://one.example/x/val2017.zip',
         'http://two.example/val2017.zip',
@@ -39,4 +40,4 @@ def test_mirrors_come_first():
     )
     for mirror in ('files.example', 'ftp://files.example', 'https://', '/srv/mirror'):
         with pytest.raises(OptionError):
-            with_mirrors(FILES, [mirror])
+            choose(mirrors=[mirror])

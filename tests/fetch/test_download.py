@@ -23,8 +23,8 @@ from support.file_server import (
     without_ranges,
 )
 
-from centernet.errors import OutputError
 from centernet.fetch.download import download
+from centernet.system.errors import OutputError
 
 
 def called(value):
@@ -90,7 +90,8 @@ def test_a_part_of_another_file_is_discarded(server, served, path, part):
         ([status(503), status(408)], ['all'] * 3),
         ([status(429)], ['all'] * 2),
         ([status(503, Retry_After='0')], ['all'] * 2),
-        ([status(429, Retry_After='Wed, 21 Oct 2015 07:28:00 GMT')], ['all'] * 2),
+        ([status(429, Retry_After='Wed, 21 Oct 2099 07:28:00 GMT')], ['all'] * 2),
+        ([status(503, Retry_After='soon')], ['all'] * 2),
         ([with_headers(Content_Length=None)], ['all']),
     ],
     ids=called,
@@ -116,13 +117,10 @@ QUOTA_PAGE = '<html><head><title>Google Drive - Quota exceeded</title></head><bo
         (status(204), 'HTTP 204'),
         (page('<html><title>No such page</title></html>', 404), 'HTTP 404'),
         (page(QUOTA_PAGE), 'quota'),
-        (status(200, '\n  <!DOCTYPE html><p>no title'.ljust(len(CONTENT))), 'web page'),
         (with_headers(Content_Length=300000), '300000 bytes, expected 300001'),
         (with_headers(Content_Length=300002), '300002 bytes, expected 300001'),
         (redirect('ftp://files.example/a'), 'ftp'),
         (status(429, Retry_After='7777'), 'retry after 7777 s'),
-        (status(503, Retry_After='Wed, 21 Oct 2099 07:28:00 GMT'), 'retry after'),
-        (status(503, Retry_After='soon'), 'soon'),
         (lambda handler, content: serve(handler, b'x' * len(content)), 'SHA-256'),
     ],
     ids=called,
@@ -148,10 +146,9 @@ def test_a_file_of_another_size_at_the_server(server, served, path):
 def test_a_web_page_does_not_replace_what_is_there(server, served, path):
     file = served(CONTENT, 'a')
     write_part(path, CONTENT[:1000])
-    for fault in (page(QUOTA_PAGE), status(200, QUOTA_PAGE.ljust(len(CONTENT)))):
-        server.faults['/a'] = [fault]
-        assert 'web page' in refused(file, path)
-        assert os.path.getsize(path + '.part') == 1000
+    server.faults['/a'] = [page(QUOTA_PAGE)]
+    assert 'web page' in refused(file, path)
+    assert os.path.getsize(path + '.part') == 1000
 
 
 def test_every_mirror_fails(server, served, path):

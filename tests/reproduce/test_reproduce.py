@@ -18,17 +18,18 @@ from support.random_weights import save_checkpoint
 
 from centernet import cli
 from centernet.coco import CocoData
-from centernet.errors import Interrupted, ModelError
 from centernet.fetch.catalog import RemoteFile, ZippedFile, ZippedFolder
-from centernet.reproduce import SAMPLE, Settings, measure
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork
+from centernet.options.selection import Loading
+from centernet.reproduce import SAMPLE, Settings, measure, write_report
 from centernet.reproduce import reproduce as reproduce_claims
-from centernet.reproduce.claims import FIX_RES, KEEP_RES, KEEP_RES_FLIP, Figure
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
+from centernet.system.errors import Interrupted, ModelError
+from centernet.system.files import ensure_folder
 
 SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, 'src')
 IMAGES = 4
-PROTOCOLS = {protocol.name: protocol for protocol in (FIX_RES, KEEP_RES, KEEP_RES_FLIP)}
-FLAGS = {FIX_RES: [], KEEP_RES: ['--keep-res'], KEEP_RES_FLIP: ['--keep-res', '--flip-test']}
+FLAGS = {'fix_res': [], 'keep_res': ['--keep-res'], 'keep_res, flip': ['--keep-res', '--flip-test']}
 
 
 def sha256(path):
@@ -45,10 +46,10 @@ def data(tmp_path_factory):
 def figures(data, tmp_path_factory):
     """Protocol -> AP, as eval-pth measures them."""
     found = {}
-    for name, protocol in PROTOCOLS.items():
+    for name, flags in FLAGS.items():
         folder = tmp_path_factory.mktemp('figures')
         words = ['--weights', SAMPLE_WEIGHTS, '--data', data, '--output', str(folder), '--device', 'cpu']
-        assert cli.main(['eval-pth', *words, '--no-progress', *FLAGS[protocol]]) == 0
+        assert cli.main(['eval-pth', *words, '--no-progress', *flags]) == 0
         found[name] = json.loads((folder / 'metrics.json').read_text())['metrics']['AP']
     assert len(set(found.values())) == 3  # else exchanging them would not be seen
     return found
@@ -58,13 +59,8 @@ def figures(data, tmp_path_factory):
 def claims(data, figures):
     """True claims about the pictures."""
     annotations = sha256(os.path.join(data, 'annotations', 'instances_val2017.json'))
-    network = SAMPLE.networks[0]._replace(figures=with_ap(figures))
+    network = SAMPLE.networks[0]._replace(ap=figures)
     return SAMPLE._replace(images=IMAGES, annotations_sha256=annotations, networks=(network,))
-
-
-def with_ap(values):
-    """Protocol's name -> AP, as Figures."""
-    return tuple(Figure(PROTOCOLS[name], value) for name, value in values.items())
 
 
 def change(claims, **fields):
@@ -127,7 +123,7 @@ def test_all_claims_hold(reproduce, tmp_path, figures):
     'offset, verdict', [(0.0009, 'holds'), (-0.0009, 'holds'), (0.0015, 'fails'), (-0.0015, 'fails')]
 )
 def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, figures, offset, verdict):
-    claims = change(claims, figures=with_ap({'keep_res': figures['keep_res'] + offset}))
+    claims = change(claims, ap={'keep_res': figures['keep_res'] + offset})
     status, document, out, _ = reproduce('--target', 'none', claims=claims)
     assert verdicts(document)['AP, keep_res'] == verdict
     assert (status, document['reproduced']) == ((0, True) if verdict == 'holds' else (1, False))
@@ -168,7 +164,7 @@ def test_weights_of_another_network_fail(reproduce, tmp_path):
 
 
 def test_other_annotations_fail(reproduce, claims):
-    claims = change(claims, figures=())._replace(annotations_sha256='0' * 64)
+    claims = change(claims, ap={})._replace(annotations_sha256='0' * 64)
     status, document, _, _ = reproduce('--target', 'none', claims=claims)
     assert status == 1
     assert [row['kind'] for row in document['rows'] if row['verdict'] == 'fails'] == ['data']
@@ -187,7 +183,7 @@ def test_an_export_of_other_weights_fails(reproduce, monkeypatch, claims):
         return files
 
     monkeypatch.setattr(measure, 'export', spoiled)
-    claims = change(claims, figures=claims.networks[0].figures[:1])
+    claims = change(claims, ap={'fix_res': claims.networks[0].ap['fix_res']})
     status, document, _, _ = reproduce('--target', 'portable', claims=claims)
     assert status == 1
     assert (
@@ -202,13 +198,13 @@ def test_an_export_that_cannot_be_made_fails(reproduce, monkeypatch, claims):
         raise ModelError('there is no such operator')
 
     monkeypatch.setattr(measure, 'export', refuse)
-    status, document, _, _ = reproduce(claims=change(claims, figures=()))
+    status, document, _, _ = reproduce(claims=change(claims, ap={}))
     assert status == 1 and document['rows'][-1]['note'] == 'there is no such operator'
 
 
 @pytest.mark.slow
 def test_a_part_of_the_images_is_not_compared(reproduce, claims):
-    claims = change(claims, figures=with_ap({'fix_res': 0.123, 'keep_res': None}))
+    claims = change(claims, ap={'fix_res': 0.123, 'keep_res': None})
     status, document, out, _ = reproduce('--limit', '2', '--target', 'portable', claims=claims)
     assert status == 0 and document['reproduced'] is None
     assert verdicts(document) == {
@@ -222,7 +218,7 @@ def test_a_part_of_the_images_is_not_compared(reproduce, claims):
 
 
 def test_a_picture_that_cannot_be_read_fails(reproduce, claims, data):
-    claims = change(claims, figures=with_ap({'fix_res': None}))
+    claims = change(claims, ap={'fix_res': None})
     picture = os.path.join(data, 'val2017', sorted(os.listdir(os.path.join(data, 'val2017')))[2])
     with open(picture, 'rb') as file:
         content = file.read()
@@ -251,6 +247,14 @@ def test_invalid_options(reproduce, words, message):
     status, document, _, err = reproduce(*words)
     assert (status, document) == (2, None)
     assert message in err.splitlines()[-1]
+
+
+def test_what_the_container_says_about_paths(reproduce, monkeypatch, tmp_path):
+    monkeypatch.setattr('centernet.commands.setup.IN_CONTAINER', True)
+    status, _, _, err = reproduce(weights=tmp_path / 'nowhere.pth')
+    assert status == 2 and 'MODELS_DIR' in err
+    status, _, _, err = reproduce('--output', '/proc/out')
+    assert status == 2 and 'OUTPUT_DIR' in err
 
 
 def test_one_checkpoint_for_several_networks(reproduce, claims):
@@ -304,8 +308,8 @@ def test_resume_after_kill(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_interrupted_while_an_export_is_verified(monkeypatch, tmp_path, claims, data):
-    claims = change(claims, figures=())
-    detect, left = measure.OnnxRunner.__call__, [3]
+    claims = change(claims, ap={})
+    detect, left = OnnxNetwork.__call__, [3]
 
     def tire(self, images):
         left[0] -= 1
@@ -313,29 +317,31 @@ def test_interrupted_while_an_export_is_verified(monkeypatch, tmp_path, claims, 
             raise KeyboardInterrupt
         return detect(self, images)
 
-    said = []
+    said, out = [], ensure_folder(str(tmp_path / 'out'))
 
-    def run(weights=SAMPLE_WEIGHTS, targets=('portable',)):
+    def run(weights=SAMPLE_WEIGHTS):
         del said[:]
-        settings = Settings(torch.device('cpu'), 'cpu', targets=targets, workers=0, progress=False)
-        weights, folder = {'dla_tiny': str(weights)}, str(tmp_path / 'out')
-        return reproduce_claims(claims, CocoData.load(data), weights, folder, settings, said.append)
+        options = {'loading': Loading(workers=0), 'targets': ('portable',), 'progress': False}
+        settings = Settings(CocoData.load(data), out, torch.device('cpu'), **options)
+        return reproduce_claims(claims, {'dla_tiny': str(weights)}, settings, said.append)
 
-    monkeypatch.setattr(measure.OnnxRunner, '__call__', tire)
+    monkeypatch.setattr(OnnxNetwork, '__call__', tire)
     with pytest.raises(Interrupted) as caught:
         run()
     assert 'the same command resumes' in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyboardInterrupt)
     assert len(ids(tmp_path / 'out', 'verify_portable/model')) == 2
-    assert run() and 'resuming' in said[0]
+    found = run()
+    assert found.passed and any('resuming' in text for text in said)
     assert left[0] == -(IMAGES - 2)  # the other two alone
+    write_report(out, found)
     left[0] = 1
     with pytest.raises(Interrupted):
         run()
     assert not any('resuming' in text for text in said)  # it had finished
     checkpoint = torch.load(SAMPLE_WEIGHTS, map_location='cpu')
     torch.save(dict(checkpoint, epoch=2), str(tmp_path / 'other.pth'))
-    run(tmp_path / 'other.pth', targets=())
+    run(tmp_path / 'other.pth')
     assert not any('resuming' in text for text in said)  # it had other weights
 
 
@@ -350,7 +356,7 @@ def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys, monkeypatch)
     content['annotations.zip'] = content['images.zip']
     annotations = os.path.join(data, 'annotations', 'instances_val2017.json')
     unpacked = {
-        'images.zip': ZippedFolder('val2017', '.png', IMAGES, 10 << 20),
+        'images.zip': ZippedFolder('val2017', '.png', IMAGES),
         'annotations.zip': ZippedFile(
             'annotations/instances_val2017.json', os.path.getsize(annotations), sha256(annotations)
         ),
@@ -370,8 +376,8 @@ def test_what_is_missing_is_fetched(claims, data, tmp_path, capsys, monkeypatch)
             )
             for name, body in content.items()
         )
-        monkeypatch.setattr('centernet.fetch.FILES', files)
-        claims = change(claims, figures=claims.networks[0].figures[:1])
+        monkeypatch.setattr('centernet.fetch.catalog.FILES', files)
+        claims = change(claims, ap={'fix_res': claims.networks[0].ap['fix_res']})
         monkeypatch.setattr('centernet.reproduce.PUBLISHED', claims)
         assert cli.main(words) == 2
         assert 'HTTP 404' in capsys.readouterr()[1].splitlines()[-1]

@@ -33,14 +33,15 @@ def metrics(**changed):
 )
 def test_each_of_the_twelve_figures_counts(changed, same):
     found = compare_metrics(metrics(), metrics(**changed), 10)
-    assert bool(found) == same
-    assert [figure.name for figure in found.figures] == list(STAT_NAMES)
-    assert [figure.name for figure in found.figures if figure.difference > 0] == list(changed)
+    assert found.passed == same
+    twelve = found.checks[:12]
+    assert [check.name for check in twelve] == list(STAT_NAMES)
+    assert [check.name for check in twelve if check.value > 0] == list(changed)
 
 
 def test_no_figures_at_all_are_no_proof():
     none = metrics(**dict.fromkeys(STAT_NAMES))
-    assert not compare_metrics(none, none, 10)
+    assert not compare_metrics(none, none, 10).passed
 
 
 @pytest.fixture
@@ -92,9 +93,8 @@ def test_a_networks_own_detections_measure_another(data):
         dict(item, bbox=[item['bbox'][0] + 6] + item['bbox'][1:]) if item['image_id'] == 5 else item
         for item in results
     ]
-    assert not compare_metrics(
-        evaluate(measured, results, [3, 5]), evaluate(measured, moved, [3, 5]), 2, OWN_DETECTIONS
-    )
+    expected, other = (evaluate(measured, items, [3, 5]) for items in (results, moved))
+    assert not compare_metrics(expected, other, 2, OWN_DETECTIONS).passed
 
 
 def test_detections_at_the_edge_of_the_best_hundred_and_without_area_do_not_measure(data):

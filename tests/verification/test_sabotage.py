@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from centernet.checkpoint import load_model
 from centernet.coco import CocoData
-from centernet.detection import InputSpec
-from centernet.evaluation import EvalOptions, TorchRunner
-from centernet.export import passes
-from centernet.export.build import build
-from centernet.export.exporter import export
-from centernet.export.targets import TARGETS
-from centernet.export.trace import trace
+from centernet.exporting import passes
+from centernet.exporting.build import build
+from centernet.exporting.exporter import export
+from centernet.exporting.targets import TARGETS
+from centernet.exporting.trace import trace
+from centernet.networks.checkpoint import load_model
+from centernet.networks.runtimes import open_network
+from centernet.networks.runtimes.torch_runtime import TorchNetwork
 from centernet.onnxfile import deform_conv, graph
 from centernet.onnxfile.graph import Node
-from centernet.runners.onnx_runner import OnnxRunner
+from centernet.options.protocol import Protocol
+from centernet.options.selection import Loading, Selection
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
-from centernet.verification import format_verification, verify
+from centernet.verification import format_verification, record_of_both, verify
 
-IMAGES = 24
+IMAGES, SIZE = 24, (128, 128)
 # One of the 16, in the middle of the network.
 WHICH = 8
 
@@ -36,20 +37,11 @@ def loaded():
 
 
 @pytest.fixture(scope='module')
-def spec(loaded):
-    return InputSpec(*loaded.checkpoint.meta['input_size'])
-
-
-@pytest.fixture(scope='module')
-def exported(loaded, spec, tmp_path_factory):
+def exported(loaded, tmp_path_factory):
     """The correct files: target -> path."""
     folder = str(tmp_path_factory.mktemp('exported'))
     names = ('ascend', 'onnx', 'portable', 'tensorrt')
-    paths = [
-        path
-        for path in export(loaded, folder, 'model', names, size=(spec.height, spec.width))
-        if path.endswith('.onnx')
-    ]
+    paths = [path for path in export(loaded, folder, 'model', names, size=SIZE) if path.endswith('.onnx')]
     return {graph.load(path).metadata['target']: path for path in paths}
 
 
@@ -59,21 +51,15 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def outcome(loaded, spec, data, tmp_path):
+def outcome(loaded, data, tmp_path):
     """A function: path of a file -> (dict of stage -> outcome, Verification)."""
 
     def run(path, metrics=True):
-        reference = TorchRunner.of_checkpoint(loaded, torch.device('cpu'), SAMPLE_WEIGHTS)
-        found = verify(
-            reference,
-            OnnxRunner(path, 'cpu', 1),
-            data,
-            str(tmp_path / 'out'),
-            options=EvalOptions(input=spec, batch_size=4),
-            compare_images=4,
-            metrics=metrics,
-            progress=False,
-        )
+        reference = TorchNetwork.of_checkpoint(loaded, torch.device('cpu'), SAMPLE_WEIGHTS)
+        model, loading = open_network(path, 'cpu', 1), Loading(batch_size=4)
+        record = record_of_both(reference, model, data, Protocol(), Selection(), loading)
+        options = {'compare_images': 4, 'metrics': metrics, 'progress': False}
+        found = verify(reference, model, data, str(tmp_path / 'out'), record, **options)
         print(format_verification(found))
         return {stage.name: stage.outcome for stage in found.stages}, found
 
@@ -84,9 +70,9 @@ def outcome(loaded, spec, data, tmp_path):
 def test_the_correct_files_pass_every_stage(exported, outcome, target):
     stages, found = outcome(exported[target])
     assert stages == {'rules': 'passed', 'heads': 'passed', 'detections': 'passed', 'metrics': 'passed'}
-    assert found
-    assert found.stage('metrics').comparison.figures[0].reference > 0.5
-    assert found.stage('detections').comparison.matched == 400
+    assert found.passed
+    assert found.stage('metrics').facts['figures'][0]['reference'] > 0.5
+    assert found.stage('detections').facts['matched'] == 400
 
 
 def deformable(model):
@@ -227,13 +213,13 @@ def test_sabotage_is_caught(exported, outcome, tmp_path, sabotage, caught_by):
     path = str(tmp_path / 'broken.onnx')
     model.save(path)
     stages, found = outcome(path, metrics=False)
-    assert not found
+    assert not found.passed
     assert [name for name in ('rules', 'heads', 'detections') if stages[name] == 'failed'] == caught_by
 
 
-def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, spec, outcome, tmp_path):
+def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, outcome, tmp_path):
     """The result of a simplifier that drops the node and forgets its weights."""
-    traced = trace(loaded.model, ('hm', 'wh', 'reg'), spec.height, spec.width)
+    traced = trace(loaded.model, ('hm', 'wh', 'reg'), *SIZE)
     dropped = traced.find('BatchNormalization')[-WHICH]
     traced.nodes.remove(dropped)
     traced.replace_value(dropped.outputs[0], dropped.inputs[0])
@@ -241,7 +227,7 @@ def test_a_batch_normalization_that_is_neither_there_nor_folded(loaded, spec, ou
     path = str(tmp_path / 'broken.onnx')
     build(traced, TARGETS['ascend']).save(path)
     stages, found = outcome(path, metrics=False)
-    assert not found
+    assert not found.passed
     assert (stages['rules'], stages['heads'], stages['detections']) == ('passed', 'failed', 'failed')
 
 
@@ -253,9 +239,9 @@ def test_the_ap_alone_hardly_shows_one_wrong_deformable_convolution(exported, ou
     model.save(path)
     stages, found = outcome(path)
     assert stages['heads'] == stages['detections'] == 'failed'
-    ap = found.stage('metrics').comparison.figures[0]
-    assert ap.name == 'AP' and ap.difference < 0.03
-    assert found.stage('detections').comparison.matched < 200
+    ap = found.stage('metrics').checks[0]
+    assert ap.name == 'AP' and ap.value < 0.03
+    assert found.stage('detections').facts['matched'] < 200
 
 
 def test_wh_and_reg_exchanged_cost_all_of_the_ap(exported, outcome, tmp_path):
@@ -265,6 +251,6 @@ def test_wh_and_reg_exchanged_cost_all_of_the_ap(exported, outcome, tmp_path):
     path = str(tmp_path / 'broken.onnx')
     model.save(path)
     stages, found = outcome(path)
-    assert [head.name for head in found.stage('heads').comparison.heads if not head] == ['wh', 'reg']
+    assert [check.name for check in found.stage('heads').checks if not check.passed] == ['wh', 'reg']
     assert stages['metrics'] == 'failed'
-    assert found.stage('metrics').comparison.figures[0].model < 0.05
+    assert found.stage('metrics').facts['figures'][0]['model'] < 0.05

@@ -1,9 +1,9 @@
 """The files that ``centernet fetch`` downloads: URLs, sizes and checksums."""
 
 import re
-from typing import Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import List, NamedTuple, Sequence, Tuple, Union
 
-from ..errors import OptionError
+from ..system.errors import OptionError
 
 #: checkpoints go into the folder of models, COCO into that of the data set
 GROUPS = ('weights', 'coco')
@@ -19,13 +19,11 @@ class ZippedFile(NamedTuple):
 
 
 class ZippedFolder(NamedTuple):
-    """A folder of a zip archive that holds ``count`` files, named ``*<suffix>``, of at most ``max_size``
-    bytes in total."""
+    """A folder of a zip archive that holds ``count`` files, named ``*<suffix>``."""
 
     path: str
     suffix: str
     count: int
-    max_size: int
 
 
 class RemoteFile(NamedTuple):
@@ -57,7 +55,7 @@ RESDCN_18 = RemoteFile(
     'f9e413f91cdb235adbcb41c5c4052b8f7ff53999374048949789c29d6df18eaa',
     (DRIVE.format('1RtFps3kQAyLjQyzCao7pPDclOBQ64Vyp'),),
 )
-VAL_IMAGES = ZippedFolder('val2017', '.jpg', 5000, 900000000)
+VAL_IMAGES = ZippedFolder('val2017', '.jpg', 5000)
 VAL_ANNOTATIONS = ZippedFile(
     'annotations/instances_val2017.json',
     19987840,
@@ -85,32 +83,25 @@ FILES = (
 )
 
 
-def choose(files: Iterable[RemoteFile], words: Sequence[str]) -> List[RemoteFile]:
+def choose(words: Sequence[str] = (), mirrors: Sequence[str] = ()) -> List[RemoteFile]:
     """Return the files in these groups or with these names; ``all``, or no word, selects every file.
 
+    Args:
+        words: groups and names.
+        mirrors: URLs of folders; ``<mirror>/<name>`` is tried before a file's own URLs.
+
     Raises:
-        OptionError: a word is neither a group nor a name.
+        OptionError: a word is neither a group nor a name, or a mirror is not an HTTP or HTTPS URL.
     """
-    files = list(files)
-    known = ['all', *GROUPS, *(file.name for file in files)]
+    known = ['all', *GROUPS, *(file.name for file in FILES)]
     for word in words:
         if word not in known:
             raise OptionError(f"unknown file '{word}'; choose from {', '.join(known)}")
-    if not words or 'all' in words:
-        return files
-    return [file for file in files if file.group in words or file.name in words]
-
-
-def with_mirrors(files: Iterable[RemoteFile], mirrors: Sequence[str]) -> List[RemoteFile]:
-    """Return the files with ``<mirror>/<name>`` before their own URLs.
-
-    Raises:
-        OptionError: a mirror is not an HTTP or HTTPS URL.
-    """
     for mirror in mirrors:
         if not re.match(r'https?://[^/]', mirror):
             raise OptionError(f'--mirror must be a URL such as https://files.example/coco, not {mirror!r}')
     return [
         file._replace(urls=tuple(f'{mirror.rstrip("/")}/{file.name}' for mirror in mirrors) + file.urls)
-        for file in files
+        for file in FILES
+        if not words or {'all', file.group, file.name}.intersection(words)
     ]

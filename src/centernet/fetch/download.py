@@ -1,7 +1,6 @@
 """Download one file over HTTP: retry, resume, verify, then rename."""
 
 import contextlib
-import itertools
 import logging
 import os
 import re
@@ -11,13 +10,11 @@ from typing import Iterator, Union
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.util.retry import Retry
 
-from .. import __version__
-from ..errors import FetchError, OutputError
-from ..files import sha256
+from ..system.errors import FetchError, OutputError
+from ..system.files import remove_file, sha256
+from ..version import __version__
 from .catalog import RemoteFile, ZippedFile
 
 _log = logging.getLogger(__name__)
@@ -27,7 +24,7 @@ _TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 ATTEMPTS = 5
 #: seconds to wait for a connection and for each block of data, unless --timeout says otherwise
 TIMEOUT = 60.0
-#: seconds before the second retry (the first is immediate), doubled for each further one
+#: seconds before the first retry, doubled for each further one
 BACKOFF = 1.0
 #: seconds; a server that asks for a longer wait counts as unavailable
 LONGEST_RETRY_AFTER = 120
@@ -36,20 +33,11 @@ PROGRESS = 1 << 20
 
 
 class _Interruption(Exception):
-    """The transfer ended early, and the missing part can be requested."""
+    """The transfer ended early, and the missing part can be requested; ``wait``: after so many seconds."""
 
-
-class _Retry(Retry):
-    def sleep(self, response=None):
-        last = self.history[-1]
-        _log.info('%s; retrying', f'HTTP {last.status}' if last.status else _cause(last.error))
-        super().sleep(response)
-
-    def get_retry_after(self, response):
-        seconds = super().get_retry_after(response)
-        if seconds is not None and seconds > LONGEST_RETRY_AFTER:
-            raise FetchError(f'HTTP {response.status}: the server asks to retry after {seconds:.0f} s')
-        return seconds
+    def __init__(self, reason, wait=None):
+        super().__init__(reason)
+        self.wait = wait
 
 
 def download(
@@ -74,24 +62,16 @@ def download(
     """
     reasons = []
     for url in file.urls:
+        public = re.sub('//[^/]*@', '//', url)  # without user name and password
         try:
-            with requests.Session() as session:
-                retry = _Retry(
-                    attempts - 1,
-                    backoff_factor=BACKOFF,
-                    status_forcelist=_TEMPORARY_STATUSES,
-                    raise_on_status=False,
-                )
-                for scheme in ('http://', 'https://'):
-                    session.mount(scheme, HTTPAdapter(max_retries=retry))
-                _download(session, url, file, path + '.part', timeout, attempts, progress)
+            _download(url, file, path + '.part', timeout, attempts, progress)
         except (FetchError, requests.RequestException) as error:
-            reasons.append(f'{public(url)}: {_reason(error, timeout)}')
+            reasons.append(f'{public}: {_reason(error, timeout)}')
             _log.info('%s is unavailable from %s', file.name, reasons[-1])
             continue
         with writing(path):
             os.replace(path + '.part', path)
-        return public(url)
+        return public
     raise FetchError(f'cannot download {file.name} from ' + '; '.join(reasons))
 
 
@@ -102,11 +82,6 @@ def writing(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f'cannot write {path}: {error.strerror or error}') from error
-
-
-def public(url: str) -> str:
-    """Return a URL without its user name and password."""
-    return re.sub('//[^/]*@', '//', url)
 
 
 def matches(expected: Union[RemoteFile, ZippedFile], path: str) -> bool:
@@ -125,7 +100,7 @@ def size_of(path: str) -> int:
         return 0
 
 
-def _download(session, url, file, part, timeout, attempts, progress):
+def _download(url, file, part, timeout, attempts, progress):
     """Request the file, and the rest of it after each interruption, until the partial file is valid."""
     failures, resumed = 0, size_of(part) > 0
     while True:
@@ -133,34 +108,33 @@ def _download(session, url, file, part, timeout, attempts, progress):
         if before >= file.size:
             if matches(file, part):
                 return
-            with writing(part):
-                os.unlink(part)
+            remove_file(part)
             if not resumed:
                 raise FetchError('the file differs from the published one (size or SHA-256)')
             _log.info('%s: the partial file is invalid; starting again', file.name)
             before, resumed = 0, False
         try:
-            _request(session, url, file, part, before, timeout, progress)
+            _request(url, file, part, before, timeout, progress)
         except _Interruption as error:
             failures = 1 if size_of(part) - before >= PROGRESS else failures + 1
             if failures >= attempts:
                 raise FetchError(f'{error} ({attempts} attempts)') from error
-            wait = min(30.0, BACKOFF * 2 ** (failures - 1))
+            wait = min(30.0, BACKOFF * 2 ** (failures - 1)) if error.wait is None else error.wait
             _log.info('%s: %s; retrying in %.1f s', file.name, error, wait)
             time.sleep(wait)
 
 
-def _request(session, url, file, part, have, timeout, progress):
+def _request(url, file, part, have, timeout, progress):
     """Append to the partial file what a server sends from the byte ``have`` on."""
     headers = {'Accept-Encoding': 'identity', 'User-Agent': f'centernet/{__version__}'}
     if have:
         headers['Range'] = f'bytes={have}-'
-    with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=timeout)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _Interruption(_reason(error, timeout)) from error
+    with response:
         start = _check_response(response, file, have, part)
-        blocks = _blocks(response, timeout)
-        first = next(blocks, b'')
-        if not start and first.lstrip()[:9].lower().startswith((b'<!doctype', b'<html')):
-            raise FetchError(_WEB_PAGE)
         with writing(part), open(part, 'ab' if start else 'wb') as output, tqdm(
             total=file.size,
             initial=start,
@@ -171,7 +145,7 @@ def _request(session, url, file, part, have, timeout, progress):
             file=sys.stderr,
             dynamic_ncols=True,
         ) as bar:
-            for block in itertools.chain([first], blocks):
+            for block in _blocks(response, timeout):
                 output.write(block)
                 bar.update(len(block))
                 if output.tell() > file.size:  # without a Content-Length it might never end
@@ -180,25 +154,28 @@ def _request(session, url, file, part, have, timeout, progress):
         raise _Interruption(f'the connection ended after {size_of(part)} of {file.size} bytes')
 
 
-_WEB_PAGE = (
-    'a web page instead of the file (Google Drive sends one when the download quota of a file is used up,'
-    ' a proxy when it requires a login)'
-)
-
-
 def _check_response(response, file, have, part):
     """Return the position in the file at which the response begins."""
-    status = response.status_code
-    content_range = response.headers.get('Content-Range', '')
+    status, headers = response.status_code, response.headers
+    said = f'HTTP {status} {response.reason or ""}'.rstrip()
+    if status in _TEMPORARY_STATUSES:
+        asked = headers.get('Retry-After', '')
+        wait = int(asked) if asked.isdigit() else None  # a date, too, means the usual wait
+        if wait is not None and wait > LONGEST_RETRY_AFTER:
+            raise FetchError(f'{said}: the server asks to retry after {wait} s')
+        raise _Interruption(said, wait)
+    content_range = headers.get('Content-Range', '')
     if have and (status == 416 or (status == 206 and not content_range.startswith(f'bytes {have}-'))):
-        with writing(part):
-            os.unlink(part)
+        remove_file(part)
         raise _Interruption(f'the server does not send the rest of the file (HTTP {status})')
     if status not in (200, 206):
-        raise FetchError(f'HTTP {status} {response.reason or ""}'.rstrip())
-    if response.headers.get('Content-Type', '').lower().startswith(('text/html', 'application/xhtml')):
-        raise FetchError(_WEB_PAGE)
-    size = content_range.rpartition('/')[2] if status == 206 else response.headers.get('Content-Length', '')
+        raise FetchError(said)
+    if headers.get('Content-Type', '').lower().startswith(('text/html', 'application/xhtml')):
+        raise FetchError(
+            'a web page instead of the file (Google Drive sends one when the download quota of a file is used'
+            ' up, a proxy when it requires a login)'
+        )
+    size = content_range.rpartition('/')[2] if status == 206 else headers.get('Content-Length', '')
     if size.isdigit() and size != str(file.size):
         raise FetchError(f'the file has {size} bytes, expected {file.size}')
     return have if status == 206 else 0
@@ -215,21 +192,18 @@ def _blocks(response, timeout):
 
 def _reason(error, timeout):
     """An error in a few words."""
-    if isinstance(error, FetchError):
-        return str(error)
     if 'CERTIFICATE_VERIFY_FAILED' in str(error):
         return 'the certificate is not trusted; set REQUESTS_CA_BUNDLE to the file of the authority'
-    if isinstance(error, requests.exceptions.Timeout) or 'timed out' in str(error):
+    if isinstance(error, requests.Timeout) or 'timed out' in str(error):
         return f'no data for {timeout:g} s'
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f'the proxy failed: {_cause(error)}'
-    return _cause(error)
+    prefix = 'the proxy failed: ' if isinstance(error, requests.exceptions.ProxyError) else ''
+    return prefix + _cause(error)
 
 
 def _cause(error):
     """The innermost message; those around it repeat it, with the names of classes."""
     while True:
         inner = error.__cause__ or error.__context__ or getattr(error, 'reason', None)
-        if not isinstance(inner, BaseException):
+        if isinstance(error, FetchError) or not isinstance(inner, BaseException):
             return str(error) or type(error).__name__
         error = inner

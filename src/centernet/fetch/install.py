@@ -6,17 +6,17 @@ import logging
 import os
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple
 
-from ..errors import FetchError, OutputError
-from ..files import ensure_folder
+from ..system.errors import FetchError, OutputError
+from ..system.files import display_path, ensure_folder, remove_file
 from .catalog import RemoteFile, ZippedFolder
-from .download import download, matches, writing
+from .download import ATTEMPTS, TIMEOUT, download, matches
 from .unpack import unpack
 
 _log = logging.getLogger(__name__)
 
 
 class Status(NamedTuple):
-    """What became of a file. False where it is not usable.
+    """What became of a file.
 
     ``state``: ``valid`` (it existed), ``fetched``, ``missing``, ``invalid`` (it exists and differs from the
     published file) or ``failed``. ``path``: the file or folder. ``detail``: the URL or path it came from, or
@@ -28,8 +28,16 @@ class Status(NamedTuple):
     path: str
     detail: str = ''
 
-    def __bool__(self) -> bool:
+    @property
+    def usable(self) -> bool:
+        """Whether the file is there and valid."""
         return self.state in ('valid', 'fetched')
+
+    def __str__(self) -> str:
+        line = f'{self.state:<8} {display_path(self.path)}'
+        if not self.detail:
+            return line
+        return line + (f' from {self.detail}' if self.state == 'fetched' else f': {self.detail}')
 
 
 def check(file: RemoteFile, folder: str) -> Status:
@@ -39,19 +47,16 @@ def check(file: RemoteFile, folder: str) -> Status:
     whole.
     """
     wanted = file.contents or file
+    path = os.path.join(folder, file.name if file.contents is None else wanted.path)
+    if not os.path.lexists(path):
+        return Status(file.name, 'missing', path)
     if not isinstance(wanted, ZippedFolder):
-        path = os.path.join(folder, wanted.name if wanted is file else wanted.path)
-        if not os.path.lexists(path):
-            return Status(file.name, 'missing', path)
         if matches(wanted, path):
             return Status(file.name, 'valid', path)
         return Status(file.name, 'invalid', path, 'size or SHA-256 differs from the published file')
-    path = os.path.join(folder, wanted.path)
     try:
         with os.scandir(path) as entries:
             count = sum(entry.name.endswith(wanted.suffix) and entry.stat().st_size > 0 for entry in entries)
-    except FileNotFoundError:
-        return Status(file.name, 'missing', path)
     except OSError as error:
         return Status(file.name, 'invalid', path, error.strerror or str(error))
     if count < wanted.count:
@@ -62,8 +67,8 @@ def check(file: RemoteFile, folder: str) -> Status:
 def fetch(
     files: Iterable[RemoteFile],
     folders: Dict[str, str],
-    timeout: float,
-    attempts: int,
+    timeout: float = TIMEOUT,
+    attempts: int = ATTEMPTS,
     progress: bool = True,
     report: Callable[[Status], None] = lambda status: None,
 ) -> List[Status]:
@@ -71,7 +76,7 @@ def fetch(
     replaced. One that fails does not keep the others from being fetched.
 
     Args:
-        files: entries of the catalog.
+        files: from :func:`.catalog.choose`.
         folders: group -> folder.
         timeout, attempts, progress: see :func:`.download.download`.
         report: called with each file's status when it is known.
@@ -94,7 +99,7 @@ def fetch(
         elif status.state == 'invalid':
             status = status._replace(detail=status.detail + '; move it away to download the file')
         else:
-            _remove(_archive(file, folder))  # a process killed after unpacking leaves it
+            remove_file(_archive(file, folder))  # a process killed after unpacking leaves it
         statuses.append(status)
         report(status)
     return statuses
@@ -102,20 +107,23 @@ def fetch(
 
 def _fetch(file, folder, timeout, attempts, progress):
     """Return the source of the file: a URL, or the path of an archive that the user has put there."""
-    own = os.path.join(folder, file.name)
+    own, archive = os.path.join(folder, file.name), _archive(file, folder)
     if file.contents is None:
         return download(file, own, timeout, attempts, progress)
     if os.path.lexists(own):
         if not matches(file, own):
             raise FetchError(f'{own} differs from the published file (size or SHA-256): move it away')
-        unpack(own, file.contents, folder)
-        return own
-    archive, source = _archive(file, folder), 'an interrupted run'
-    if not matches(file, archive):
-        source = download(file, archive, timeout, attempts, progress)
+        archive = source = own
+    else:
+        source = 'an interrupted run'
+        if not matches(file, archive):
+            source = download(file, archive, timeout, attempts, progress)
     _log.info('unpacking %s', file.name)
     unpack(archive, file.contents, folder)
-    _remove(archive)
+    unpacked = check(file, folder)
+    if not unpacked.usable:
+        raise FetchError(f'{archive} does not contain what it should: {unpacked.detail}')
+    remove_file(_archive(file, folder))
     return source
 
 
@@ -124,23 +132,18 @@ def _archive(file, folder):
     return os.path.join(folder, '.' + file.name)
 
 
-def _remove(path):
-    if os.path.exists(path):
-        with writing(path):
-            os.unlink(path)
-
-
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
     """Keep other processes from fetching into a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f'another process is fetching into {folder}') from None
-        except OSError:
-            pass  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise OutputError(f'another process is fetching into {folder}') from None
+    except OSError:
+        pass  # a file system without locks
+    try:
         yield
     finally:
         os.close(handle)

@@ -1,54 +1,61 @@
 """Measure every claim: AP by the published protocols, and each export against its checkpoint."""
 
 import contextlib
-import json
 import os
 import platform
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+import attr
 import onnx
 import onnxruntime
 import torch
 
-from ..checkpoint import load_model
 from ..coco import CocoData
-from ..dcn import compiled
-from ..detection import InputSpec
-from ..device import describe_device
-from ..errors import ArchitectureError, CheckpointError, Interrupted, ModelError, OptionError
-from ..evaluation import EvalOptions, TorchRunner, evaluate
-from ..evaluation.eval_options import check, default_loading, select
-from ..export.exporter import export
-from ..export.targets import TARGETS
-from ..files import atomic_write, display_path, ensure_folder, sha256
-from ..models import divisor
-from ..provenance import versions
-from ..runners.onnx_runner import OnnxRunner
-from ..verification import document as verification_document
-from ..verification import tolerances, verify
-from ..verification.summary import write_report as write_verification
-from .claims import Claims, Figure, NetworkClaims
+from ..exporting.exporter import export
+from ..exporting.targets import TARGETS
+from ..kernels import compiled
+from ..networks.checkpoint import load_model
+from ..networks.runtimes import open_network
+from ..networks.runtimes.torch_runtime import TorchNetwork
+from ..options.input_spec import COCO
+from ..options.protocol import Protocol
+from ..options.selection import Loading, Selection
+from ..runs.evaluate import evaluate, record_of
+from ..system.device import describe_device
+from ..system.errors import ArchitectureError, CheckpointError, Interrupted, ModelError, OptionError
+from ..system.files import display_path, remove_file, sha256
+from ..system.provenance import versions
+from ..verification import document, record_of_both, verify
+from ..verification.summary import write_verification
+from ..verification.tolerances import FLOAT32, TABLE
+from ..verification.verify import same_run
+from .claims import PROTOCOLS, Claims
 
 HOLDS, FAILS, NOT_COMPARABLE, NO_CLAIM = 'holds', 'fails', 'not comparable', 'no claim'
-_STATE_NAME = 'state.json'
+#: the files of a finished reproduction
+REPORTS = ('report.md', 'report.json')
 
 
 class Settings(NamedTuple):
-    """How to measure.
+    """What to measure with, and how.
 
-    ``device``: of torch; ``onnx_device``: of onnxruntime. ``limit``: only the first images. ``targets``: the
-    exports to verify. ``batch_size``, ``workers``: None chooses them for the device and the input size.
+    ``folder``: the output folder. ``device``: of torch. ``targets``: the exports to verify.
     """
 
+    data: CocoData
+    folder: str
     device: torch.device
-    onnx_device: str = 'auto'
     threads: Optional[int] = None
-    limit: Optional[int] = None
+    selection: Selection = Selection()
+    loading: Loading = Loading()
     targets: Tuple[str, ...] = tuple(TARGETS)
-    batch_size: Optional[int] = None
-    workers: Optional[int] = None
     progress: bool = True
+
+    @property
+    def onnx_device(self) -> str:
+        """The device of onnxruntime, which may lack what torch has."""
+        return 'cpu' if self.device.type == 'cpu' else 'auto'
 
 
 class Row(NamedTuple):
@@ -62,10 +69,10 @@ class Row(NamedTuple):
     kind: str
     network: Optional[str]
     claim: str
-    expected: Any
-    measured: Any
-    tolerance: Optional[float]
-    verdict: str
+    expected: Any = None
+    measured: Any = None
+    tolerance: Optional[float] = None
+    verdict: str = FAILS
     note: str = ''
 
     @property
@@ -76,34 +83,28 @@ class Row(NamedTuple):
 
 
 class Reproduction(NamedTuple):
-    """All rows. True if no claim fails. ``images``: how many were evaluated. ``seconds``: by step."""
+    """All rows. ``images``: how many were evaluated. ``seconds``: by step."""
 
     claims: Claims
-    rows: Tuple[Row, ...]
+    rows: List[Row]
     images: int
     settings: Settings
     environment: Dict[str, Any]
     seconds: Dict[str, float]
 
-    def __bool__(self) -> bool:
-        return not self.failing
-
     @property
-    def failing(self) -> List[Row]:
-        """Return the rows whose claim fails."""
-        return [row for row in self.rows if row.verdict == FAILS]
+    def passed(self) -> bool:
+        """Whether no claim fails."""
+        return not self.having(FAILS)
 
-    @property
-    def not_comparable(self) -> List[Row]:
-        """Return the rows that could not be compared."""
-        return [row for row in self.rows if row.verdict == NOT_COMPARABLE]
+    def having(self, verdict: str) -> List[Row]:
+        """Return the rows with this verdict."""
+        return [row for row in self.rows if row.verdict == verdict]
 
 
 def reproduce(
     claims: Claims,
-    data: CocoData,
     weights: Dict[str, str],
-    folder: str,
     settings: Settings,
     say: Callable[[str], None] = lambda text: None,
 ) -> Reproduction:
@@ -111,27 +112,18 @@ def reproduce(
 
     Args:
         claims: what to measure, and what to expect.
-        data: the data set.
         weights: architecture -> path of the checkpoint.
-        folder: the output folder. An interrupted run in it is resumed if it had the same versions, weights,
-            data and device; a finished run is not used again.
-        settings: how to measure.
+        settings: how to measure. The evaluations of an interrupted reproduction in its folder are resumed
+            where they had the same versions, weights, data and device; those of a finished one are not used
+            again.
         say: called with each step's name when it begins.
 
     Raises:
-        OptionError: invalid settings.
         CheckpointError: a checkpoint cannot be read. (One of another network is a claim that fails.)
         DataError, OutputError: images or files cannot be read or written.
         Interrupted: the run was stopped; calling this again resumes it.
     """
-    unknown = [name for name in settings.targets if name not in TARGETS]
-    if unknown:
-        raise OptionError("unknown target '{}'; known: {}".format(unknown[0], ', '.join(TARGETS)))
-    options = _options(settings, settings.device.type, InputSpec())
-    check(options)
-    images = len(select(data, options))
-    folder = ensure_folder(folder)
-    annotations = sha256(data.annotations)
+    folder, data = settings.folder, settings.data
     digests = {network.arch: _digest(weights[network.arch]) for network in claims.networks}
     environment = dict(
         versions(),
@@ -140,152 +132,108 @@ def reproduce(
         platform=platform.platform(),
         deformable_convolution=compiled.description() or 'plain torch',
         **describe_device(settings.device),
+        weights_sha256=digests,
     )
-    state = {'environment': environment, 'weights': digests, 'annotations': annotations}
-    measurement = _Measurement(claims, data, settings, folder, images, _is_resumable(folder, state), say)
-    if measurement.resume:
-        say(f'resuming the interrupted run in {display_path(folder)}')
-    _write_state(folder, state, finished=False)
-    rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, annotations)]
+    measured = sha256(data.annotations)
+    rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, measured)]
+    images = len(settings.selection.of(data.image_ids, data.annotations))
+    found = Reproduction(claims, rows, images, settings, environment, {})
+    resume = not any(os.path.exists(os.path.join(folder, name)) for name in REPORTS)
+    for name in REPORTS:
+        remove_file(os.path.join(folder, name))
     try:
         for network in claims.networks:
-            rows += measurement.network(network, weights[network.arch], digests[network.arch])
+            digest = digests[network.arch]
+            rows.append(
+                _same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)
+            )
+            try:
+                _measure(found, settings, network, weights[network.arch], resume, say)
+            except (ArchitectureError, CheckpointError, ModelError, OptionError) as error:
+                rows.append(Row('weights', network.arch, f'runs as {network.arch}', note=str(error)))
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
         cause = error.__cause__ if isinstance(error, Interrupted) else error
         raise Interrupted(
             f'interrupted; results so far are kept in {display_path(folder)}: the same command resumes'
         ) from cause
-    _write_state(folder, state, finished=True)
-    environment['weights_sha256'] = digests
-    return Reproduction(claims, tuple(rows), images, settings, environment, measurement.seconds)
+    return found
 
 
-class _Measurement:
-    def __init__(
-        self,
-        claims: Claims,
-        data: CocoData,
-        settings: Settings,
-        folder: str,
-        images: int,
-        resume: bool,
-        say: Callable[[str], None],
-    ) -> None:
-        self.claims, self.data, self.settings, self.folder = claims, data, settings, folder
-        self.images, self.resume, self.say = images, resume, say
-        self.seconds: Dict[str, float] = {}
-
-    def network(self, network: NetworkClaims, path: str, digest: str) -> List[Row]:
-        """Return the rows of one network."""
-        rows = [_same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)]
-        try:
-            loaded = load_model(path, network.arch)
-            runner = TorchRunner.of_checkpoint(
-                loaded, self.settings.device, path, threads=self.settings.threads
-            )
-            for figure in network.figures:
-                with self._step(f'{network.arch}, {figure.protocol.name}'):
-                    rows.append(self._figure(network, runner, figure))
-            if self.settings.targets:
-                with self._step(f'{network.arch}, export'):
-                    files = self._export(network, loaded)
-                for target, file in files:
-                    with self._step(f'{network.arch}, verify {target}'):
-                        rows.append(self._verify(network, runner, target, file))
-        except (ArchitectureError, CheckpointError, ModelError, OptionError) as error:
-            rows.append(
-                Row('weights', network.arch, f'runs as {network.arch}', None, None, None, FAILS, str(error))
-            )
-        return rows
+def _measure(found, settings, network, path, resume, say):
+    """Add the rows of one network, in steps that are named and timed."""
+    data, selection, loading = settings.data, settings.selection, settings.loading
+    loaded = load_model(path, network.arch)
+    checkpoint = TorchNetwork.of_checkpoint(loaded, settings.device, path, settings.threads)
+    height, width = network.input_size
+    fix_res = Protocol(input_height=height, input_width=width, normalization=COCO)
 
     @contextlib.contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        self.say(name)
+    def step(name: str) -> Iterator[str]:
+        """Yields the folder of the step."""
+        say(f'{network.arch}, {name}')
         start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 1)
+        yield folder_of(name)
+        found.seconds[f'{network.arch}, {name}'] = round(time.perf_counter() - start, 1)
 
-    def _figure(self, network: NetworkClaims, runner: TorchRunner, figure: Figure) -> Row:
-        protocol = figure.protocol
-        spec = InputSpec(*network.input_size, keep_res=protocol.keep_res, pad=divisor(network.arch) - 1)
-        found = evaluate(
-            runner,
-            self.data,
-            _options(self.settings, runner.device.type, spec)._replace(flip_test=protocol.flip_test),
-            self._folder(network, protocol.name),
-            self.resume,
-            self.settings.progress,
-        )
-        measured, limit = found.metrics.stats['AP'], self.claims.tolerance.limit
-        row = Row('AP', network.arch, f'AP, {protocol.name}', figure.ap, measured, limit, FAILS)
-        if found.failed:
-            count = len(found.failed)
-            return row._replace(note=f'{count} image{"" if count == 1 else "s"} could not be read')
-        if figure.ap is None:
-            return row._replace(verdict=NO_CLAIM, tolerance=None)
-        if self.images != self.claims.images:
-            return row._replace(verdict=NOT_COMPARABLE, note=f'{self.images} of {self.claims.images} images')
-        # the last binary digit of a decimal number must not decide
-        return row._replace(verdict=HOLDS if abs(row.difference) <= limit + 1e-9 else FAILS)
+    def folder_of(name):
+        return os.path.join(settings.folder, network.arch, name.replace(', ', '_').replace(' ', '_'))
 
-    def _export(self, network: NetworkClaims, loaded: Any) -> List[Tuple[str, str]]:
-        """Return the target and the path of each ONNX file."""
-        names = [name for name in TARGETS if name in self.settings.targets]
-        files = export(
-            loaded,
-            self._folder(network, 'export'),
-            os.path.splitext(network.weights)[0],
-            names,
-            size=tuple(network.input_size),
-        )
-        return list(zip(names, [path for path in files if path.endswith('.onnx')]))
+    def is_resumed(folder, record):
+        resumed = resume and same_run(folder, record)
+        if resumed:
+            say(f'resuming the interrupted run in {display_path(folder)}')
+        return resumed
 
-    def _verify(self, network: NetworkClaims, runner: TorchRunner, target: str, file: str) -> Row:
-        claim = f'AP of the export for {target}'
-        row = Row('export', network.arch, claim, None, None, tolerances.METRICS.limit, FAILS)
-        try:
-            model = OnnxRunner(file, self.settings.onnx_device, self.settings.threads)
-        except ModelError as error:
-            return row._replace(note=str(error))
-        spec = InputSpec(*network.input_size)
-        folder = self._folder(network, 'verify ' + target)
-        options = _options(self.settings, model.device_type, spec)
-        found = verify(
-            runner,
-            model,
-            self.data,
-            folder,
-            options=options._replace(batch_size=model.batch_size or 1),
-            target=target,
-            progress=self.settings.progress,
-            reference_folder=self._folder(network, 'fix_res'),  # the checkpoint's detections
-            resume=self.resume,
-        )
-        write_verification(folder, verification_document(found))
-        stages = '; '.join(f'{stage.name} {stage.outcome}' for stage in found.stages)
-        metrics = found.stage('metrics')
-        if metrics.comparison is None:
-            return row._replace(note=stages)
-        figure = next(figure for figure in metrics.comparison.figures if figure.name == 'AP')
-        return row._replace(
-            expected=figure.reference,
-            measured=figure.model,
-            verdict=HOLDS if found else FAILS,
-            note='' if found else stages,
-        )
-
-    def _folder(self, network: NetworkClaims, name: str) -> str:
-        return os.path.join(self.folder, network.arch, name.replace(', ', '_').replace(' ', '_'))
+    for name, ap in network.ap.items():
+        keep_res, flip_test = PROTOCOLS[name]
+        protocol = Protocol(keep_res=True, normalization=COCO) if keep_res else fix_res
+        record = record_of(checkpoint, data, attr.evolve(protocol, flip_test=flip_test), selection, loading)
+        with step(name) as folder:
+            run = evaluate(checkpoint, data, record, folder, is_resumed(folder, record), settings.progress)
+        found.rows.append(_ap_row(found, network, name, ap, run))
+    if not settings.targets:
+        return
+    with step('export') as folder:
+        stem = os.path.splitext(network.weights)[0]
+        files = export(loaded, folder, stem, settings.targets, size=network.input_size)
+    for target, file in zip(settings.targets, [path for path in files if path.endswith('.onnx')]):
+        row = Row('export', network.arch, f'AP of the export for {target}', tolerance=FLOAT32.metrics)
+        with step('verify ' + target) as folder:
+            try:
+                model = open_network(file, settings.onnx_device, settings.threads)
+            except ModelError as error:
+                found.rows.append(row._replace(note=str(error)))
+                continue
+            record = record_of_both(checkpoint, model, data, fix_res, selection, loading)
+            resumed = is_resumed(os.path.join(folder, 'model'), record)
+            options = {'target': target, 'progress': settings.progress, 'resume': resumed}
+            options.update(reference_folder=folder_of('fix_res'), reuse=True)  # the checkpoint's detections
+            verified = verify(checkpoint, model, data, folder, record, **options)
+            write_verification(folder, document(verified))
+        found.rows.append(_export_row(row, verified))
 
 
-def _options(settings, device_type, spec):
-    batch_size, workers = default_loading(device_type, spec)
-    return EvalOptions(
-        input=spec,
-        limit=settings.limit,
-        batch_size=batch_size if settings.batch_size is None else settings.batch_size,
-        workers=workers if settings.workers is None else settings.workers,
-    )
+def _ap_row(found, network, name, ap, run) -> Row:
+    limit = TABLE[found.claims.tolerance].limit
+    row = Row('AP', network.arch, f'AP, {name}', ap, run.metrics.stats['AP'], limit)
+    if run.failed:
+        count = len(run.failed)
+        return row._replace(note=f'{count} image{"" if count == 1 else "s"} could not be read')
+    if ap is None:
+        return row._replace(verdict=NO_CLAIM, tolerance=None)
+    if found.images != found.claims.images:
+        return row._replace(verdict=NOT_COMPARABLE, note=f'{found.images} of {found.claims.images} images')
+    # the last binary digit of a decimal number must not decide
+    return row._replace(verdict=HOLDS if abs(row.difference) <= limit + 1e-9 else FAILS)
+
+
+def _export_row(row, verified) -> Row:
+    figures = verified.stage('metrics').facts.get('figures')
+    if figures is not None:
+        row = row._replace(expected=figures[0]['reference'], measured=figures[0]['model'])  # AP
+        if verified.passed:
+            return row._replace(verdict=HOLDS)
+    return row._replace(note='; '.join(f'{stage.name} {stage.outcome}' for stage in verified.stages))
 
 
 def _digest(path):
@@ -297,18 +245,3 @@ def _digest(path):
 
 def _same(kind, network, claim, expected, measured):
     return Row(kind, network, claim, expected, measured, None, HOLDS if expected == measured else FAILS)
-
-
-def _is_resumable(folder, state):
-    """Return whether the folder holds an interrupted run with the same state."""
-    try:
-        with open(os.path.join(folder, _STATE_NAME), encoding='utf-8') as file:
-            return json.load(file) == dict(json.loads(json.dumps(state)), finished=False)
-    except (OSError, ValueError):
-        return False
-
-
-def _write_state(folder, state, finished):
-    with atomic_write(os.path.join(folder, _STATE_NAME)) as file:
-        json.dump(dict(state, finished=finished), file, indent=2)
-        file.write('\n')

@@ -4,9 +4,9 @@ import json
 import os
 from typing import Any, Dict, List
 
-from ..files import atomic_write
+from ..system.files import atomic_write
 from ..verification import tolerances
-from .measure import NO_CLAIM, Reproduction, Row
+from .measure import FAILS, NO_CLAIM, NOT_COMPARABLE, REPORTS, Reproduction, Row
 
 _COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance', 'verdict')
 
@@ -14,21 +14,22 @@ _COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance
 def document(found: Reproduction) -> Dict[str, Any]:
     """Return the reproduction as a dict for JSON. ``reproduced`` is None if no claim fails but some could not
     be compared."""
+    settings = found.settings
     return {
-        'reproduced': False if not found else None if found.not_comparable else True,
+        'reproduced': found.passed and (None if found.having(NOT_COMPARABLE) else True),
         'verdict': verdict(found),
         'claims': {'data': found.claims.data, 'source': found.claims.source},
         'images': found.images,
         'rows': [dict(row._asdict(), difference=row.difference) for row in found.rows],
-        'tolerances': {name: tolerance._asdict() for name, tolerance in _tolerances(found)},
+        'tolerances': {name: item._asdict() for name, item in _tolerances(found).items()},
         'environment': found.environment,
         'settings': {
-            'limit': found.settings.limit,
-            'targets': list(found.settings.targets),
-            'batch_size': found.settings.batch_size,
-            'workers': found.settings.workers,
-            'threads': found.settings.threads,
-            'onnx_device': found.settings.onnx_device,
+            'limit': settings.selection.limit,
+            'targets': settings.targets,
+            'batch_size': settings.loading.batch_size,
+            'workers': settings.loading.workers,
+            'threads': settings.threads,
+            'onnx_device': settings.onnx_device,
         },
         'seconds': found.seconds,
     }
@@ -37,7 +38,7 @@ def document(found: Reproduction) -> Dict[str, Any]:
 def verdict(found: Reproduction) -> str:
     """Return the result in one sentence."""
     claims = sum(row.verdict != NO_CLAIM for row in found.rows)
-    failing, left = len(found.failing), found.not_comparable
+    failing, left = len(found.having(FAILS)), found.having(NOT_COMPARABLE)
     if failing:
         return f'NOT reproduced: {failing} of {claims} claims {"fails" if failing == 1 else "fail"}'
     if left:
@@ -63,7 +64,7 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
     Raises:
         OutputError: a file cannot be written.
     """
-    paths = [os.path.join(folder, name) for name in ('report.md', 'report.json')]
+    paths = [os.path.join(folder, name) for name in REPORTS]
     with atomic_write(paths[0]) as file:
         file.write(_markdown(found))
     with atomic_write(paths[1]) as file:
@@ -73,47 +74,42 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
 
 
 def _markdown(found):
-    columns = _COLUMNS + ('note',)
+    claims, environment = found.claims, []
+    for name, value in found.environment.items():
+        for key, item in value.items() if isinstance(value, dict) else [('', value)]:
+            environment.append(((name + ' ' + key).strip().replace('_', ' '), item))
     lines = [
-        f'# {found.claims.data}: claims and measurements',
+        f'# {claims.data}: claims and measurements',
         '',
         f'**{verdict(found)}**',
         '',
+        f'Source of the expected AP (in [0, 1]): {claims.source}. An export is expected to have the AP of the'
+        ' PyTorch network on the same images; it is measured with onnxruntime.',
+        '',
+        *_table(_COLUMNS + ('note',), [_cells(row) + (row.note,) for row in found.rows]),
+        '',
+        f'{found.images} of {claims.images} images were evaluated.',
+    ]
+    for title, columns, rows in (
         (
-            f'Source of the expected AP (in [0, 1]): {found.claims.source}. An export is expected to have the'
-            ' AP of the PyTorch network on the same images; it is measured with onnxruntime.'
+            'Tolerances',
+            ('of', 'limit', 'unit', 'reason'),
+            [(name, f'{item.limit:g}', item.unit, item.why) for name, item in _tolerances(found).items()],
         ),
-        '',
-        _line(columns),
-        _line(['---'] * len(columns)),
-    ]
-    lines += [_line(_cells(row) + (row.note,)) for row in found.rows]
-    lines += [
-        '',
-        f'{found.images} of {found.claims.images} images were evaluated.',
-        '',
-        '## Tolerances',
-        '',
-        _line(('of', 'limit', 'unit', 'reason')),
-        _line(['---'] * 4),
-    ]
-    lines += [
-        _line((name, f'{tolerance.limit:g}', tolerance.unit, tolerance.why))
-        for name, tolerance in _tolerances(found)
-    ]
-    lines += ['', '## Environment', '', _line(('item', 'value')), _line(['---'] * 2)]
-    for name, value in found.environment.items():
-        for key, item in value.items() if isinstance(value, dict) else [('', value)]:
-            lines.append(_line(((name + ' ' + key).strip().replace('_', ' '), str(item))))
-    lines += ['', '## Time', '', _line(('step', 'seconds')), _line(['---'] * 2)]
-    lines += [_line((name, f'{seconds:.1f}')) for name, seconds in found.seconds.items()]
+        ('Environment', ('item', 'value'), environment),
+        ('Time', ('step', 'seconds'), [(name, f'{value:.1f}') for name, value in found.seconds.items()]),
+    ):
+        lines += ['', '## ' + title, '', *_table(columns, rows)]
     return '\n'.join(lines) + '\n'
 
 
 def _tolerances(found):
-    """The table's entries for the rows' AP, and for the exports."""
-    used = (found.claims.tolerance, tolerances.METRICS)
-    return [(name, tolerance) for name, tolerance in tolerances.TABLE if tolerance in used]
+    """The tolerances of the rows' AP, and of the exports."""
+    return {name: tolerances.TABLE[name] for name in ('metrics', found.claims.tolerance)}
+
+
+def _table(columns, rows):
+    return [_line(columns), _line(['---'] * len(columns)), *map(_line, rows)]
 
 
 def _line(cells):

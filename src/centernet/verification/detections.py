@@ -1,6 +1,6 @@
 """Stage ``detections``: decode the heads of two networks, and match the boxes one to one."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -8,7 +8,8 @@ import torch
 from ..detection import Geometry, Heads, RawBoxes, decode, postprocess
 from ..detection.decode import boxes_at
 from . import tolerances
-from .heads import Figures
+from .heads import statistics
+from .stages import Check, Stage, at_most
 
 #: detections per image, as in the evaluation
 _BEST = 100
@@ -32,39 +33,6 @@ class Unmatched(NamedTuple):
     undecided: bool
 
 
-class DetectionsComparison(NamedTuple):
-    """The detections of some images; true if all are matched, with the same scores, or undecided.
-
-    Attributes:
-        images: number of images.
-        reference, model, matched: number of detections.
-        score: differences of the matched scores.
-        least_iou, mean_iou: of the matched boxes; None if there are none.
-        unmatched: detections of either network without a match.
-        limits: for the scores, and those by which detections were matched.
-        allowed: how many may be missing.
-    """
-
-    images: int
-    reference: int
-    model: int
-    matched: int
-    score: Figures
-    least_iou: Optional[float]
-    mean_iou: Optional[float]
-    unmatched: List[Unmatched]
-    limits: tolerances.Limits = tolerances.FLOAT32
-    allowed: int = 0
-
-    @property
-    def missing(self) -> List[Unmatched]:
-        """The unmatched detections that are not undecided."""
-        return [item for item in self.unmatched if not item.undecided]
-
-    def __bool__(self) -> bool:
-        return self.matched > 0 and len(self.missing) <= self.allowed and self.score.max <= self.limits.score
-
-
 class ComparedBatch(NamedTuple):
     """One batch of images and what two networks make of it.
 
@@ -83,7 +51,7 @@ class ComparedBatch(NamedTuple):
 
 def compare_detections(
     batches: Sequence[ComparedBatch], limits: tolerances.Limits = tolerances.FLOAT32
-) -> DetectionsComparison:
+) -> Stage:
     """Decode the heads of both networks and match their detections.
 
     Detections are matched greedily by descending score: same class, highest IoU.
@@ -91,33 +59,46 @@ def compare_detections(
     Args:
         batches: of the same images.
         limits: how much boxes and scores may differ.
+
+    Returns:
+        A Stage that passes if all are matched, with the same scores, or undecided. Its facts: ``images``, how
+        many; ``reference``, ``model`` and ``matched``, numbers of detections; ``score``,
+        :func:`~.heads.statistics` of the differences of the matched scores; ``least_iou`` and ``mean_iou`` of
+        the matched boxes, None if there are none; ``unmatched``, a list of Unmatched; ``limits``; and
+        ``allowed``, how many may be missing.
     """
-    images, found, scores, ious, unmatched = 0, [0, 0], [], [], []
+    images, totals, scores, ious, unmatched = 0, [0, 0], [], [], []
     for batch in batches:
         k = _BEST if batch.boxes is None else batch.boxes.scores.shape[1]
         raw = decode(batch.model, k=k) if batch.boxes is None else batch.boxes
-        ours = _Side(batch.reference, decode(batch.reference, k=k), batch.geometries)
-        others = _Side(batch.model, raw, batch.geometries, own=batch.boxes is not None)
+        ours = _Side('reference', batch.reference, decode(batch.reference, k=k), batch.geometries)
+        others = _Side('model', batch.model, raw, batch.geometries, own=batch.boxes is not None)
         for index, image_id in enumerate(batch.image_ids):
-            pairs = _match(ours.of(index), others.of(index), limits)
+            pairs = _match(ours, others, index, limits)
             images += 1
-            found[0] += len(ours.scores[index])
-            found[1] += len(others.scores[index])
+            for number, side in enumerate((ours, others)):
+                totals[number] += len(side.scores[index])
             scores += [abs(ours.scores[index][i] - others.scores[index][j]) for i, j, _ in pairs]
             ious += [iou for _, _, iou in pairs]
-            unmatched += _left_over((ours, others), pairs, index, image_id, limits)
-    return DetectionsComparison(
-        images=images,
-        reference=found[0],
-        model=found[1],
-        matched=len(scores),
-        score=Figures.of(scores),
-        least_iou=float(min(ious)) if ious else None,
-        mean_iou=float(np.mean(ious)) if ious else None,
-        unmatched=unmatched,
-        limits=limits,
-        allowed=int(limits.missing * found[0]),
-    )
+            unmatched += _left_over((ours, others), pairs, index, int(image_id), limits)
+    facts = {
+        'images': images,
+        'reference': totals[0],
+        'model': totals[1],
+        'matched': len(scores),
+        'score': statistics(scores),
+        'least_iou': float(min(ious)) if ious else None,
+        'mean_iou': float(np.mean(ious)) if ious else None,
+        'unmatched': unmatched,
+        'limits': limits,
+        'allowed': int(limits.missing * totals[0]),
+    }
+    checks = [
+        Check('matched', len(scores), 1, bool(scores)),
+        at_most('missing', sum(not item.undecided for item in unmatched), facts['allowed']),
+        at_most('score', facts['score']['max'], limits.score),
+    ]
+    return Stage('detections', checks, facts)
 
 
 class _Side:
@@ -126,15 +107,11 @@ class _Side:
     ``own``: the detections come from the file's own decoder.
     """
 
-    def __init__(self, heads, raw, geometries, own=False):
-        self.own = own
+    def __init__(self, name, heads, raw, geometries, own=False):
+        self.name, self.heads, self.own = name, heads, own
         self.probabilities = torch.sigmoid(heads.hm.detach().cpu().float()).numpy()
-        self.heads = heads
         self.boxes, self.scores, self.classes = (part.cpu().numpy() for part in raw)
         self.pixels = postprocess(raw, geometries)
-
-    def of(self, index):
-        return self.boxes[index], self.scores[index], self.classes[index]
 
     def all_boxes(self, index, class_index):
         """Return the box of a class in every cell, [h * w, 4]."""
@@ -143,20 +120,16 @@ class _Side:
         return boxes_at(alone, torch.full_like(cells, class_index), cells)[0].detach().cpu().numpy()
 
 
-def _match(ours, others, limits):
-    """Return (index here, index there, IoU) of the matching detections."""
-    boxes, _, classes = ours
-    free = np.ones(len(others[1]), bool)
-    pairs = []
-    for i in range(len(boxes)):  # sorted by score
-        candidates = np.flatnonzero(free & (others[2] == classes[i]))
-        if not len(candidates):
-            continue
-        iou, same = _overlap(boxes[i], others[0][candidates], limits)
+def _match(ours, others, index, limits):
+    """Return (index here, index there, IoU) of the matching detections of an image."""
+    free, pairs = np.ones(len(others.scores[index]), bool), []
+    for i, (box, class_index) in enumerate(zip(ours.boxes[index], ours.classes[index])):  # sorted by score
+        iou, same = _overlap(box, others.boxes[index], limits)
+        same &= free & (others.classes[index] == class_index)
         if same.any():
             best = int(np.argmax(np.where(same, iou, -1)))
-            free[candidates[best]] = False
-            pairs.append((i, int(candidates[best]), float(iou[best])))
+            free[best] = False
+            pairs.append((i, best, float(iou[best])))
     return pairs
 
 
@@ -185,30 +158,28 @@ def _left_over(sides, pairs, index, image_id, limits):
     """
     moved = float(np.abs(sides[0].probabilities[index] - sides[1].probabilities[index]).max())
     tie = min(limits.tie, 2 * moved) + 1e-7
-    found, next_in_line = [[], []], [[], []]
-    for number, name in enumerate(('reference', 'model')):
-        taken = {pair[number] for pair in pairs}
-        for place in range(len(sides[number].scores[index])):
-            if place not in taken:
-                side = sides[number]
-                verdict = _verdict(side, sides[1 - number], index, place, tie, limits)
-                if verdict == 'next in line':
-                    next_in_line[number].append(len(found[number]))
-                found[number].append(
-                    Unmatched(
-                        image_id=int(image_id),
-                        side=name,
-                        class_index=int(side.classes[index][place]),
-                        score=float(side.scores[index][place]),
-                        box=tuple(round(float(value), 2) for value in side.pixels[index][place, :4]),
-                        undecided=verdict == 'tie',
-                    )
+    left, waiting = ([], []), ([], [])
+    for number, side in enumerate(sides):
+        matched = {pair[number] for pair in pairs}
+        for place in (place for place in range(len(side.scores[index])) if place not in matched):
+            verdict = _verdict(side, sides[1 - number], index, place, tie, limits)
+            if verdict == 'next in line':
+                waiting[number].append(len(left[number]))
+            left[number].append(
+                Unmatched(
+                    image_id,
+                    side.name,
+                    int(side.classes[index][place]),
+                    float(side.scores[index][place]),
+                    tuple(round(float(value), 2) for value in side.pixels[index][place, :4]),
+                    undecided=verdict == 'tie',
                 )
-    ties = [sum(item.undecided for item in items) for items in found]
+            )
+    ties = [sum(item.undecided for item in items) for items in left]
     for number in (0, 1):
-        for place in next_in_line[number][: max(0, ties[1 - number] - ties[number])]:  # sorted by score
-            found[number][place] = found[number][place]._replace(undecided=True)
-    return found[0] + found[1]
+        for place in waiting[number][: max(0, ties[1 - number] - ties[number])]:  # sorted by score
+            left[number][place] = left[number][place]._replace(undecided=True)
+    return left[0] + left[1]
 
 
 def _verdict(side, other, index, place, tie, limits):
@@ -220,15 +191,12 @@ def _verdict(side, other, index, place, tie, limits):
     if not 0 <= class_index < side.probabilities.shape[1]:  # from a wrong decoder in the file
         return None
     # The values of the two networks in the cell of this detection.
-    cell = int(np.abs(side.all_boxes(index, class_index) - side.boxes[index][place]).max(axis=1).argmin())
+    box = side.boxes[index][place]
+    cell = int(np.abs(side.all_boxes(index, class_index) - box).max(axis=1).argmin())
     ours, others = (part.probabilities[index, class_index] for part in (side, other))
     theirs = float(others.ravel()[cell])
-    agree = (
-        max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= limits.score
-        and _overlap(side.boxes[index][place], other.all_boxes(index, class_index)[cell : cell + 1], limits)[
-            1
-        ][0]
-    )
+    near = max(abs(float(ours.ravel()[cell]) - theirs), abs(score - theirs)) <= limits.score
+    agree = near and _overlap(box, other.all_boxes(index, class_index)[cell : cell + 1], limits)[1].all()
     lead, ahead = theirs - _highest_neighbour(others, cell), theirs - float(other.scores[index][-1])
     if not agree or lead < -tie:
         return None

@@ -1,55 +1,49 @@
-"""Stage ``metrics``: compare COCO's twelve figures of the two networks over a data set."""
+"""Stage ``metrics``: compare COCO's twelve metrics of the two networks over a data set."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from ..coco import STAT_NAMES, CocoData, CocoMetrics
 from . import tolerances
+from .stages import Check, Stage, at_most
 
 #: the possible ground truths
 ANNOTATIONS = 'annotations'
 OWN_DETECTIONS = "the PyTorch model's own detections"
 
 
-class Figure(NamedTuple):
-    """One of the twelve figures; None if it has no ground truth."""
-
-    name: str
-    reference: Optional[float]
-    model: Optional[float]
-
-    @property
-    def difference(self) -> float:
-        """The absolute difference; infinite if only one side has the figure."""
-        if self.reference is None or self.model is None:
-            return 0.0 if self.reference is self.model else float('inf')
-        return abs(self.reference - self.model)
-
-
-class MetricsComparison(NamedTuple):
-    """The figures of two networks over ``images`` images; true if all differences are within the tolerance.
-
-    False if there are no figures. ``ground_truth``: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the
-    data set has other classes than the network, or no annotations. ``limit``: for each difference.
-    """
-
-    images: int
-    ground_truth: str
-    figures: List[Figure]
-    limit: float = tolerances.METRICS.limit
-
-    def __bool__(self) -> bool:
-        return any(figure.reference is not None for figure in self.figures) and all(
-            figure.difference <= self.limit for figure in self.figures
-        )
-
-
 def compare_metrics(
-    reference: CocoMetrics, model: CocoMetrics, images: int, ground_truth: str = ANNOTATIONS
-) -> MetricsComparison:
-    """Compare two evaluations of the same images."""
-    return MetricsComparison(
-        images, ground_truth, [Figure(name, reference.stats[name], model.stats[name]) for name in STAT_NAMES]
-    )
+    reference: CocoMetrics,
+    model: CocoMetrics,
+    images: int,
+    ground_truth: str = ANNOTATIONS,
+    limit: float = tolerances.FLOAT32.metrics,
+) -> Stage:
+    """Compare two evaluations of the same images.
+
+    Args:
+        reference, model: the metrics of the two networks.
+        images: how many were evaluated.
+        ground_truth: :data:`ANNOTATIONS`, or :data:`OWN_DETECTIONS` if the data set has other classes than
+            the network, or no annotations.
+        limit: for each difference.
+
+    Returns:
+        A Stage with a check of each of COCO's twelve metrics, and one that there are any. Its facts are
+        ``images``, ``ground_truth``, ``figures`` (dicts of name, reference and model, which are None without
+        ground truth) and ``limit``.
+    """
+    pairs = [(name, reference.stats[name], model.stats[name]) for name in STAT_NAMES]
+    known = sum(expected is not None for _, expected, _ in pairs)
+    checks = [at_most(name, _difference(*values), limit) for name, *values in pairs]
+    figures = [dict(zip(('name', 'reference', 'model'), pair)) for pair in pairs]
+    facts = {'images': images, 'ground_truth': ground_truth, 'figures': figures, 'limit': limit}
+    return Stage('metrics', checks + [Check('metrics with ground truth', known, 1, known >= 1)], facts)
+
+
+def _difference(expected, measured):
+    if expected is None or measured is None:
+        return 0.0 if expected is measured else float('inf')
+    return abs(expected - measured)
 
 
 def has_ground_truth(data: CocoData, image_ids: Sequence[int]) -> bool:

@@ -1,23 +1,25 @@
-"""Compare a PyTorch network and an ONNX file, stage by stage."""
+"""Compare a checkpoint's network with an exported file, stage by stage."""
 
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Sequence
 
+import attr
 import numpy as np
 import torch
 
-from ..coco import CocoData, read_image
-from ..coco import compute_metrics as coco_metrics
+from ..coco import CocoData, compute_metrics, read_image
 from ..detection import preprocess
 from ..detection.decode import only_peaks
 from ..detection.heads import of_outputs
-from ..errors import OptionError, ShapeError, VerificationError
-from ..evaluation import EvalOptions, evaluate
-from ..evaluation.eval_options import check, select
-from ..export import rules
-from ..files import display_path
-from ..runners.onnx_runner import OnnxRunner
-from ..runners.torch_runner import TorchRunner
+from ..exporting import rules
+from ..networks.network import Network
+from ..options.fields import RUN
+from ..options.protocol import Protocol
+from ..options.selection import Loading, Selection
+from ..runs.evaluate import evaluate
+from ..runs.record import Data, Record
+from ..runs.run import Run
+from ..system.errors import DataError, ShapeError, VerificationError
 from .detections import ComparedBatch, compare_detections
 from .heads import compare_heads
 from .metrics import (
@@ -28,148 +30,156 @@ from .metrics import (
     with_detections,
     without_annotations,
 )
+from .stages import Stage, Verification, at_most
 
-STAGES = ('rules', 'heads', 'detections', 'metrics')
+#: of the built-in sample, as many images are used as have this many input pixels, but at least so many
+_PIXELS, _LEAST = 200 * 192 * 192, 12
 
 
-class Stage(NamedTuple):
-    """The result of one stage; false if it failed.
+def record_of_both(
+    reference: Network,
+    model: Network,
+    data: CocoData,
+    protocol: Protocol,
+    selection: Selection,
+    loading: Loading,
+    sample: bool = False,
+    categories: Optional[Sequence[str]] = None,
+) -> Record:
+    """Describe the evaluation of a file that is compared with its checkpoint, with what the options leave
+    open chosen for both; arguments as for :func:`centernet.runs.evaluate.record_of`. Of the sample, fewer
+    images are selected if the input is large.
 
-    Attributes:
-        name: one of :data:`STAGES`.
-        outcome: ``passed``, ``failed`` or ``skipped``.
-        comparison: an object with figures and a truth value; None if the stage was skipped or impossible.
-        error: class and message of the error that made the comparison impossible.
-        note: why the stage was skipped, or other remarks.
+    Raises:
+        OptionError: the file has another input size than ``protocol``.
+        DataError: no image is selected, or one that is not in the data set.
     """
+    protocol = protocol.for_network(facts_of_both(reference, model), model.info.file)
+    if sample and selection == Selection():
+        pixels = protocol.input.height * protocol.input.width
+        selection = Selection(limit=max(_LEAST, _PIXELS // pixels))
+    images = len(selection.all_shards(data.image_ids, data.annotations))
+    loading = attr.evolve(loading, batch_size=loading.batch_size or model.info.batch_size or 1)
+    loading = loading.for_network(model.info, protocol, images)
+    return Record.of(model, Data.of(data, sample, categories), protocol, selection, loading)
 
-    name: str
-    outcome: str
-    comparison: Any = None
-    error: Optional[Tuple[str, str]] = None
-    note: Optional[str] = None
 
-    def __bool__(self) -> bool:
-        return self.outcome != 'failed'
-
-
-class Verification(NamedTuple):
-    """All stages; true if no stage failed and the heads were compared.
-
-    ``reference`` and ``model`` describe the two runners.
-    """
-
-    stages: Tuple[Stage, ...]
-    reference: Dict[str, Any]
-    model: Dict[str, Any]
-    notes: Tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return all(self.stages) and self.stage('heads').outcome == 'passed'
-
-    def stage(self, name: str) -> Stage:
-        """Return the stage of that name."""
-        return next(stage for stage in self.stages if stage.name == name)
+def facts_of_both(reference: Network, model: Network) -> Any:
+    """What a checkpoint and its file say of the input, for :class:`.Protocol`."""
+    ours, info = reference.info, model.info
+    return attr.evolve(
+        info,
+        step=ours.step,
+        stored=info.stored or ours.stored,
+        normalization=ours.normalization or info.normalization,
+    )
 
 
 def verify(
-    reference: TorchRunner,
-    model: OnnxRunner,
+    reference: Network,
+    model: Network,
     data: CocoData,
     folder: str,
+    record: Record,
     *,
-    options: EvalOptions,
     compare_images: int = 8,
     metrics: bool = True,
     target: Optional[str] = None,
     progress: bool = True,
     reference_folder: Optional[str] = None,
+    reuse: bool = False,
     resume: bool = False,
 ) -> Verification:
-    """Compare an ONNX file with the PyTorch network it was exported from.
+    """Compare an exported file with the checkpoint's network.
 
     Args:
-        reference: runs the PyTorch network.
-        model: runs the ONNX file.
+        reference: runs the checkpoint.
+        model: runs the file.
         data: the images, and the ground truth of the stage ``metrics``. If its channels are not those of the
-            network, or the images have no annotations, the figures are measured against the PyTorch network's
-            own detections.
+            network, or the images have no annotations, the metrics are measured against the checkpoint's own
+            detections.
         folder: output folder of the evaluations of the stage ``metrics``, each in a folder of its own.
-        options: the input size, which images, and how fast.
+        record: of the file's evaluation, from :func:`record_of_both`.
         compare_images: number of images for the stages ``heads`` and ``detections``.
         metrics: whether to run the stage ``metrics``.
         target: the target whose rules the file must keep; by default taken from its metadata or operators.
         progress: show bars on stderr.
-        reference_folder: a folder with an evaluation of ``reference`` on this data with the same protocol, to
-            be reused. Ignored if the figures are measured against its own detections.
-        resume: resume the interrupted evaluation of the file in ``folder``.
-
-    Returns:
-        Verification.
+        reference_folder: of the evaluation of ``reference`` against the annotations, by default in
+            ``folder``.
+        reuse: keep what ``reference_folder`` has of that, if it is :func:`same_run`.
+        resume: resume the interrupted evaluation of the file in ``folder``, if it is :func:`same_run`.
 
     Raises:
-        OptionError: the file has another input size than ``options``, or an option is out of range.
+        OptionError: the file has another input size than the record.
         DataError: an image cannot be read.
-        ModelError: onnxruntime fails.
+        ModelError: the file cannot be read, or a runtime fails.
     """
-    spec = options.input
-    if model.input_size is not None and (spec.keep_res or model.input_size != (spec.height, spec.width)):
-        name = display_path(model.path) if model.path else 'the model'
-        raise OptionError('{} takes only images of {} x {} (height x width)'.format(name, *model.input_size))
-    if compare_images < 1:
-        raise OptionError(f'--compare-images must be at least 1, not {compare_images}')
-    check(options)
-    stages = [_rules(model, target, spec.normalization)]
-    stages += _heads_and_detections(reference.plain(), model, data, options, compare_images)
-    if not metrics:
-        stages.append(Stage('metrics', 'skipped', note='not requested'))
-    elif reference.no_boxes or model.no_boxes:
-        stages.append(Stage('metrics', 'skipped', note='no boxes'))
-    elif model.classes != reference.classes:
-        stages.append(Stage('metrics', 'skipped', note='the networks have different numbers of classes'))
+    stages = [_rules(model, target, record.protocol.normalization)]
+    stages += _heads_and_detections(reference.plain(), model, data, record, compare_images)
+    ours, info = reference.info, model.info
+    why_not = None if metrics else 'not requested'
+    if metrics and (ours.no_boxes or info.no_boxes):
+        why_not = 'no boxes'
+    elif metrics and info.classes != ours.classes:
+        why_not = 'the networks have different numbers of classes'
+    if why_not:
+        stages.append(Stage('metrics', note=why_not))
     else:
-        stages.append(_metrics(reference, model, data, options, folder, progress, reference_folder, resume))
-    return Verification(
-        tuple(stages), reference.describe(), model.describe(), tuple(_notes(reference, model))
-    )
+        evaluation = (folder, reference_folder, reuse, resume, progress)
+        stages.append(_metrics(reference, model, data, record, *evaluation))
+    notes, named = info.notes, info.metadata.get('weights_sha256')
+    if named and ours.sha256 not in (None, named):
+        said = f'sha256 {named[:12]}..., not {ours.sha256[:12]}...'
+        notes += (f"the file's metadata names other weights: {said}",)
+    return Verification(tuple(stages), ours, info, notes)
 
 
-def _stage(name, comparison, note=None):
-    return Stage(name, 'passed' if comparison else 'failed', comparison, note=note)
+def same_run(folder: str, record: Record) -> bool:
+    """Whether a folder has a run with this record that is finished or interrupted, and every session of it
+    had the same versions, device and threads."""
+    try:
+        earlier = Run.open(folder)
+    except DataError:  # there is none, or a damaged one
+        return False
+    if earlier is None:
+        return False
+    with earlier:
+        sessions = earlier.sessions
+    same = (item.environment == record.environment for item in sessions)
+    return all(same) and not sessions[0].differences(record, RUN)  # which all sessions share
 
 
 def _rules(model, target, normalization):
-    if model.path is None:
-        return Stage('rules', 'skipped', note='the model is not in a file')
-    found = rules.check(model.path, target)
-    recorded = model.limits.normalization
+    found = rules.check(model.info.file, target)
+    target, checked, violations = found.target, found.checked, found.violations
+    recorded = model.info.normalization
     if recorded is not None and not recorded.same(normalization):
         text = (
             f'the metadata record the normalization {recorded}, but the images are fed with {normalization}'
         )
-        wrong = rules.Violation('normalization', '', text)
-        found = found._replace(
-            target=found.target or 'its readers',
-            checked=found.checked + ('normalization',),
-            violations=found.violations + (wrong,),
-        )
-    if found.target is None:
-        return Stage('rules', 'skipped', note=found.why)
-    return _stage('rules', found)
+        target, checked = target or 'its readers', checked + ('normalization',)
+        violations += (rules.Violation('normalization', '', text),)
+    if target is None:
+        return Stage('rules', note=found.why)
+    facts = {'target': target, 'checked': checked, 'violations': violations}
+    return Stage('rules', [at_most('violations', len(violations), 0)], facts)
 
 
-def _heads_and_detections(reference, model, data, options, count) -> List[Stage]:
-    if model.classes and model.classes != reference.classes:
-        error = ShapeError(f'the file has {model.classes} classes, the PyTorch model {reference.classes}')
-        return _incomparable(error)
-    batches = list(_run_both(reference, model, data, options, count))
+def _heads_and_detections(reference, model, data, record, count) -> List[Stage]:
+    ours, classes = reference.info, model.info.classes
     try:
+        if classes and classes != ours.classes:
+            raise ShapeError(f'the file has {classes} classes, the PyTorch model {ours.classes}')
+        batches = list(_run_both(reference, model, data, record, count))
         heads = compare_heads([batch.reference for batch in batches], [batch.model for batch in batches])
     except VerificationError as error:
-        return _incomparable(error)
-    if reference.no_boxes or model.no_boxes:
-        note = f'no boxes: {reference.no_boxes or model.no_boxes}'
-        return [_stage('heads', heads), Stage('detections', 'skipped', note=note)]
+        return [
+            Stage('heads', error=(type(error).__name__, str(error))),
+            Stage('detections', note='the heads cannot be compared'),
+        ]
+    no_boxes = ours.no_boxes or model.info.no_boxes
+    if no_boxes:
+        return [heads, Stage('detections', note=f'no boxes: {no_boxes}')]
     is_probability = model.heat_map.is_probability
     decoded = [
         batch._replace(
@@ -178,80 +188,60 @@ def _heads_and_detections(reference, model, data, options, count) -> List[Stage]
         )
         for batch in batches
     ]
-    return [_stage('heads', heads), _stage('detections', compare_detections(decoded))]
+    return [heads, compare_detections(decoded)]
 
 
-def _incomparable(error) -> List[Stage]:
-    return [
-        Stage('heads', 'failed', error=(type(error).__name__, str(error))),
-        Stage('detections', 'skipped', note='the heads cannot be compared'),
-    ]
-
-
-def _run_both(reference, model, data, options, count) -> Iterator[ComparedBatch]:
+def _run_both(reference, model, data, record, count) -> Iterator[ComparedBatch]:
     """Run the first ``count`` images through both networks; ``reference`` and ``model`` are all outputs by
     name, not yet Heads."""
-    ids = select(data, options)[:count]
+    spec, chain = record.protocol.input, model.heat_map
+    ids = record.selection.of(data.image_ids, data.annotations)[:count]
     # With keep_res, each image has its own size.
-    size = 1 if options.input.keep_res else options.batch_size
+    size = 1 if spec.keep_res else record.loading.batch_size
     for start in range(0, len(ids), size):
         chosen = ids[start : start + size]
-        inputs = [preprocess(read_image(data.file(image_id)), options.input) for image_id in chosen]
+        inputs = [preprocess(read_image(data.file(image_id)), spec) for image_id in chosen]
         images = np.stack([planes for planes, _ in inputs])
+        outputs = reference.outputs(images)
+        if chain.is_probability and 'hm' in outputs:  # the reference's in the form of the file's
+            hm = torch.sigmoid(outputs['hm'])
+            outputs['hm'] = only_peaks(hm) if chain.only_peaks else hm
         yield ComparedBatch(
-            _like(model.heat_map, reference.outputs(images)),
+            outputs,
             model.outputs(images),
             [geometry for _, geometry in inputs],
             chosen,
-            model.boxes(images) if model.decodes else None,
+            model.boxes(images) if model.info.decodes else None,
         )
 
 
-def _like(heat_map, outputs):
-    """The reference's outputs, hm in the form in which the file has it."""
-    if heat_map is not None and heat_map.is_probability and 'hm' in outputs:
-        outputs['hm'] = torch.sigmoid(outputs['hm'])
-        if heat_map.only_peaks:
-            outputs['hm'] = only_peaks(outputs['hm'])
-    return outputs
+def _metrics(reference, model, data, record, folder, reference_folder, reuse, resume, progress):
+    def run(network, place, chosen, keep):
+        found = Record.of(network, about, record.protocol, chosen, record.loading)
+        return evaluate(network, data, found, place, keep and same_run(place, found), progress)
 
-
-def _metrics(reference, model, data, options, folder, progress, reference_folder, resume):
-    notes = []
-    own = reference.classes != len(data.channels)
-    if not own and not has_ground_truth(data, select(data, options)):
+    selection, about, notes = record.selection, record.data, []
+    ids = selection.of(data.image_ids, data.annotations)
+    own = reference.info.classes != len(data.channels)
+    if not own and not has_ground_truth(data, ids):
         own, notes = True, ['the images have no annotations']
     if own:
-        data, reference_folder = without_annotations(data, reference.classes), None
-    first = evaluate(
-        reference,
-        data,
-        options,
-        reference_folder or os.path.join(folder, 'reference'),
-        resume=reference_folder is not None,
-        progress=progress,
-    )
+        data = without_annotations(data, reference.info.classes)
+        about, reuse, reference_folder = Data.of(data, False), False, None
+    first = run(reference, reference_folder or os.path.join(folder, 'reference'), selection, reuse)
     expected = first.metrics
-    image_ids = [image_id for image_id in select(data, options) if image_id not in first.failed]
+    ids = [image_id for image_id in ids if image_id not in first.failed]
     if own:
-        data = with_detections(data, first.results, image_ids)
+        detections = first.score.detections
+        data = with_detections(data, detections, ids)
         if data is None:
             note = (
                 'no detection of the PyTorch model is suitable as ground truth; use a data set of its classes'
             )
-            return Stage('metrics', 'skipped', note=note)
-        expected = coco_metrics(data, first.results, image_ids)
-        options = options._replace(image_ids=None, limit=None)
-    second = evaluate(model, data, options, os.path.join(folder, 'model'), resume=resume, progress=progress)
-    ground_truth = OWN_DETECTIONS if own else ANNOTATIONS
+            return Stage('metrics', note=note)
+        expected, selection = compute_metrics(data, detections, ids), Selection()
+    second = run(model, os.path.join(folder, 'model'), selection, resume)
     if first.failed:
         notes.append(f'{len(first.failed)} images could not be read')
-    comparison = compare_metrics(expected, second.metrics, len(image_ids), ground_truth)
-    return _stage('metrics', comparison, '; '.join(notes) or None)
-
-
-def _notes(reference, model):
-    yield from model.notes
-    said, ours = model.metadata.get('weights_sha256'), reference.identity().get('weights_sha256')
-    if said and ours and said != ours:
-        yield f"the file's metadata names other weights: sha256 {said[:12]}..., not {ours[:12]}..."
+    found = compare_metrics(expected, second.metrics, len(ids), OWN_DETECTIONS if own else ANNOTATIONS)
+    return found._replace(note='; '.join(notes) or None)
