@@ -112,7 +112,7 @@ def test_sorting(pages, open_page, name):
     assert sorted(table.locator('tbody th').all_inner_texts()) == sorted(names)
 
 
-def test_a_missing_figure_is_last(pages, open_page):
+def test_a_missing_metric_is_last(pages, open_page):
     page = open_page(pages['one'])
     button = page.locator('#classes button:text-is("large")')
     for _ in range(2):
@@ -158,4 +158,4 @@ def test_printing_shows_everything(pages, open_page, tmp_path):
 
 def test_without_scripts(pages, open_page):
     page = open_page(pages['one'], java_script_enabled=False)
-    assert page.locator('.picture').count() == 24 and page.locator('#figures tbody tr').count() == 12
+    assert page.locator('.picture').count() == 24 and page.locator('#metrics tbody tr').count() == 12

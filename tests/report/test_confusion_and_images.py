@@ -5,9 +5,11 @@ import pytest
 from support.made_up import made_up_run, run_of
 
 from centernet.coco import CocoData
-from centernet.report.confusion import confusion
-from centernet.report.images import compare_images, count_errors, mark_images, worst_images
+from centernet.report.confusion import confusion, most_confused
+from centernet.report.images import compare_images, count_errors, worst_images
 from centernet.report.matches import match
+from centernet.report.matching import pair
+from centernet.report.pictures import Picture, make_view
 
 A, B, C = [0, 0, 100, 100], [200, 0, 100, 100], [0, 200, 100, 100]
 
@@ -56,46 +58,54 @@ def run():
 
 
 def test_confusion(run):
-    assert confusion(match(run), 0.5).table.tolist() == [[1, 0, 1], [1, 0, 1], [1, 1, 0]]
-    assert confusion(match(run), 0.5).largest(5) == [(1, 0, 1)]
-    assert confusion(match(run), 0.2).table.tolist() == [[1, 0, 1], [1, 1, 0], [1, 1, 0]]
-    assert confusion(match(run), 1.0).table.tolist() == [[0, 0, 2], [0, 0, 2], [0, 0, 0]]
+    matches = match(run)
+    assert confusion(matches, 0.5).tolist() == [[1, 0, 1], [1, 0, 1], [1, 1, 0]]
+    assert most_confused(confusion(matches, 0.5), 5) == [(1, 0, 1)]
+    assert confusion(matches, 0.2).tolist() == [[1, 0, 1], [1, 1, 0], [1, 1, 0]]
+    assert confusion(matches, 1.0).tolist() == [[0, 0, 2], [0, 0, 2], [0, 0, 0]]
+
+
+def test_who_chooses_first():
+    iou = np.array([[0.6, 0.9], [0.5, 0.8], [0.49, 0.2]])
+    assert pair(iou).tolist() == pair(iou, largest_first=True).tolist() == [1, 0, -1]
+    iou = np.array([[0.8, 0.6], [0.9, 0.4]])
+    assert pair(iou).tolist() == [0, -1] and pair(iou, largest_first=True).tolist() == [1, 0]
+    assert pair(np.zeros((2, 0))).tolist() == [-1, -1] and len(pair(np.zeros((0, 2)))) == 0
 
 
 def test_a_detection_of_the_right_class_comes_first():
     """It overlaps less than one of another class, which is left over then."""
     run = run_of(data_set([(7, 1, A)]), results((7, 1, [10, 0, 100, 100], 0.3), (7, 2, A, 0.9)))
-    assert confusion(match(run), 0.1).table.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert confusion(match(run), 0.1).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
 def test_errors_of_images(run):
     matches = match(run)
-    assert count_errors(matches, 0.5, run.image_ids).tolist() == [4, 1, 1]  # of 7, 9 and 8
+    assert count_errors(matches, 0.5) == {7: 4, 9: 1, 8: 1}
     assert worst_images(matches, 0.5, run.image_ids, 2) == [7, 9]
-    found = mark_images(matches, 0.5, [7, 9])
-    assert (found[7].false, found[7].missed) == (2, 2)
-    assert [(mark.kind, mark.class_index, mark.score) for mark in found[7].marks] == [
-        ('true', 0, 0.9),
-        ('false', 0, 0.8),
-        ('false', 0, 0.7),
-        ('missed', 1, None),
-        ('missed', 1, None),
+    perfect = match(run_of(data_set([(7, 1, A)]), results((7, 1, A, 0.9))))
+    assert worst_images(perfect, 0.5, run.image_ids, 24) == []
+    views = [
+        make_view(matches, 0.5, Picture(image_id, '', (640, 480), ''), ['one', 'two']) for image_id in (7, 9)
     ]
-    assert [mark.kind for mark in found[9].marks] == ['missed']  # the crowd is neither
-
-
-def test_images_without_errors_are_not_among_the_worst():
-    run = run_of(data_set([(7, 1, A)]), results((7, 1, A, 0.9)))
-    assert worst_images(match(run), 0.5, run.image_ids, 24) == []
+    assert views[0].caption == '1 true, 2 false (one 0.80, one 0.70), 2 missed (two, two)'
+    assert [(box.kind, box.label) for box in views[0].outlines] == [
+        ('true', 'one 0.90'),
+        ('missed', 'two'),
+        ('missed', 'two'),
+        ('false', 'one 0.80'),
+        ('false', 'one 0.70'),
+    ]
+    assert [box.kind for box in views[1].outlines] == ['missed']  # the crowd is neither
 
 
 def test_counts_agree_with_confusions():
     run = made_up_run(seed=5)
     matches = match(run)
-    table = confusion(matches, 0.4).table
+    table = confusion(matches, 0.4)
     false = table[:, :-1].sum() - np.trace(table)
     lost = table[:-1, :].sum() - np.trace(table)
-    assert count_errors(matches, 0.4, run.image_ids).sum() == false + lost
+    assert sum(count_errors(matches, 0.4).values()) == false + lost
 
 
 def test_differences():

@@ -60,24 +60,18 @@ def by_tidecv(tidecv, run):
 
 def test_all_six_errors_are_those_that_tidecv_found():
     run = made_up_run(seed=1, classes=4)
-    found = error_weights(run, match(run))
+    found = error_weights(match(run), run.image_ids)
     assert found.ap50 == pytest.approx(TIDECV[0], abs=1e-5)
     assert [found.weights[kind] for kind in KINDS] == pytest.approx(TIDECV[1], abs=1e-5)
     assert all(found.counts.values()) and all(TIDECV[1])
 
 
-@pytest.mark.parametrize('seed', range(6))
-def test_made_up_sets_against_tidecv(tidecv, seed):
-    run = made_up_run(seed=seed, classes=1 + 4 * seed)
+@pytest.mark.parametrize('seed', [None, *range(6)])
+def test_against_tidecv(tidecv, sample_run, seed):
+    """The sample, and made-up sets of 1 to 21 classes."""
+    run = sample_run if seed is None else made_up_run(seed=seed, classes=1 + 4 * seed)
     ap, errors = by_tidecv(tidecv, run)
-    found = error_weights(run, match(run))
-    assert found.ap50 == pytest.approx(ap, abs=1e-9)
-    assert list(found.weights.values()) == pytest.approx(errors, abs=1e-9)
-
-
-def test_the_sample_against_tidecv(tidecv, sample_run):
-    ap, errors = by_tidecv(tidecv, sample_run)
-    found = error_weights(sample_run, match(sample_run))
+    found = error_weights(match(run), run.image_ids)
     assert found.ap50 == pytest.approx(ap, abs=1e-9)
     assert list(found.weights.values()) == pytest.approx(errors, abs=1e-9)
 
@@ -86,38 +80,22 @@ BOX = [100, 100, 100, 100]
 
 
 @pytest.mark.parametrize(
-    'kind, box, category',
+    'objects, detections, counts, ap50',
     [
-        ('classification', [102, 100, 100, 100], 2),
-        ('localization', [150, 100, 100, 100], 1),
-        ('both', [150, 100, 100, 100], 2),
-        ('background', [400, 300, 50, 50], 1),
+        ([(BOX, 1)], [([102, 100, 100, 100], 2, 0.9)], {'classification': 1}, 0),
+        ([(BOX, 1)], [([150, 100, 100, 100], 1, 0.9)], {'localization': 1}, 0),
+        ([(BOX, 1)], [([150, 100, 100, 100], 2, 0.9)], {'both': 1, 'missed': 1}, 0),
+        ([(BOX, 1)], [([400, 300, 50, 50], 1, 0.9)], {'background': 1, 'missed': 1}, 0),
+        ([(BOX, 1)], [(BOX, 1, 0.9), ([104, 100, 100, 100], 1, 0.8)], {'duplicate': 1}, 100),
+        ([(BOX, 1), (BOX, 2)], [], {'missed': 2}, 0),
+        ([], [(BOX, 1, 0.9)], {'background': 1}, 0),
     ],
 )
-def test_one_error_of_a_kind(kind, box, category):
-    """An object of class 1, and one detection: what TIDE's paper calls each."""
-    found = one_image([(BOX, 1)], [(box, category, 0.9)])
-    expected = dict.fromkeys(KINDS, 0)
-    expected[kind] = 1
-    expected['missed'] = int(kind in ('both', 'background'))
-    assert found.counts == expected
-
-
-def test_a_duplicate():
-    found = one_image([(BOX, 1)], [(BOX, 1, 0.9), ([104, 100, 100, 100], 1, 0.8)])
-    assert found.counts == dict(dict.fromkeys(KINDS, 0), duplicate=1)
-    assert found.ap50 == 100
-
-
-def test_nothing_was_found():
-    found = one_image([(BOX, 1), (BOX, 2)], [])
-    assert found.counts == dict(dict.fromkeys(KINDS, 0), missed=2)
-    assert found.ap50 == 0 and found.weights['classification'] == 0
-
-
-def test_nothing_is_there():
-    found = one_image([], [(BOX, 1, 0.9)])
-    assert found.counts == dict(dict.fromkeys(KINDS, 0), background=1)
+def test_one_error_of_a_kind(objects, detections, counts, ap50):
+    """What TIDE's paper calls each."""
+    found = one_image(objects, detections)
+    assert found.counts == dict(dict.fromkeys(KINDS, 0), **counts)
+    assert found.ap50 == pytest.approx(ap50)
     assert np.isfinite(list(found.weights.values())).all()
 
 
@@ -137,4 +115,4 @@ def one_image(objects, detections):
         for box, category, score in detections
     ]
     run = run_of(CocoData(dataset, 'annotations.json', 'images'), results)
-    return error_weights(run, match(run))
+    return error_weights(match(run), run.image_ids)

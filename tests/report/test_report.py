@@ -6,14 +6,14 @@ import json
 import os
 import re
 
+import attr
 import pytest
-from support.made_up import made_up_dataset, run_of, write_run
+from support.made_up import made_up_dataset, run_of, write_results, write_run
 
 from centernet.cli import main
 from centernet.coco import CocoData
-from centernet.commands import eval_pth
-from centernet.errors import OptionError
 from centernet.report import write_report
+from centernet.system.errors import OptionError
 
 FILES = ['confusion.csv', 'curves.csv', 'errors.csv', 'per_class.csv', 'report.html']
 
@@ -64,7 +64,7 @@ def test_files(sample_report, sample_folder_of_run):
     for name, value in metrics['metrics'].items():
         assert name in page.text and f'{value:.3f}' in page.text
     assert 'centernet eval-pth --input-height 128 --input-width 128 --normalization coco' in page.text
-    assert metrics['network']['weights_sha256'] in page.text
+    assert metrics['record']['network']['sha256'] in page.text
     assert page.count('figure') >= 24 and page.count('svg', 'picture') == 24
     assert page.count('svg', 'chart') == 2 + 4  # precision and recall, score; the classes
 
@@ -114,17 +114,12 @@ def test_two_runs(tmp_path):
     data = CocoData.load(None, str(tmp_path / 'data' / 'annotations.json'), str(tmp_path / 'data' / 'images'))
     weaker = [dict(item, score=max(0.01, round(item['score'] - 0.3, 2))) for item in results[::2]]
     changed = weaker + results[1::2]
-    document = run_of(data, changed).document
-    document['data'] = json.loads((first / 'metrics.json').read_text())['data']
-    second = tmp_path / 'second'
-    second.mkdir()
-    (second / 'metrics.json').write_text(json.dumps(document))
-    (second / 'results.json').write_text(json.dumps(changed))
+    second = write_results(tmp_path / 'second', data, changed)
     output = tmp_path / 'out'
     assert main(['report', str(first), str(second), '--output', str(output)]) == 0
     page = Page(output / 'report.html')
-    found = [document['metrics']['AP'], json.loads((first / 'metrics.json').read_text())['metrics']['AP']]
-    assert f'{found[0] - found[1]:+.3f}' in page.text
+    found = [json.loads((run / 'metrics.json').read_text())['metrics']['AP'] for run in (first, second)]
+    assert f'{found[1] - found[0]:+.3f}' in page.text
     assert 'Images that differ' in page.text and page.count('svg', 'picture') == 2 * 24
     assert len({row['run'] for row in rows(output / 'per_class.csv')}) == 2
 
@@ -159,13 +154,7 @@ def test_verify_makes_one_about_what_differs(tmp_path, monkeypatch):
 
 def test_without_a_run_eval_pth_runs_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run = eval_pth.run
-
-    def run_two(arguments):
-        arguments.limit, arguments.device = 2, 'cpu'
-        return run(arguments)
-
-    monkeypatch.setattr(eval_pth, 'run', run_two)
+    monkeypatch.setenv('DEVICE', 'cpu')
     assert main(['report', '--json']) == 0
     assert json.loads(capsys.readouterr().out)['files'][0] == 'output/report/report.html'
     assert main(['report']) == 0  # now it has results
@@ -214,9 +203,7 @@ def test_no_detections_and_no_objects(tmp_path):
     [
         (lambda run: (run / 'metrics.json').unlink(), 'not the folder of a finished evaluation'),
         (lambda run: (run / 'results.json').write_text('[{]'), 'not valid JSON'),
-        (lambda run: (run / 'results.json').write_text('[{"image_id": 1}]'), "not in COCO's results format"),
         (lambda run: (run / 'results.json').write_text('[]'), 'do not belong together'),
-        (lambda run: (run / 'metrics.json').write_text('{"metrics": {}}'), 'evaluate again'),
         (lambda run: (run.parent / 'annotations.json').unlink(), 'name the data with --data'),
         (lambda run: change_annotations(run.parent / 'annotations.json'), 'its content differs'),
     ],
@@ -239,7 +226,8 @@ def test_runs_of_different_images(tmp_path):
         dataset, results = made_up_dataset(images=5, seed=seed)
         run = run_of(CocoData(dataset, 'a.json', 'images'), results)
         runs.append(run)
-    other = runs[1]._replace(document=dict(runs[1].document, data={'annotations_sha256': 'another'}))
+    record = runs[1].record
+    other = runs[1]._replace(record=attr.evolve(record, data=attr.evolve(record.data, sha256='another')))
     with pytest.raises(OptionError, match='different annotations'):
         write_report(str(tmp_path), runs[0], other)
     with pytest.raises(OptionError, match='the same images'):

@@ -6,6 +6,6 @@ files beside it.
 
 from .analysis import Analysis, analyse
 from .run import Run, load_run, make_run
-from .write import remove_report, write_report
+from .write import write_page_of, write_report
 
-__all__ = ['Analysis', 'Run', 'analyse', 'load_run', 'make_run', 'remove_report', 'write_report']
+__all__ = ['Analysis', 'Run', 'analyse', 'load_run', 'make_run', 'write_page_of', 'write_report']

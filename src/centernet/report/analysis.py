@@ -2,8 +2,10 @@
 
 from typing import List, NamedTuple
 
-from .confusion import Confusion, confusion
-from .curves import ClassFigures, ScoreCurves, class_figures, score_curves
+import numpy as np
+
+from .confusion import confusion
+from .curves import ClassMetrics, ScoreCurves, class_metrics, score_curves
 from .errors import ErrorWeights, error_weights
 from .matches import Matches, match
 from .run import Run
@@ -12,21 +14,17 @@ from .run import Run
 class Analysis(NamedTuple):
     """``run``: the evaluation. ``matches``: COCOeval's tables and matches. ``curves``: over the score.
     ``score``: the one with the best mean F1; counts, confusions and pictures are of the detections that have
-    at least this score. ``classes``: figures of each class. ``errors``: TIDE's. ``confusion``: between
-    classes."""
+    at least this score. ``class_names``: of the evaluated ones. ``classes``: metrics of each class.
+    ``errors``: TIDE's. ``confusion``: see :func:`~centernet.report.confusion.confusion`."""
 
     run: Run
     matches: Matches
     curves: ScoreCurves
     score: float
-    classes: List[ClassFigures]
+    class_names: List[str]
+    classes: List[ClassMetrics]
     errors: ErrorWeights
-    confusion: Confusion
-
-    @property
-    def class_names(self) -> List[str]:
-        """Names of the evaluated classes."""
-        return [name for _, name in self.run.data.evaluated]
+    confusion: np.ndarray
 
 
 def analyse(run: Run) -> Analysis:
@@ -39,12 +37,6 @@ def analyse(run: Run) -> Analysis:
     curves = score_curves(matches)
     score = curves.best_score()
     names = [name for _, name in run.data.evaluated]
-    return Analysis(
-        run,
-        matches,
-        curves,
-        score,
-        class_figures(matches, curves, names, score),
-        error_weights(run, matches),
-        confusion(matches, score),
-    )
+    classes = class_metrics(matches, curves, names, score)
+    errors = error_weights(matches, run.image_ids)
+    return Analysis(run, matches, curves, score, names, classes, errors, confusion(matches, score))

@@ -1,4 +1,4 @@
-"""Curves, and the figures of each class."""
+"""Curves, and the metrics of each class."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
@@ -6,58 +6,46 @@ import numpy as np
 
 from .matches import Matches
 
-#: recalls of COCOeval's precision
-RECALLS = np.linspace(0, 1, 101)
-#: scores at which F1 is computed; results.json has two decimals
-SCORES = np.linspace(0, 1, 101)
+#: recalls of COCOeval's precision, and scores at which F1 is computed: results.json has two decimals
+RECALLS = SCORES = np.linspace(0, 1, 101)
 #: name -> which of COCOeval's IoU thresholds, 0.5, 0.55, ... 0.95, the curve averages
-CURVES = {'0.50:0.95': slice(None), '0.50': 0, '0.75': 5}
-_AREAS = {'small': 1, 'medium': 2, 'large': 3}
-_ALL, _MOST = 0, -1  # any area, 100 detections
+CURVES = {'0.50:0.95': slice(None), '0.50': slice(0, 1), '0.75': slice(5, 6)}
+#: names of the values of a class: AP at the IoUs of CURVES, and by size; the best F1
+APS = ('ap', 'ap50', 'ap75', 'small', 'medium', 'large')
+CLASS_VALUES = (*APS, 'best_f1', 'best_score', 'best_precision', 'best_recall')
 
 
-class ClassFigures(NamedTuple):
-    """The figures of a class; None where it has no objects (of that size).
+class ClassMetrics(NamedTuple):
+    """The metrics of a class.
 
     ``objects``: annotated, without crowds. ``detections``: with at least the score of the report.
-    ``best_f1``: the largest F1 at IoU 0.5, reached at ``best_score`` with ``best_precision`` and
-    ``best_recall``.
+    ``values``: by :data:`CLASS_VALUES`: AP at any IoU, at 0.5 and at 0.75, AP of objects by size, and the
+    largest F1 at IoU 0.5 with its score, precision and recall; None where there are no objects (of that
+    size).
     """
 
     name: str
     objects: int
     detections: int
-    ap: Optional[float]
-    ap50: Optional[float]
-    ap75: Optional[float]
-    small: Optional[float]
-    medium: Optional[float]
-    large: Optional[float]
-    best_f1: Optional[float]
-    best_score: Optional[float]
-    best_precision: Optional[float]
-    best_recall: Optional[float]
+    values: Dict[str, Optional[float]]
 
 
-def precision_curves(matches: Matches, number: Optional[int] = None) -> Dict[str, Optional[np.ndarray]]:
+def precision_curves(matches: Matches, number: Optional[int] = None) -> Dict[str, np.ndarray]:
     """Return the curves of :data:`CURVES` by name: float64 [101], precision at :data:`RECALLS`.
 
-    Their means are AP, AP50 and AP75.
+    Their means are AP, AP50 and AP75. There are none without objects.
 
     Args:
         matches: the run.
         number: a class; None for the mean of all that have objects.
     """
-    table = matches.precision[:, :, :, _ALL, _MOST]
-    table = table[:, :, has_objects(matches)] if number is None else table[:, :, number : number + 1]
-    if table.size == 0 or (table < 0).any():
-        return dict.fromkeys(CURVES)
+    table = matches.precision[:, :, :, 0, -1]  # any area, 100 detections
+    table = table if number is None else table[:, :, number : number + 1]
+    table = table[:, :, (table >= 0).all(axis=(0, 1))]
+    if table.size == 0:
+        return {}
     table = table.mean(axis=2)
-    curves = {}
-    for name, which in CURVES.items():
-        chosen = table[which]
-        curves[name] = chosen.mean(axis=0) if chosen.ndim == 2 else chosen
-    return curves
+    return {name: table[which].mean(axis=0) for name, which in CURVES.items()}
 
 
 class ScoreCurves(NamedTuple):
@@ -80,9 +68,8 @@ class ScoreCurves(NamedTuple):
 
 def score_curves(matches: Matches) -> ScoreCurves:
     """Compute precision, recall and F1 over the score, from COCOeval's matches."""
-    detections, classes = matches.detections, matches.precision.shape[2]
-    true = _kept(detections.classes, detections.scores, detections.is_true, classes)
-    false = _kept(detections.classes, detections.scores, detections.is_false, classes)
+    verdicts, classes = matches.verdicts(), matches.class_count
+    true, false = _kept(matches, verdicts.true), _kept(matches, verdicts.false)
     objects = np.bincount(matches.objects.classes, minlength=classes).astype(np.float64)[:, None]
     objects[objects == 0] = np.nan
     kept = true + false
@@ -90,45 +77,35 @@ def score_curves(matches: Matches) -> ScoreCurves:
     return ScoreCurves(precision + 0 * objects, true / objects, 2 * true / (kept + objects))
 
 
-def class_figures(
+def class_metrics(
     matches: Matches, curves: ScoreCurves, names: Sequence[str], score: float
-) -> List[ClassFigures]:
-    """Return the figures of every class.
+) -> List[ClassMetrics]:
+    """Return the metrics of every class.
 
     Args:
         matches, curves: the run.
         names: of the classes.
         score: detections with at least this score are counted.
     """
-    detections = matches.detections
-    kept = (detections.classes >= 0) & ~detections.ignored & (detections.scores >= score - 1e-9)
-    counts = np.bincount(detections.classes[kept], minlength=len(names))
+    true, false, _ = matches.verdicts(score)
+    counts = np.bincount(matches.detections.classes[true | false], minlength=len(names))
     objects = np.bincount(matches.objects.classes, minlength=len(names))
-    figures = []
+    rows = []
     for number, name in enumerate(names):
-        table = matches.precision[:, :, number, :, _MOST]
-        best = [None] * 4
-        if objects[number]:
-            at = int(curves.f1[number].argmax())
-            best = [float(curves.f1[number, at]), float(SCORES[at])]
-            best += [float(curves.precision[number, at]), float(curves.recall[number, at])]
-        areas = [_mean(table[:, :, area]) for area in _AREAS.values()]
-        aps = [_mean(table[which, :, _ALL]) for which in CURVES.values()]
-        figures.append(ClassFigures(name, int(objects[number]), int(counts[number]), *aps, *areas, *best))
-    return figures
+        table = matches.precision[:, :, number, :, -1]
+        tables = [table[which, :, 0] for which in CURVES.values()] + [table[:, :, area] for area in (1, 2, 3)]
+        values = [None if (part < 0).any() else float(part.mean()) for part in tables]
+        at = int(curves.f1[number].argmax())
+        lines = (curves.f1[number], SCORES, curves.precision[number], curves.recall[number])
+        values += [float(line[at]) if objects[number] else None for line in lines]
+        row = dict(zip(CLASS_VALUES, values))
+        rows.append(ClassMetrics(name, int(objects[number]), int(counts[number]), row))
+    return rows
 
 
-def has_objects(matches: Matches) -> np.ndarray:
-    """bool [classes]: whether a class has objects that count."""
-    return np.bincount(matches.objects.classes, minlength=matches.precision.shape[2]) > 0
-
-
-def _mean(table: np.ndarray) -> Optional[float]:
-    return None if (table < 0).any() else float(table.mean())
-
-
-def _kept(classes: np.ndarray, scores: np.ndarray, chosen: np.ndarray, count: int) -> np.ndarray:
-    """Return how many of the chosen detections of each class have at least a score: float64 [count, 101]."""
-    steps = np.clip(np.floor(scores[chosen] * 100 + 1e-6).astype(np.int64), 0, 100)
-    table = np.bincount(classes[chosen] * 101 + steps, minlength=count * 101).reshape(count, 101)
+def _kept(matches: Matches, chosen: np.ndarray) -> np.ndarray:
+    """float64 [classes, 101]: how many of the chosen detections have at least a score."""
+    classes, scores = matches.detections.classes[chosen], matches.detections.scores[chosen]
+    steps = np.clip(np.floor(scores * 100 + 1e-6).astype(np.int64), 0, 100)
+    table = np.bincount(classes * 101 + steps, minlength=matches.class_count * 101).reshape(-1, 101)
     return table[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.float64)

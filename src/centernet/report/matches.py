@@ -1,27 +1,19 @@
 """COCOeval's tables and matches of a run, as arrays."""
 
-from typing import Any, Dict, List, NamedTuple
+from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
-from ..coco import (
-    STAT_NAMES,
-    CocoMetrics,
-    ResultTable,
-    evaluate_classes,
-    join_tables,
-    summarise_classes,
-)
-from ..errors import DataError, UserError
-from ..processes import ProcessError
+from ..coco import STAT_NAMES, CocoMetrics, ResultTable
+from ..coco.metrics import evaluate_classes, summarise_classes
+from ..system.errors import DataError, UserError
+from ..system.processes import ProcessError
+from .matching import by_image
 from .run import Run
-
-#: A detection that overlaps an object of its class by this IoU or more can find it.
-IOU = 0.5
 
 
 class Objects(NamedTuple):
-    """The annotated objects that count, which crowds do not, by their position here.
+    """Annotated objects of the evaluated images and classes.
 
     ``ids``: int64 [g], of the annotations, ascending. ``images``: int64 [g], image ids. ``classes``: int64
     [g], positions in the evaluated categories. ``boxes``: float64 [g, 4], x, y, width, height. ``found_by``:
@@ -53,103 +45,99 @@ class Detections(NamedTuple):
     matches: np.ndarray
     ignored: np.ndarray
 
-    @property
-    def is_true(self) -> np.ndarray:
-        """bool [n]: matched with an object that counts."""
-        return (self.matches > 0) & ~self.ignored & (self.classes >= 0)
+    def take(self, positions: np.ndarray) -> 'Detections':
+        """Return some of the detections."""
+        return Detections(*(column[positions] for column in self))
 
-    @property
-    def is_false(self) -> np.ndarray:
-        """bool [n]: matched with nothing."""
-        return (self.matches == 0) & ~self.ignored & (self.classes >= 0)
+    def at_least(self, score: float) -> np.ndarray:
+        """bool [n]: whether detections have a score."""
+        return self.scores >= score - 1e-9
+
+    def by_image(self) -> Dict[int, np.ndarray]:
+        """Return image id -> positions of the detections that count, the highest score first."""
+        ranked = np.argsort(-self.scores, kind='stable')
+        return by_image(self.images, ranked[self.classes[ranked] >= 0])
+
+
+class Verdicts(NamedTuple):
+    """Who is right at a score. ``true``, ``false``: bool [n], the detections that are matched with an object,
+    or with nothing. ``missed``: bool [g], the objects that none of them matches."""
+
+    true: np.ndarray
+    false: np.ndarray
+    missed: np.ndarray
 
 
 class Matches(NamedTuple):
     """A run as COCOeval sees it.
 
-    ``metrics``: the figures. ``precision``: float64 [10 IoUs, 101 recalls, classes, 4 areas, 3 limits], -1
-    for classes without objects. ``recall``: the same without the second axis.
+    ``metrics``: COCO's twelve. ``precision``: float64 [10 IoUs, 101 recalls, classes, 4 areas, 3 limits], -1
+    for classes without objects. ``objects``: those that count; ``crowds`` do not.
     """
 
     metrics: CocoMetrics
     precision: np.ndarray
-    recall: np.ndarray
     detections: Detections
     objects: Objects
+    crowds: Objects
+
+    @property
+    def class_count(self) -> int:
+        """How many classes were evaluated."""
+        return self.precision.shape[2]
+
+    def verdicts(self, score: float = -np.inf) -> Verdicts:
+        """Judge the detections that have at least a score."""
+        found = self.detections
+        counts = found.at_least(score) & (found.classes >= 0) & ~found.ignored
+        true = counts & (found.matches > 0)
+        return Verdicts(true, counts & ~true, ~np.append(true, False)[self.objects.found_by])
 
 
 def match(run: Run) -> Matches:
     """Evaluate a run's detections.
 
     Raises:
-        DataError: the figures are not those of metrics.json.
+        DataError: the metrics are not those of metrics.json.
         UserError: a process was killed, as it is where memory runs out.
     """
     results, data = run.results, run.data
-    place = {category: number for number, (category, _) in enumerate(data.evaluated)}
-    objects = _objects(run, place)
-    count = len(results)
-    categories = _integers(result['category_id'] for result in results)
+    categories = np.array([result['category_id'] for result in results], np.int64)
+    objects, crowds = _objects(run)
     detections = Detections(
-        _integers(result['image_id'] for result in results),
-        np.full(count, -1, np.int64),
+        np.array([result['image_id'] for result in results], np.int64),
+        np.full(len(results), -1),
         np.array([result['bbox'] for result in results], np.float64).reshape(-1, 4),
         np.array([result['score'] for result in results], np.float64),
-        np.zeros(count, np.int64),
-        np.zeros(count, bool),
+        np.zeros(len(results), np.int64),
+        np.zeros(len(results), bool),
     )
     try:
-        tables = evaluate_classes(data, ResultTable.of(results), run.image_ids, with_matches=True)
+        tables = evaluate_classes(data, ResultTable(results), run.image_ids, with_matches=True)
     except ProcessError as error:
-        raise UserError(f'a process that computes the figures of {run.name} {error.how}') from None
-    for category, number in place.items():
-        found = tables[number].matches
-        places = np.append(np.flatnonzero(categories == category), -1)  # of the class among all
-        detections.classes[places[found.positions]] = number
-        detections.matches[places[found.positions]] = found.matches
-        detections.ignored[places[found.positions]] = found.ignored
-        objects.found_by[np.searchsorted(objects.ids, found.objects)] = places[found.found_by]
-    precision, recall = join_tables(tables)
-    metrics = summarise_classes(data.evaluated, precision, recall)
-    _check(run, metrics)
-    return Matches(metrics, precision, recall, detections, objects)
+        raise UserError(f'a process that computes the metrics of {run.name} {error.how}') from None
+    for number, ((category, _), table) in enumerate(zip(data.evaluated, tables)):
+        positions, matched, ignored = table.matches
+        places = np.flatnonzero(categories == category)[positions]  # among all detections
+        detections.classes[places] = number
+        detections.matches[places], detections.ignored[places] = matched, ignored
+    true = np.flatnonzero((detections.matches > 0) & ~detections.ignored & (detections.classes >= 0))
+    objects.found_by[np.searchsorted(objects.ids, detections.matches[true])] = true
+    precision = np.concatenate([table.precision for table in tables], axis=2)
+    metrics = summarise_classes(data.evaluated, tables)
+    values = [[stats.get(name) for name in STAT_NAMES] for stats in (run.document['metrics'], metrics.stats)]
+    if not np.allclose(*np.array(values, np.float64), rtol=0, atol=1e-6, equal_nan=True):
+        raise DataError(f'results.json and metrics.json of {run.name} do not belong together')
+    return Matches(metrics, precision, detections, objects, crowds)
 
 
-def _objects(run: Run, place: Dict[int, int]) -> Objects:
-    """The objects that count, nobody's yet; ``place``: category id -> position of the class."""
-    wanted = set(run.image_ids)
-    all_objects = run.data.objects
-    counts = [
-        image_id in wanted and category in place
-        for image_id, category in zip(all_objects.image_ids.tolist(), all_objects.category_ids.tolist())
-    ]
-    kept = all_objects.take(np.array(counts, bool) & ~all_objects.crowd)
-    return Objects(
-        kept.ids,
-        kept.image_ids,
-        _integers(place[category] for category in kept.category_ids.tolist()),
-        kept.boxes,
-        np.full(len(kept.ids), -1, np.int64),
-    )
-
-
-def _integers(values: Any) -> np.ndarray:
-    return np.array(list(values), np.int64)
-
-
-def _check(run: Run, metrics: CocoMetrics) -> None:
-    recorded = run.document['metrics']
-    differing: List[str] = []
-    for name in STAT_NAMES:
-        values = (recorded.get(name), metrics.stats[name])
-        if None in values:
-            same = values[0] is values[1]
-        else:
-            same = abs(values[0] - values[1]) < 1e-6
-        if not same:
-            differing.append(name)
-    if differing:
-        raise DataError(
-            f'results.json and metrics.json of {run.name} do not belong together: {differing[0]} is'
-            f' {metrics.stats[differing[0]]} of the one and {recorded.get(differing[0])} in the other'
-        )
+def _objects(run: Run) -> Tuple[Objects, Objects]:
+    """The objects that count, which nothing has found yet, and the crowds."""
+    everything = run.data.objects
+    numbers = {category: number for number, (category, _) in enumerate(run.data.evaluated)}
+    classes = np.array([numbers.get(category, -1) for category in everything.category_ids.tolist()], int)
+    counts = np.isin(everything.image_ids, run.image_ids) & (classes >= 0)
+    nobody = np.full(len(classes), -1)
+    columns = everything.ids, everything.image_ids, classes, everything.boxes, nobody
+    crowd = everything.crowd
+    return tuple(Objects(*(part[chosen] for part in columns)) for chosen in (counts & ~crowd, counts & crowd))

@@ -2,18 +2,18 @@
 
 import base64
 import os
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from ..coco import CocoData, read_image
-from ..errors import DataError
-from .images import ImageErrors, Mark
+from ..drawing import reduce_picture
+from ..system.errors import DataError
+from .matches import Matches
 
-#: the longer side in pixels, and the bytes of a file, of which a page has up to 24
-_LARGEST, _MOST_BYTES = 640, 90_000
-_QUALITIES = (85, 75, 60, 45, 30, 15)
+#: the longer side in pixels, and the quality of the JPEG: up to about 90 kB, of which a page has 24
+_LARGEST, _QUALITY = 640, 80
 
 
 class Picture(NamedTuple):
@@ -36,28 +36,16 @@ def load_pictures(data: CocoData, image_ids: Sequence[int]) -> Tuple[List[Pictur
         except DataError as error:
             problems.append(str(error))
             continue
-        size = image.shape[1], image.shape[0]
-        pictures.append(Picture(image_id, os.path.basename(path), size, _encode(image)))
+        small, _ = reduce_picture(image, _LARGEST)
+        encoded = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+        data_url = base64.b64encode(encoded.tobytes()).decode('ascii')
+        pictures.append(Picture(image_id, os.path.basename(path), image.shape[1::-1], data_url))
     return pictures, problems
 
 
-def _encode(image: np.ndarray) -> str:
-    """Return an image as a JPEG in base64, reduced to :data:`_LARGEST` pixels and :data:`_MOST_BYTES`."""
-    factor = _LARGEST / max(image.shape[:2])
-    if factor < 1:
-        size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    encoded = b''
-    for quality in _QUALITIES:
-        encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-        if len(encoded) <= _MOST_BYTES:
-            break
-    return base64.b64encode(encoded).decode('ascii')
-
-
 class Outline(NamedTuple):
-    """A box on a picture, clipped to it: what it is, its left and upper side, its size, its label, and the
-    baseline of the label; all in pixels of the image."""
+    """A box, clipped to its picture: ``true``, ``false`` or ``missed``, its left and upper side, its size,
+    its label, and the baseline of the label; all in pixels of the image."""
 
     kind: str
     x: float
@@ -76,41 +64,47 @@ class View(NamedTuple):
     font_size: float
 
 
-def make_view(errors: ImageErrors, size: Tuple[int, int], names: Sequence[str]) -> View:
+def make_view(matches: Matches, score: float, picture: Picture, names: Sequence[str]) -> View:
     """Return the boxes and the caption of an image.
 
     Args:
-        errors: its marks.
-        size: its width and height.
+        matches: the run.
+        score: detections with at least this score count.
+        picture: the image.
         names: of the classes.
     """
+    true, false, missed = matches.verdicts(score)
+    parts = (  # what comes first is below
+        ('true', true, matches.detections),
+        ('missed', missed, matches.objects),
+        ('false', false, matches.detections),
+    )
+    width, height = picture.size
+    font_size = max(width, 1.3 * height) / 45
     outlines: List[Outline] = []
-    font_size = max(size[0], 1.3 * size[1]) / 45
-    for mark in sorted(errors.marks, key=lambda mark: _ORDER[mark.kind]):
-        x1, y1 = max(0.0, mark.box[0]), max(0.0, mark.box[1])
-        x2, y2 = min(size[0], mark.box[0] + mark.box[2]), min(size[1], mark.box[1] + mark.box[3])
-        if x2 > x1 and y2 > y1:
-            baseline = y1 - 0.35 * font_size
-            while baseline < font_size or any(
-                abs(baseline - other.baseline) < font_size and abs(x1 - other.x) < 7 * font_size
-                for other in outlines
-            ):
-                baseline += 0.5 * font_size
-            outlines.append(Outline(mark.kind, x1, y1, x2 - x1, y2 - y1, _label(mark, names), baseline))
-    found: Dict[str, List[str]] = {kind: [] for kind in _ORDER}
-    for mark in errors.marks:
-        found[mark.kind].append(_label(mark, names))
-    parts = ['{} true'.format(len(found['true']))]
-    for kind in ('false', 'missed'):
-        listed = ' ({})'.format(', '.join(found[kind])) if found[kind] else ''
-        parts.append(f'{len(found[kind])} {kind}{listed}')
-    return View(outlines, ', '.join(parts), font_size)
+    captions = {}
+    for kind, chosen, table in parts:
+        numbers = np.flatnonzero(chosen & (table.images == picture.image_id))
+        labels = [names[index] for index in table.classes[numbers]]
+        if kind != 'missed':
+            labels = [f'{label} {value:.2f}' for label, value in zip(labels, table.scores[numbers])]
+        listed = ' ({})'.format(', '.join(labels)) if labels and kind != 'true' else ''
+        captions[kind] = f'{len(labels)} {kind}{listed}'
+        for label, (x, y, *size) in zip(labels, table.boxes[numbers].tolist()):
+            left, top = max(0.0, x), max(0.0, y)
+            right, bottom = min(width, x + size[0]), min(height, y + size[1])
+            if right > left and bottom > top:
+                baseline = _baseline(left, top, font_size, outlines)
+                outlines.append(Outline(kind, left, top, right - left, bottom - top, label, baseline))
+    return View(outlines, ', '.join(captions[kind] for kind in ('true', 'false', 'missed')), font_size)
 
 
-#: what is drawn first is below
-_ORDER = {'true': 0, 'missed': 1, 'false': 2}
-
-
-def _label(mark: Mark, names: Sequence[str]) -> str:
-    score = '' if mark.score is None else f' {mark.score:.2f}'
-    return names[mark.class_index] + score
+def _baseline(left: float, top: float, font_size: float, outlines: Sequence[Outline]) -> float:
+    """The first height for a label, from above its box downwards, at which it covers no other label."""
+    baseline = top - 0.35 * font_size
+    while baseline < font_size or any(
+        abs(baseline - other.baseline) < font_size and abs(left - other.x) < 7 * font_size
+        for other in outlines
+    ):
+        baseline += 0.5 * font_size
+    return baseline

@@ -1,26 +1,29 @@
-"""The folder of an evaluation, read back."""
+"""A finished evaluation, as a report needs it."""
 
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..coco import CocoData
-from ..errors import DataError
-from ..evaluation.run_folders import find_recorded
-from ..evaluation.summary import METRICS_NAME, RESULTS_NAME, Evaluation
-from ..files import display_path, sha256
-
-_AGAIN = 'evaluate again with this version'
+from ..options.fields import from_json
+from ..options.selection import DataOptions
+from ..runs import run as folders
+from ..runs.merge import recorded_data
+from ..runs.record import Record
+from ..system.errors import DataError
+from ..system.files import display_path, sha256
 
 
 class Run(NamedTuple):
     """A finished evaluation.
 
-    ``folder``: where it is. ``document``: the content of metrics.json. ``results``: all detections in COCO's
-    results format. ``data``: the data set, with the run's channels. ``image_ids``: the evaluated images.
+    ``folder``: where it is. ``record``: what it is. ``document``: the content of metrics.json. ``results``:
+    all detections in COCO's results format. ``data``: the data set, with the run's channels. ``image_ids``:
+    the evaluated images.
     """
 
     folder: str
+    record: Record
     document: Dict[str, Any]
     results: List[Dict[str, Any]]
     data: CocoData
@@ -31,67 +34,75 @@ class Run(NamedTuple):
         """The folder as it is shown to people."""
         return display_path(self.folder)
 
+    @property
+    def network(self) -> str:
+        """The network and its file, such as ``dla_34 (ctdet_coco_dla_2x.pth)``."""
+        return dict(self.record.rows())['network']
 
-def make_run(evaluation: Evaluation, data: CocoData, folder: str) -> Run:
-    """Return the run of an evaluation that has just ended."""
-    document = evaluation.document
-    return Run(folder, document, evaluation.results, data, _image_ids(document, data))
+    def rows(self) -> List[Tuple[str, str]]:
+        """The settings of the run, for tables: name, value."""
+        rows = dict(self.record.rows())
+        devices = self.document['timings'].get('per_device')
+        if devices:  # of merged shards
+            rows['device'] = '; '.join(f'{name}: {part["images"]} images' for name, part in devices.items())
+        rows['images'] = str(self.document['images'])
+        if self.document['failed_images']:
+            rows['images that could not be read'] = str(len(self.document['failed_images']))
+        return list(rows.items())
 
 
-def load_run(
-    folder: str, root: Optional[str] = None, annotations: Optional[str] = None, images: Optional[str] = None
-) -> Run:
-    """Read the results.json and metrics.json of an evaluation, and its data set.
+def make_run(opened: folders.Run, data: CocoData, document: Dict[str, Any]) -> Run:
+    """Return a run that has just been scored.
 
     Args:
-        folder: the output folder of eval-pth or eval-onnx.
-        root, annotations, images: the data set, if it is no longer where the run found it; as for
-            :meth:`CocoData.load <centernet.coco.CocoData.load>`.
+        opened: its folder.
+        data: the data set, with the run's channels.
+        document: the content of metrics.json.
+    """
+    selected = opened.record.selection.of(data.image_ids, data.annotations)
+    ids = [image_id for image_id in selected if image_id in opened.finished]
+    results = _read(opened.folder, folders.RESULTS_NAME)
+    return Run(opened.folder, opened.record, document, results, data, ids)
+
+
+def load_run(folder: str, options: Optional[DataOptions] = None) -> Run:
+    """Read an evaluation's folder and its data set.
+
+    Args:
+        folder: the output folder of eval-pth, eval-onnx, eval-outputs or merge.
+        options: the data set, if it is no longer where the run found it.
 
     Raises:
         DataError: a file is missing or damaged, or the annotations have changed since.
     """
-    if not os.path.isdir(folder):
-        raise DataError(f'no such folder: {display_path(folder)}')
-    document = _read(folder, METRICS_NAME)
-    results = _read(folder, RESULTS_NAME)
-    where = display_path(os.path.join(folder, METRICS_NAME))
-    try:
-        recorded = document['data']
-        recorded['image_ids'], document['metrics']['AP'], document['network'], document['protocol']
-        expected = recorded['annotations_sha256']
-        channels = [item and (item['id'], item['name']) for item in recorded['categories']]
-    except (KeyError, TypeError, IndexError):
-        raise DataError(f'{where} is of another version or not of an evaluation: {_AGAIN}') from None
-    if not isinstance(results, list) or not all(_is_result(item) for item in results):
-        raise DataError(f"{display_path(os.path.join(folder, RESULTS_NAME))} is not in COCO's results format")
-    if root is None and annotations is None:
-        paths = find_recorded(folder, recorded)
-        if paths is None:
-            raise DataError(
-                f'{display_path(folder)} was evaluated on {recorded["annotations"]}, which is missing: name'
-                ' the data with --data, or with --annotations and --images'
-            )
-        annotations, images = paths[0], images or paths[1]
-    data = CocoData.load(root, annotations, images)
-    if sha256(data.annotations) != expected:
+    shown = display_path(folder)
+    opened = folders.Run.open(folder)
+    if opened is None:
+        raise DataError(f'{shown} is not the folder of a finished evaluation: no image is finished')
+    with opened:
+        found = recorded_data(opened)
+    document = _read(folder, folders.METRICS_NAME)
+    # a resumed run that had nothing left to evaluate may have scored fewer images than its journal has
+    record = opened.record = from_json(Record, document['record'])
+    if options is not None and options.given:
+        data = CocoData.load(options.data, options.annotations, options.images)
+    elif found is None:
         raise DataError(
-            f'{display_path(data.annotations)} is not the file that {display_path(folder)} was evaluated on:'
-            ' its content differs'
+            f'{shown} was evaluated on {record.data.annotations}, which is missing: name the data with'
+            ' --data, or with --annotations and --images'
         )
-    known = set(data.categories)
-    if not all(category is None or category in known for category in channels):
+    else:
+        data = CocoData.load(None, found[0], (options and options.images) or found[1])
+    if sha256(data.annotations) != record.data.sha256:
+        path = display_path(data.annotations)
+        raise DataError(f'{path} is not the file that {shown} was evaluated on: its content differs')
+    if not {None, *data.categories}.issuperset(record.data.channels):
         raise DataError(
-            f'{display_path(folder)} was not measured against the annotations, but against the detections of'
-            ' another network; there is no report of that'
+            f'{shown} was not measured against the annotations, but against the detections of another'
+            ' network; there is no report of that'
         )
-    data = data.with_channels(channels)
-    return Run(folder, document, results, data, _image_ids(document, data))
-
-
-def _image_ids(document: Dict[str, Any], data: CocoData) -> List[int]:
-    selected = document['data']['image_ids']
-    return list(data.image_ids if selected is None else selected)
+    data = data.with_channels(record.data.channels)
+    return make_run(opened, data, document)
 
 
 def _read(folder: str, name: str) -> Any:
@@ -100,21 +111,8 @@ def _read(folder: str, name: str) -> Any:
         with open(path, encoding='utf-8') as file:
             return json.load(file)
     except FileNotFoundError:
-        raise DataError(
-            f'{display_path(folder)} is not the folder of a finished evaluation: it has no {name}'
-        ) from None
+        shown = display_path(folder)
+        raise DataError(f'{shown} is not the folder of a finished evaluation: it has no {name}') from None
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'it is not valid JSON'
         raise DataError(f'cannot read {display_path(path)}: {reason}') from None
-
-
-def _is_result(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and isinstance(item.get('image_id'), int)
-        and isinstance(item.get('category_id'), int)
-        and isinstance(item.get('score'), (int, float))
-        and isinstance(item.get('bbox'), list)
-        and len(item['bbox']) == 4
-        and all(isinstance(value, (int, float)) for value in item['bbox'])
-    )

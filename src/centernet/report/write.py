@@ -1,17 +1,23 @@
 """The files of a report."""
 
+import csv
 import logging
 import os
-from typing import List, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from ..errors import OptionError
-from ..files import atomic_write, ensure_folder, remove_file
-from .analysis import analyse
+import numpy as np
+
+from ..coco import CocoData
+from ..runs import run as folders
+from ..system.errors import OptionError
+from ..system.files import atomic_write, ensure_folder
+from .analysis import Analysis, analyse
+from .curves import CLASS_VALUES, RECALLS, precision_curves
 from .page import render
-from .run import Run
-from .tables import TABLES, make_tables
+from .run import Run, make_run
 
 PAGE_NAME = 'report.html'
+_MEAN = '(mean)'
 _log = logging.getLogger(__name__)
 
 
@@ -31,39 +37,81 @@ def write_report(folder: str, run: Run, other: Optional[Run] = None) -> List[str
         DataError: the files of a run do not belong together.
         OutputError: a file cannot be written.
     """
-    runs = [run] if other is None else [run, other]
-    if other is not None:
-        _check_same(run, other)
+    folder = ensure_folder(folder)
+    return _write([run] if other is None else [run, other], lambda name: os.path.join(folder, name))
+
+
+def write_page_of(
+    opened: folders.Run, data: CocoData, document: Dict[str, Any], before: Sequence[Run] = ()
+) -> List[str]:
+    """Write the report of a run that has just been scored into its folder; returns the paths of the files.
+    ``before``: another run, which it is compared with."""
+    return _write([*before, make_run(opened, data, document)], opened.target)
+
+
+def _write(runs: Sequence[Run], target: Callable[[str], str]) -> List[str]:
+    _check_same(runs[0], runs[-1])
     analyses = [analyse(item) for item in runs]
     page, problems = render(analyses)
     for problem in problems:
         _log.warning('not on the page: %s', problem)
-    folder = ensure_folder(folder)
-    paths = []
-    for name, content in [(PAGE_NAME, page), *make_tables(analyses).items()]:
-        paths.append(os.path.join(folder, name))
-        with atomic_write(paths[-1]) as file:
-            file.write(content)
+    paths = [target(name) for name in (PAGE_NAME, *_COLUMNS)]
+    with atomic_write(paths[0]) as file:
+        file.write(page)
+    for path, header, tables in zip(paths[1:], _COLUMNS.values(), zip(*map(_tables, analyses))):
+        with atomic_write(path) as file:
+            writer = csv.writer(file, lineterminator='\n')
+            writer.writerow(('run', *header))
+            for item, rows in zip(analyses, tables):
+                writer.writerows((item.run.name, *row) for row in rows)
     return paths
 
 
-def remove_report(folder: str) -> None:
-    """Remove the files of an earlier report, which are not about what will be in the folder now.
-
-    Raises:
-        OutputError: a file cannot be removed.
-    """
-    for name in (PAGE_NAME, *TABLES):
-        remove_file(os.path.join(folder, name))
-
-
 def _check_same(run: Run, other: Run) -> None:
-    if run.document['data']['annotations_sha256'] != other.document['data']['annotations_sha256']:
-        raise OptionError(f'{run.name} and {other.name} were evaluated on different annotations')
-    if run.image_ids != other.image_ids:
-        raise OptionError(
-            f'{run.name} ({len(run.image_ids)} images) and {other.name} ({len(other.image_ids)}) were not'
-            ' evaluated on the same images: evaluate both with the same --limit or --ids'
-        )
-    if run.data.evaluated != other.data.evaluated:
-        raise OptionError(f'{run.name} and {other.name} have different classes')
+    differing = {
+        'different annotations': run.record.data.sha256 != other.record.data.sha256,
+        'not the same images: evaluate both with the same --limit or --ids': run.image_ids != other.image_ids,
+        'different classes': run.data.evaluated != other.data.evaluated,
+    }
+    for what, differs in differing.items():
+        if differs:
+            raise OptionError(f'{run.name} and {other.name} were evaluated on {what}')
+
+
+def _curves(analysis: Analysis) -> Iterator[Sequence[Any]]:
+    """``precision over recall`` at an IoU; ``precision``, ``recall`` and ``f1 over score`` at IoU 0.50."""
+    names = analysis.class_names
+    lines = [
+        (name, f'precision over recall at IoU {curve}', values)
+        for number, name in [(None, _MEAN), *enumerate(names)]
+        for curve, values in precision_curves(analysis.matches, number).items()
+    ]
+    lines.append((_MEAN, 'f1 over score', analysis.curves.mean_f1()))
+    for field, table in analysis.curves._asdict().items():
+        lines += [(name, f'{field} over score', values) for name, values in zip(names, table)]
+    for name, curve, values in lines:
+        if not np.isnan(values).any():
+            for x, y in zip(RECALLS, values):
+                yield name, curve, f'{x:.2f}', f'{y:.6f}'
+
+
+def _tables(analysis: Analysis) -> List[Iterable[Sequence[Any]]]:
+    """Return the rows of the files in :data:`_COLUMNS`."""
+    rows, columns = [*analysis.class_names, '(nothing)'], [*analysis.class_names, '(missed)']
+    found = np.argwhere(analysis.confusion)
+    _, weights, counts = analysis.errors
+    return [
+        _curves(analysis),
+        [(*item[:3], *item.values.values()) for item in analysis.classes],
+        [(kind, weight, counts[kind]) for kind, weight in weights.items()],
+        [(rows[row], columns[column], analysis.confusion[row, column]) for row, column in found],
+    ]
+
+
+#: name of the file -> its columns after ``run``, which has the folder of the run
+_COLUMNS = {
+    'curves.csv': ('class', 'curve', 'x', 'y'),
+    'per_class.csv': ('class', 'objects', 'detections', *CLASS_VALUES),
+    'errors.csv': ('kind', 'gain_of_ap50_percent', 'errors'),
+    'confusion.csv': ('annotated', 'detected', 'count'),
+}

@@ -7,19 +7,15 @@ for (const button of document.querySelectorAll('.sort')) {
     const column = head.cellIndex;
     const isNumber = head.classList.contains('number');
     const before = head.getAttribute('aria-sort');
-    const order = before ? (before === 'ascending' ? 'descending' : 'ascending') : isNumber ? 'descending' : 'ascending';
+    const descends = before ? before === 'ascending' : isNumber;
+    const sign = descends ? -1 : 1;
     for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
-    head.setAttribute('aria-sort', order);
-    const sign = order === 'ascending' ? 1 : -1;
-    const value = (row) => row.cells[column].textContent.trim();
-    const rows = Array.from(body.rows);
-    rows.sort((one, other) => {
-      if (!isNumber) return sign * value(one).localeCompare(value(other));
-      const numbers = [parseFloat(value(one)), parseFloat(value(other))];
-      const missing = numbers.map(Number.isNaN);
-      if (missing[0] || missing[1]) return missing[0] - missing[1]; // n/a is last
-      return sign * (numbers[0] - numbers[1]);
-    });
+    head.setAttribute('aria-sort', descends ? 'descending' : 'ascending');
+    const text = (row) => row.cells[column].textContent.trim();
+    const number = (row) => (text(row) === 'n/a' ? sign * Infinity : parseFloat(text(row))); // n/a is last
+    const inText = (one, other) => text(one).localeCompare(text(other), undefined, { numeric: true });
+    const compare = isNumber ? (one, other) => number(one) - number(other) : inText;
+    const rows = Array.from(body.rows).sort((one, other) => sign * compare(one, other));
     body.append(...rows);
   });
 }
@@ -34,10 +30,6 @@ for (const button of document.querySelectorAll('.enlarge')) {
     viewer.showModal();
   });
 }
-viewer.querySelector('.close').addEventListener('click', () => viewer.close());
-viewer.addEventListener('click', (event) => {
-  if (event.target === viewer) viewer.close();
-});
 
 // On paper, everything is shown.
 addEventListener('beforeprint', () => {
