@@ -15,7 +15,7 @@ from typing import List, Sequence
 from centernet.cli import main as centernet
 
 #: option of the sample or of test.py, the option of eval-pth that means the same, and help
-_RENAMED = (
+_VALUES = (
     ('res_data_save_path', '--output', 'folder for the results'),
     ('load_model', '--weights', 'checkpoint'),
     ('data_dir', '--data', "data set in COCO's layout"),
@@ -32,37 +32,25 @@ _SWITCHES = (
     ('not_prefetch_test', '--workers=0', 'load no images ahead'),
     ('resume', '--resume', 'continue an interrupted evaluation'),
 )
-_SIZES = (
-    ('input_res', 'height and width', ('--input-height', '--input-width')),
-    ('input_h', 'height', ('--input-height',)),
-    ('input_w', 'width', ('--input-width',)),
+#: other options of test.py that mean something here, and help
+_OTHERS = (
+    ('input_res', "height and width of the network's input (now: --input-height and --input-width)"),
+    ('input_h', "height of the network's input (now: --input-height)"),
+    ('input_w', "width of the network's input (now: --input-width)"),
+    ('gpus', 'the GPU, -1 for the CPU; only the first of a list is used (now: --device)'),
 )
-#: --dataset -> what it means for an evaluation: words for eval-pth, the side of the input
-_DATASETS = {'coco': ([], None), 'pascal': (['--normalization', 'pascal'], '384')}
-#: why it is ignored; names of options that take a value, and of switches
-_IGNORED = (
-    (
-        'of the training',
-        'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter shift scale rotate'
-        ' flip reg_loss hm_weight off_weight wh_weight seed',
-        'save_all hide_data_time not_rand_crop no_color_aug mse_loss norm_wh dense_wh test'
-        ' not_cuda_benchmark',
-    ),
-    (
-        'of another task',
-        'aug_rot aug_ddd kitti_split hp_weight hm_hp_weight dep_weight dim_weight rot_weight peak_thresh'
-        ' scores_thresh center_thresh aggr_weight',
-        'rect_mask dense_hp not_hm_hp not_reg_hp_offset not_reg_bbox',
-    ),
-    ('read from the checkpoint', 'head_conv', 'not_reg_offset cat_spec_wh'),
-    ('results go to --res_data_save_path', 'exp_id', ''),
-    ('--save-images N draws detections', 'debug demo vis_thresh debugger_theme', ''),
-)
-#: options that would change the result
-_REFUSED = (
-    'agnostic_ex eval_oracle_hm eval_oracle_wh eval_oracle_offset eval_oracle_kps eval_oracle_hmhp'
-    ' eval_oracle_hp_offset eval_oracle_dep'
-)
+#: options of test.py that are ignored, by the reason
+_IGNORED = {
+    'of the training': 'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter'
+    ' shift scale rotate flip reg_loss hm_weight off_weight wh_weight seed save_all hide_data_time'
+    ' not_rand_crop no_color_aug mse_loss norm_wh dense_wh test not_cuda_benchmark',
+    'of another task': 'aug_rot aug_ddd kitti_split hp_weight hm_hp_weight dep_weight dim_weight rot_weight'
+    ' peak_thresh scores_thresh center_thresh aggr_weight rect_mask dense_hp not_hm_hp not_reg_hp_offset'
+    ' not_reg_bbox',
+    'read from the checkpoint': 'head_conv not_reg_offset cat_spec_wh',
+    'results go to --res_data_save_path': 'exp_id',
+    '--save-images N draws detections': 'debug demo vis_thresh debugger_theme',
+}
 #: where the sample wrote its results
 OUTPUT = './pth_result'
 
@@ -74,31 +62,28 @@ def translate(argv: Sequence[str]) -> List[str]:
     --help and for mistakes.
     """
     parser = _parser()
-    argv = list(argv)
+    argv = [_spelled(word, '-', '_') for word in argv]
     if argv and not argv[0].startswith('-'):
         task = argv.pop(0)
         if task != 'ctdet':
             parser.error(f"task '{task}': only ctdet is supported")
-    known = vars(parser.parse_known_args([])[0])
-    old, rest = parser.parse_known_args([_spelled(word, '-', '_', known) for word in argv])
+    old, rest = parser.parse_known_args(argv)
     rest = [_spelled(word, '_', '-') for word in rest]
     given = {word.partition('=')[0] for word in rest}
     _check(old, given, parser)
     words = ['eval-pth'] + ([] if '--output' in given else ['--output', OUTPUT])
-    words += _dataset(old, given)
-    words += _sizes(old)
-    for name, option, _ in _RENAMED:
-        if getattr(old, name) is not None:
-            words += [option, getattr(old, name)]
-    words += [option for name, option, _ in _SWITCHES if getattr(old, name)]
+    words += _normalization_and_size(old, given)
+    for name, option, _ in _VALUES + _SWITCHES:
+        value = getattr(old, name)
+        if value:
+            words += [option] if value is True else [option, value]
     if old.gpus is not None:
-        words += ['--device', _device(old.gpus, parser)]
-    for text, valued, switches in _IGNORED:
-        names = [
-            name for name in (valued + ' ' + switches).split() if getattr(old, name) not in (None, False)
-        ]
-        if names:
-            _say(f'not needed: {", ".join("--" + name for name in names)} ({text})')
+        first = old.gpus.split(',')[0]
+        words += ['--device', 'cpu' if first.startswith('-') else f'cuda:{first}']
+    for reason, names in _IGNORED.items():
+        needless = ['--' + name for name in names.split() if getattr(old, name) is not None]
+        if needless:
+            _say(f'not needed: {", ".join(needless)} ({reason})')
     return words + rest
 
 
@@ -112,38 +97,24 @@ def _parser():
         epilog='What an evaluation does not need is taken and ignored, such as the options of the training,'
         ' --head_conv and --exp_id; one line says so.',
     )
-    for name, option, text in _RENAMED:
+    for name, option, text in _VALUES:
         parser.add_argument('--' + name, metavar='VALUE', help=f'{text} (now: {option})')
     for name, option, text in _SWITCHES:
         parser.add_argument('--' + name, action='store_true', help=f'{text} (now: {option})')
+    for name, text in _OTHERS:
+        parser.add_argument('--' + name, metavar='N', help=text)
     parser.add_argument(
         '--fix_res', action='store_true', help="fit each image into the network's input; the default"
     )
-    for name, text, options in _SIZES:
-        parser.add_argument(
-            '--' + name,
-            metavar='PIXELS',
-            help=f"{text} of the network's input (now: {' and '.join(options)})",
-        )
     parser.add_argument(
-        '--gpus',
-        metavar='N',
-        help='the GPU, -1 for the CPU; only the first of a list is used (now: --device)',
+        '--dataset', choices=['coco', 'pascal'], help='pascal: its normalization and its 384 x 384 input'
     )
     parser.add_argument(
-        '--dataset', metavar='NAME', help='coco, or pascal for its normalization and its 384 x 384 input'
+        '--trainval', action='store_true', help='needs --annotations: test-dev has no ground truth'
     )
-    parser.add_argument(
-        '--trainval', action='store_true', help='not done without --annotations: test-dev has no ground truth'
-    )
-    parser.add_argument('--down_ratio', metavar='4', help='4; others are not done')
-    for _, valued, switches in _IGNORED:
-        for name in valued.split():
-            parser.add_argument('--' + name, help=argparse.SUPPRESS)
-        for name in switches.split():
-            parser.add_argument('--' + name, action='store_true', help=argparse.SUPPRESS)
-    for name in _REFUSED.split():
-        parser.add_argument('--' + name, action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--down_ratio', choices=['4'], help='the only value that is supported')
+    for name in ' '.join(_IGNORED.values()).split():
+        parser.add_argument('--' + name, nargs='?', const='', help=argparse.SUPPRESS)
     return parser
 
 
@@ -151,13 +122,6 @@ def _check(old, given, parser):
     """Refuse what contradicts itself, and what would change the result and is not done."""
     if old.keep_res and old.fix_res:
         parser.error('--keep_res and --fix_res exclude each other')
-    if old.dataset not in (None, *_DATASETS):
-        parser.error(f'--dataset {old.dataset}: only {" and ".join(_DATASETS)} are supported')
-    if old.down_ratio not in (None, '4'):
-        parser.error(f'--down_ratio {old.down_ratio}: only 4 is supported')
-    for name in _REFUSED.split():
-        if getattr(old, name):
-            parser.error(f'--{name} would change the result, and is not supported')
     if old.trainval and '--annotations' not in given:
         parser.error('--trainval evaluates test-dev, which has no ground truth: use --annotations')
     if old.resume:
@@ -168,51 +132,32 @@ def _check(old, given, parser):
         _say('--resume continues an interrupted evaluation; the checkpoint is the one of --load_model')
 
 
-def _dataset(old, given):
-    words, side = _DATASETS[old.dataset or 'coco']
-    if not words:
-        return []
-    words = [] if words[0] in given else list(words)
-    if not old.keep_res:
-        for option, value in (('--input-height', old.input_h), ('--input-width', old.input_w)):
-            if option not in given and not _stated(value) and not _stated(old.input_res):
-                words += [option, side]
-    if words:
-        _say(f"--dataset {old.dataset} means {' '.join(words)}; the figures are COCO's")
-    return words
-
-
-def _sizes(old):
-    words = []
-    for name, _, options in _SIZES:
-        value = getattr(old, name)
-        if not _stated(value):
-            continue
-        if old.keep_res:
+def _normalization_and_size(old, given):
+    """The words for --dataset, --input_res, --input_h and --input_w; -1 is test.py's default."""
+    pascal = old.dataset == 'pascal'
+    words = ['--normalization', 'pascal'] if pascal and '--normalization' not in given else []
+    sides = {name: getattr(old, name) for name in ('input_res', 'input_h', 'input_w')}
+    sides = {name: value for name, value in sides.items() if value not in (None, '-1')}
+    if old.keep_res:
+        for name in sides:
             _say(f'--{name} is not used: --keep_res keeps the size of each image')
-        else:
-            words += [word for option in options for word in (option, value)]
+    else:
+        both = sides.get('input_res', '384' if pascal else None)
+        for name, option in (('input_h', '--input-height'), ('input_w', '--input-width')):
+            side = sides.get(name, both)
+            if side and option not in given:
+                words += [option, side]
+    if words and pascal:
+        _say(f"--dataset pascal means {' '.join(words)}; the metrics are COCO's")
     return words
 
 
-def _stated(pixels):
-    return pixels not in (None, '-1')  # test.py's default
-
-
-def _device(gpus, parser):
-    first = gpus.split(',')[0].strip()
-    if not first.lstrip('-').isdigit():
-        parser.error(f"--gpus: '{gpus}' is not the number of a GPU, or -1 for the CPU")
-    return 'cpu' if int(first) < 0 else f'cuda:{first}'
-
-
-def _spelled(word, before, after, known=None):
-    """An option with another separator in its name, if the name is then known; other words as they are."""
+def _spelled(word, before, after):
+    """An option with another separator in its name; other words as they are."""
     if not word.startswith('--'):
         return word
     name, equals, value = word[2:].partition('=')
-    name = name.replace(before, after)
-    return '--' + name + equals + value if known is None or name in known else word
+    return '--' + name.replace(before, after) + equals + value
 
 
 def _say(text):

@@ -5,6 +5,7 @@ Nothing here imports torch or OpenCV: ``--help`` is quick, and threads are set u
 
 import argparse
 import errno
+import importlib
 import logging
 import os
 import signal
@@ -12,26 +13,8 @@ import sys
 import warnings
 from typing import Optional, Sequence
 
-from . import __version__
-from .commands import (
-    detect,
-    doctor,
-    dump_inputs,
-    eval_onnx,
-    eval_outputs,
-    eval_pth,
-    export,
-    fetch,
-    merge,
-    modify,
-    report,
-    reproduce,
-    run_ais,
-    run_trt,
-    sample,
-    verify,
-)
-from .errors import Interrupted, UserError
+from .system.errors import Interrupted, UserError
+from .version import __version__
 
 DESCRIPTION = (
     'Evaluate CenterNet (Objects as Points) checkpoints, export them to ONNX, and verify the exports.'
@@ -46,23 +29,24 @@ examples:
 
 Run 'centernet COMMAND --help' for the options of a command."""
 
+#: each is a module in commands/ whose docstring is its help
 COMMANDS = (
-    eval_pth,
-    export,
-    verify,
-    eval_onnx,
-    merge,
-    detect,
-    report,
-    dump_inputs,
-    eval_outputs,
-    run_ais,
-    run_trt,
-    modify,
-    fetch,
-    reproduce,
-    sample,
-    doctor,
+    'eval-pth',
+    'export',
+    'verify',
+    'eval-onnx',
+    'merge',
+    'detect',
+    'report',
+    'dump-inputs',
+    'eval-outputs',
+    'run-ais',
+    'run-trt',
+    'modify',
+    'fetch',
+    'reproduce',
+    'sample',
+    'doctor',
 )
 #: what printing to a full disk raises
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -79,15 +63,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             options,
         130 and 143 ended by Ctrl-C and SIGTERM.
     """
-    try:
-        arguments = build_parser().parse_args(argv)
-    except SystemExit as leaving:  # argparse has printed the help, or what is wrong
-        return leaving.code or 0
     handler = _log_to_stderr()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
+            arguments = build_parser().parse_args(argv)
             status = arguments.run(arguments)
             sys.stdout.flush()  # what cannot be printed shows here, and not when Python ends
             return status
@@ -115,6 +96,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         logging.getLogger(__package__).removeHandler(handler)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the options on one line, without the usage."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f'{self.prog}: error: {message}; see {self.prog} --help\n')
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Wider than argparse's default, so that names and explanations share a line."""
 
@@ -125,7 +113,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; what it returns has the command's ``run(arguments) -> exit status``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='centernet',
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -134,15 +122,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'centernet {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command')
     commands.required = True
-    for command in COMMANDS:
+    for name in COMMANDS:
+        module = importlib.import_module('.commands.' + name.replace('-', '_'), __package__)
+        title, _, text = getattr(module, 'HELP_TEXT', module.__doc__).partition('\n\n')
         sub = commands.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=command.DESCRIPTION,
+            name,
+            help=title[0].lower() + title[1:].rstrip('.'),
+            description=text or title,
             formatter_class=_HelpFormatter,
         )
-        command.add_options(sub)
-        sub.set_defaults(run=command.run)
+        module.add_options(sub)
+        sub.set_defaults(run=module.run)
     return parser
 
 

@@ -8,7 +8,7 @@ from support.changed_sample import IMAGES
 from support.painted import write_data
 
 from centernet import cli
-from centernet.models import create_model
+from centernet.networks.architectures import create_model
 from centernet.sample import sample_folder
 
 

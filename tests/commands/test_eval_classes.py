@@ -109,7 +109,7 @@ def test_other_ids_names_and_order(evaluate, write, tmp_path):
     assert ['by name' in line and 'objects' in line for line in said_of_classes(out)] == [True]
     document = figures(tmp_path)
     assert document['metrics']['AP'] == pytest.approx(AP, abs=1e-3)
-    assert [item['id'] for item in document['data']['categories']] == [4, 2, 3, 1]
+    assert [number for number, _ in document['record']['data']['channels']] == [4, 2, 3, 1]
     assert set(document['per_class']) == {'CIRCLE ', 'RECTANGLE ', 'TRIANGLE ', 'RING '}
 
 
@@ -149,7 +149,7 @@ def test_channels_without_a_category_are_pycocotools_cat_ids(evaluate, write, tm
     document = figures(tmp_path)
     assert [document['metrics'][name] for name in STAT_NAMES] == expected
     assert set(document['per_class']) == {'circle', 'rectangle', 'ring'}
-    assert document['data']['categories'][2] is None
+    assert document['record']['data']['channels'][2] is None
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert results == [item for item in sample[2] if item['category_id'] != 7]
 
@@ -180,7 +180,7 @@ def test_annotations_that_do_not_count(evaluate, write, tmp_path, sample):
     root = write(change)
     status, out, _ = evaluate('--data', root)
     assert status == 0
-    assert '2 annotations are ignored' in out and '1 annotation is ignored' in out
+    assert 'annotations ignored: 2,' in out and 'annotations ignored: 1,' in out
     expected = pycocotools_on(root / 'annotations' / 'instances_val2017.json', sample[2])
     assert [figures(tmp_path)['metrics'][name] for name in STAT_NAMES] == expected
 
@@ -192,7 +192,7 @@ def test_no_annotations(evaluate, write, tmp_path, sample, words):
     )
     assert status == 0
     text = err if words else out
-    assert text.count('no figures: ') == 1 and 'n/a' not in text
+    assert text.count('no metrics: ') == 1 and 'n/a' not in text
     document = figures(tmp_path)
     assert set(document['metrics']) == set(STAT_NAMES) and set(document['metrics'].values()) == {None}
     assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == sample[2]
@@ -205,7 +205,7 @@ def test_another_mapping_is_another_run(evaluate, write):
     assert evaluate('--data', root, '--resume')[0] == 0
     status, _, err = evaluate('--data', root, '--resume', '--categories=ring,3,7,1')
     assert status == 2
-    assert 'data.categories was [1, 3, 7, 90], is now [90, 3, 7, 1]' in err
+    assert 'data.channels was [[1, "circle"], ' in err and 'is now [[90, "ring"], ' in err
 
 
 def test_what_cannot_be_matched_is_an_error_that_shows_how(evaluate, write, tmp_path):

@@ -25,11 +25,11 @@ def test_figures_and_timings_are_printed_and_written(eval_pth, tmp_path, weights
     assert 'epoch 7' in out
     assert 'cpu' in out
     document = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
-    assert document['network']['arch'] == 'dla_tiny'
-    assert len(document['network']['weights_sha256']) == 64
-    assert document['network']['threads'] == 1
-    assert document['protocol']['height'] == 64  # the checkpoint's own
-    assert document['data']['images'] == str(folder / 'val2017')
+    record = document['record']
+    assert record['network']['arch'] == 'dla_tiny' and len(record['network']['sha256']) == 64
+    assert record['environment']['threads'] == 1
+    assert record['protocol']['input_height'] == 64  # the checkpoint's own
+    assert record['data']['images'] == str(folder / 'val2017')
 
 
 def test_json_alone_is_on_stdout(eval_pth, tmp_path):
@@ -49,7 +49,7 @@ def test_ids_from_a_file(eval_pth, tmp_path):
 def test_keep_res_pads_to_what_the_network_needs(eval_pth):
     status, out, _ = eval_pth('--json', '--keep-res', batch_size=3)
     assert status == 0
-    assert json.loads(out)['protocol']['pad'] == 31
+    assert json.loads(out)['record']['protocol']['pad'] == 31
 
 
 @pytest.mark.parametrize('most', [3, 150])
@@ -58,7 +58,8 @@ def test_the_number_of_detections(eval_pth, tmp_path, most):
     assert status == 0 and f'up to {most} detections' in out
     found = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert len(found) == 2 * most
-    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['protocol']['max_per_image'] == most
+    record = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['record']
+    assert record['protocol']['max_detections'] == most
 
 
 def test_resume_by_flag(eval_pth, tmp_path):
@@ -158,6 +159,6 @@ def test_the_entry_of_the_checkpoint(eval_pth, tmp_path, weights):
     assert status == 0 and 'the weights are the entry ema.state_dict of the file' in out
     assert (tmp_path / 'out' / 'results.json').read_text() == expected
     status, _, err = eval_pth('--limit', '2', '--weights-key', 'model', '--resume', weights=several)
-    assert status == 2 and 'weights_entry was "ema.state_dict", is now "model"' in err
+    assert status == 2 and 'network.entry was "ema.state_dict", is now "model"' in err
     assert eval_pth('--limit', '2', '--weights-key', 'model', weights=several)[0] == 0
     assert (tmp_path / 'out' / 'results.json').read_text() != expected

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from centernet import compat
 from centernet.cli import main
+from centernet.system import compat
 
 if not torch.cuda.is_available():
     pytest.skip('there is no GPU', allow_module_level=True)
@@ -23,7 +23,8 @@ def test_eval_pth(tmp_path, precision):
     words = ['eval-pth', '--device', 'cuda', '--precision', precision, '--no-progress']
     assert main([*words, '--output', str(tmp_path)]) == 0
     document = json.loads((tmp_path / 'metrics.json').read_text())
-    assert document['network']['device_type'] == 'cuda' and document['network']['precision'] == precision
+    record = document['record']
+    assert record['environment']['device_type'] == 'cuda' and record['network']['precision'] == precision
     assert abs(document['metrics']['AP'] - AP) <= TOLERANCE[precision]
 
 

@@ -10,9 +10,9 @@ import torch
 from support.onnx_files import detector
 from support.random_weights import save_checkpoint
 
-from centernet.checkpoint import load_model
 from centernet.cli import main
-from centernet.export.exporter import export
+from centernet.exporting.exporter import export
+from centernet.networks.checkpoint import load_model
 from centernet.onnxfile import graph
 
 
@@ -127,8 +127,8 @@ def test_eval_onnx_gives_what_eval_pth_gives(run, files, which, tmp_path):
     assert status == 0
     theirs = json.loads(out)
     assert ours['metrics'] == pytest.approx(theirs['metrics'], abs=1e-3)
-    assert ours['protocol'] == theirs['protocol']
-    assert ours['network']['metadata']['arch'] == 'dla_tiny'
+    assert ours['record']['protocol'] == theirs['record']['protocol']
+    assert ours['record']['network']['metadata']['arch'] == 'dla_tiny'
     assert (tmp_path / 'out' / 'results.json').is_file()
 
 
@@ -149,7 +149,7 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
     onnx.save(detector(None), path)
     status, out, _ = run('eval-onnx', path, '--limit', '3', '--keep-res', '--json')
     assert status == 0
-    assert json.loads(out)['protocol']['keep_res'] is True
+    assert json.loads(out)['record']['protocol']['keep_res'] is True
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_eval_onnx_keeps_the_images_sizes_where_the_file_lets_it(run, tmp_path):
     [
         (['{ascend}', '--keep-res'], '--keep-res .*fixed to 64 x 64'),
         (['{ascend}', '--input-width', '128'], '--input-width 128: .* is fixed to 64'),
-        (['{weights}'], 'is not an ONNX model'),
+        (['{weights}'], 'centernet eval-pth evaluates'),
         (['{ascend}', '--data', 'none'], 'no such data folder: none'),
         (['{ascend}', '--device', 'gpu'], "unknown device 'gpu'"),
     ],
@@ -188,8 +188,8 @@ def test_eval_onnx_takes_the_size_that_an_open_file_records(run, tmp_path):
     onnx.save(detector(None, metadata=[('input_size', '[64, 96]')]), path)
     status, out, _ = run('eval-onnx', path, '--limit', '2', '--json')
     assert status == 0
-    protocol = json.loads(out)['protocol']
-    assert (protocol['height'], protocol['width']) == (64, 96)
+    protocol = json.loads(out)['record']['protocol']
+    assert (protocol['input_height'], protocol['input_width']) == (64, 96)
 
 
 @pytest.mark.slow
@@ -262,4 +262,4 @@ def test_the_entry_of_a_checkpoint_with_several_networks(run, files, tmp_path, m
 
 def test_the_entry_needs_weights(files, capsys):
     assert main(['modify', files['portable'], '--weights-key', 'ema']) == 2
-    assert '--weights-key needs --weights' in capsys.readouterr().err
+    assert '--weights-key need --weights' in capsys.readouterr().err

@@ -14,7 +14,7 @@ from support.changed_sample import (
 )
 
 from centernet import cli
-from centernet.export.targets import TARGETS
+from centernet.exporting.targets import TARGETS
 from centernet.onnxfile import graph
 
 
@@ -118,7 +118,7 @@ def test_a_network_without_boxes_is_exported_and_its_heads_are_proved(run, tmp_p
         assert outcomes == expected
     for words in (['eval-pth', '--weights', weights], ['eval-onnx', files[1]]):
         status, _, err = run(*words)
-        assert status == 2 and 'no head hm' in err and 'hm_t' in err
+        assert status == 2 and 'lack hm' in err and 'hm_t' in err
 
 
 @pytest.mark.parametrize('name', ['classes', 'boxes', 'image'])

@@ -37,7 +37,7 @@ def test_a_wrong_normalization_is_found_out_and_the_right_one_gives_the_figure(
     status, document, err = run('eval-pth', '--weights', weights, '--normalization', name)
     assert status == 0 and 0.734 < ap(document) < 0.741
     assert 'warning: the first layer' not in err and f'normalization {name}' in err
-    assert document['protocol']['normalization']['name'] == name
+    assert document['record']['protocol']['normalization']['name'] == name
 
 
 def test_the_plain_sample_is_silent_and_a_wrong_choice_is_not(run, tmp_path):
@@ -58,8 +58,8 @@ def test_a_checkpoint_s_own_normalization_is_read(entry, run, tmp_path):
     status, document, err = run('eval-pth', '--weights', weights)
     assert status == 0 and 0.734 < ap(document) < 0.741 and 'normalization half' in err
     _, document, err = run('eval-pth', '--weights', weights, '--normalization', 'coco', limit=2)
-    assert 'records the normalization half; coco is used' in err
-    assert document['protocol']['normalization']['mean'] == list(NORMALIZATIONS['coco'].mean)
+    assert 'normalization coco (the file records the normalization half)' in err
+    assert document['record']['protocol']['normalization']['mean'] == list(NORMALIZATIONS['coco'].mean)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from support.changed_sample import (
 )
 
 from centernet import cli
-from centernet.export.targets import TARGETS
-from centernet.runners.onnx_runner import HAS_DEFORM_CONV
+from centernet.exporting.targets import TARGETS
+from centernet.networks.runtimes.onnx_runtime import HAS_DEFORM_CONV
 from centernet.sample import SAMPLE_WEIGHTS
 
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from centernet.checkpoint import load_model
 from centernet.cli import main
-from centernet.export.exporter import export
+from centernet.exporting.exporter import export
+from centernet.networks.checkpoint import load_model
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 from centernet.verification.metrics import ANNOTATIONS, OWN_DETECTIONS
 
@@ -91,5 +91,5 @@ def test_without_annotations_that_count_its_own_detections_do(verify, change, sa
 def test_wrong_categories_are_an_error(verify):
     status, _, err, _ = verify(lambda content: None, '--categories', 'circle,ring')
     assert status == 2
-    assert '2 entries, but the network has 4' in err
+    assert 'each of the 4 channels, not 2' in err
     assert 'Traceback' not in err

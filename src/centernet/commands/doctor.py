@@ -1,13 +1,6 @@
-"""``centernet doctor``: report what is installed and visible, and what is missing."""
+"""Report what is installed, compiled and visible, and what is missing.
 
-import argparse
-import json
-
-from . import options
-
-NAME = 'doctor'
-HELP = 'report what is installed, compiled and visible, and what is missing'
-DESCRIPTION = """Report what is installed, compiled and visible, and what is missing.
+Report what is installed, compiled and visible, and what is missing.
 
 Checks whether the packages can be imported and have the locked versions, whether torch 1.0.0 is patched,
 what the deformable convolution is compiled for, which GPUs there are and whether torch supports them, the
@@ -15,15 +8,22 @@ files and folders that flags name, and free disk space. Works with missing and b
 nothing.
 
 exit status: 0 nothing is missing; 1 something that a flag names is missing, a package cannot be imported, or
-versions differ from the lock."""
+versions differ from the lock.
+"""
+
+import argparse
+import json
+
+from ..options.fields import add_flags
+from ..options.selection import DataOptions, NetworkOptions
+from . import arguments as groups
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     group = parser.add_argument_group('what to check')
-    options.add_weights(group, 'none', arch=False)
-    options.add_device(group)
-    options.add_data_folder(group)
+    add_flags(group, NetworkOptions, 'weights', 'device')
+    add_flags(group, DataOptions, *groups.FOLDERS)
     group.add_argument('--output', metavar='FOLDER', help='folder that must be writable (default: none)')
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
 
@@ -34,15 +34,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     names = ('weights', 'data', 'annotations', 'images', 'device', 'output')
     findings = examine(**{name: getattr(arguments, name) for name in names})
-    missing = [finding.topic for finding in findings if finding.level == 'missing']
+    problems = [item for item in findings if item.level in ('missing', 'differs')]
+    status = int(bool(problems))
     if arguments.json:
-        document = {'exit_status': int(bool(missing)), 'findings': [item._asdict() for item in findings]}
-        print(json.dumps(document, indent=2))
-        return document['exit_status']
+        print(
+            json.dumps({'exit_status': status, 'findings': [item._asdict() for item in findings]}, indent=2)
+        )
+        return status
     width = max(len(finding.topic) for finding in findings)
     for topic, level, text, advice in findings:
         print(f'{level:<7}  {topic:<{width}}  {text}')
         if advice:
             print(f'{"":<7}  {"":<{width}}  -> {advice}')
-    print('\nmissing: ' + ', '.join(missing) if missing else '\nnothing is missing')
-    return int(bool(missing))
+    print()
+    for level in ('missing', 'differs'):
+        topics = [item.topic for item in problems if item.level == level]
+        if topics:
+            print(f'{level}: {", ".join(topics)}')
+    if not problems:
+        print('nothing is missing')
+    return status

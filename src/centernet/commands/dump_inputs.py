@@ -1,17 +1,6 @@
-"""``centernet dump-inputs``: a data set as files for a device's tool."""
+"""Write inputs as files, to run them on a device.
 
-import argparse
-import os
-from typing import Any
-
-from ..errors import OptionError
-from ..files import display_path
-from ..offline.layouts import DTYPES, INPUT_NAME, LAYOUTS
-from . import eval_shared, options, setup
-
-NAME = 'dump-inputs'
-HELP = 'write inputs as files, to run them on a device'
-DESCRIPTION = """Write the inputs of a data set as files, for a tool that runs the network on a device:
+Write the inputs of a data set as files, for a tool that runs the network on a device:
 
 {}
 
@@ -27,132 +16,87 @@ The inputs are float32 or float16 [N, 3, H, W] in C order: channels blue, green,
 much space it takes before it starts. Without weights and data, the built-in sample is taken. COCO takes
 3.1 MB per image, and 5.5 MB for its outputs: --limit 500 is usual.
 
-exit status: 0 success; 1 some images could not be read; 2 invalid input or options, or too little space"""
-DESCRIPTION = DESCRIPTION.format(
-    '\n'.join(f'  {layout.name:<11} {layout.summary}' for layout in LAYOUTS.values())
-)
+exit status: 0 success; 1 some images could not be read; 2 invalid input or options, or too little space
+"""
+
+import argparse
+import os
+from typing import Any
+
+from ..devices.layouts import DTYPES, INPUT_NAME, LAYOUTS
+from . import arguments as groups
+from . import setup
+
+HELP_TEXT = __doc__.format('\n'.join(f'  {layout.name:<11} {layout.summary}' for layout in LAYOUTS.values()))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    network = parser.add_argument_group('network')
-    options.add_weights(network, "the built-in sample's")
-    options.add_size(network, 'as stored in the checkpoint, else 512')
-    options.add_normalization(network)
-    options.add_device(network)
-    options.add_threads(network)
-    options.add_data(parser)
-    group = parser.add_argument_group('files')
-    group.add_argument(
-        '--layout', choices=tuple(LAYOUTS), default='ais', metavar='NAME', help='the tool (default: ais)'
-    )
-    group.add_argument(
-        '--dtype', choices=DTYPES, default='float32', help='type of the numbers (default: float32)'
-    )
-    group.add_argument(
-        '--batch',
-        type=options.positive,
-        default=1,
-        metavar='N',
-        help='images in a file, for an engine of that batch (trtexec, polygraphy; default: 1)',
-    )
-    group.add_argument(
-        '--input-name',
-        default=INPUT_NAME,
-        metavar='NAME',
-        help=f"of the network's input (trtexec, polygraphy; default: {INPUT_NAME})",
-    )
-    group.add_argument(
-        '--calibration',
-        type=options.positive,
-        default=0,
-        metavar='N',
-        help='also write N images that are not evaluated, for the calibration of a quantised network',
-    )
-    group.add_argument(
-        '--references',
-        type=options.positive,
-        default=8,
-        metavar='N',
-        help='how many images the checkpoint is run on, to compare (default: 8)',
-    )
-    group.add_argument(
-        '--no-inputs',
-        action='store_true',
-        help='write no inputs: run_device.py (centernet run-ais, run-trt) reads the images itself',
-    )
-    group.add_argument(
-        '--workers',
-        type=options.not_negative,
-        metavar='N',
-        help='processes that load images; 0 loads between files (default: chosen for the cores)',
-    )
-    options.add_shard(parser)
-    group = options.add_output(parser, NAME, 'files')
-    eval_shared.add_on_bad_image(group, 'images')
-    options.add_json(group)
+    groups.add_network(parser, *groups.CHECKPOINT, size='as stored in the checkpoint, else 512')
+    groups.add_data(parser)
+    add = parser.add_argument_group('files').add_argument
+    number = {'type': groups.positive, 'metavar': 'N'}
+    add('--layout', choices=tuple(LAYOUTS), default='ais', metavar='NAME', help='the tool (default: ais)')
+    add('--dtype', choices=DTYPES, default='float32', help='type of the numbers (default: float32)')
+    many = 'images in a file, for an engine of that batch (trtexec, polygraphy; default: 1)'
+    add('--batch', default=1, help=many, **number)
+    name = f"of the network's input (trtexec, polygraphy; default: {INPUT_NAME})"
+    add('--input-name', default=INPUT_NAME, metavar='NAME', help=name)
+    others = 'also write N images that are not evaluated, for the calibration of a quantised network'
+    add('--calibration', default=0, help=others, **number)
+    few = 'how many images the checkpoint is run on, to compare (default: 8)'
+    add('--references', default=8, help=few, **number)
+    none = 'write no inputs: run_device.py (centernet run-ais, run-trt) reads the images itself'
+    add('--no-inputs', action='store_true', help=none)
+    groups.add_loading(parser, 'workers')
+    groups.add_shard(parser)
+    group = groups.add_output(parser, 'dump-inputs', 'files')
+    groups.add_bad_image(group)
+    groups.add_json(group)
 
 
 def run(arguments: Any) -> int:
     """Write the files; returns the exit status."""
     setup.start(arguments)
-    from ..checkpoint import load_model
-    from ..detection.heads import why_no_boxes
-    from ..device import available_cpus, resolve_device
-    from ..offline.dump import dump
-    from ..offline.planning import DumpOptions, check_space, describe_bytes, plan
-    from ..runners.class_names import class_names
-    from ..runners.input_limits import limits_of
+    from ..devices.dump import Dump, check_space, describe_bytes
+    from ..devices.manifest import MANIFEST_NAME
+    from ..runs.plan import prepare, weights_or_sample
 
-    weights = setup.weights_or_sample(arguments)
-    device = resolve_device(arguments.device)
-    loaded = load_model(weights, arguments.arch, weights_key=arguments.weights_key)
-    reason = why_no_boxes(loaded.heads)
-    if reason:
-        raise OptionError(f'{weights} has no boxes to evaluate: {reason}')
-    classes = loaded.heads['hm']
-    data = setup.load_data(arguments, weights, classes, class_names(loaded.checkpoint.meta, classes))
-    limits = limits_of(loaded)
-    chosen = DumpOptions(
-        layout=LAYOUTS[arguments.layout],
-        spec=setup.input_spec(arguments, limits, weights),
-        dtype=arguments.dtype,
-        batch=arguments.batch,
-        input_name=arguments.input_name,
-        image_ids=arguments.ids,
-        limit=arguments.limit,
-        shard=setup.chosen_shard(arguments),
-        calibration=arguments.calibration,
-        references=arguments.references,
-        inputs=not arguments.no_inputs,
-        workers=min(1, available_cpus() - 1) if arguments.workers is None else arguments.workers,
+    file = weights_or_sample(arguments.weights, arguments.data or arguments.annotations)
+    network, data, record, lines = prepare(setup.read_plan(arguments, file), arguments.output)
+    chosen = Dump(
+        network,
+        data,
+        record,
+        LAYOUTS[arguments.layout],
+        arguments.dtype,
+        arguments.batch,
+        arguments.input_name,
+        arguments.calibration,
+        arguments.references,
+        not arguments.no_inputs,
+        not arguments.no_progress,
     )
-    planned = plan(loaded, data, chosen)
     stream = setup.text_stream(arguments)
-    free = check_space(planned, arguments.output)
-    lines = [
-        f'network: {loaded.arch} ({setup.display_weights(weights)})',
-        f'data: {display_path(data.annotations)}',
-        *data.notes,
-        *loaded.notes,
-        f'input: {", ".join(setup.describe_input(arguments, limits, chosen.spec))}',
-        f'{len(planned.image_ids)} images in {chosen.dtype} for {chosen.layout.name}:'
-        f' {describe_bytes(planned.bytes)} ({describe_bytes(free)} free); their outputs will take'
-        f' {describe_bytes(planned.outputs)} in float32',
-    ]
-    print('\n'.join(lines), file=stream)
-    found = dump(loaded, device, data, chosen, planned, arguments.output, progress=not arguments.no_progress)
-    for image_id, why in found.failed.items():
+    free = check_space(chosen.bytes, arguments.output)
+    space = (
+        f'{len(chosen.image_ids)} images in {chosen.dtype} for {chosen.layout.name}:'
+        f' {describe_bytes(chosen.bytes)} ({describe_bytes(free)} free); their outputs will take'
+        f' {describe_bytes(chosen.outputs)} in float32'
+    )
+    print('\n'.join([*lines[:-2], space]), file=stream)
+    files = chosen.write(arguments.output)
+    for image_id, why in chosen.failed.items():
         print(f'{image_id} was left out: {why}', file=stream)
-    setup.print_files(found.files, stream)
+    setup.print_files(files, stream)
     if arguments.json:
         setup.print_json(
             {
-                'manifest': os.path.join(arguments.output, 'manifest.json'),
-                'images': len(planned.image_ids) - len(set(found.failed) & set(planned.image_ids)),
-                'failed_images': {str(image_id): why for image_id, why in found.failed.items()},
-                'bytes': planned.bytes,
-                'files': found.files,
+                'manifest': os.path.join(arguments.output, MANIFEST_NAME),
+                'images': len(set(chosen.image_ids) - set(chosen.failed)),
+                'failed_images': {str(image_id): why for image_id, why in chosen.failed.items()},
+                'bytes': chosen.bytes,
+                'files': files,
             }
         )
-    return 1 if found.failed and arguments.on_bad_image == 'fail' else 0
+    return int(bool(chosen.failed) and arguments.on_bad_image == 'fail')

@@ -1,48 +1,47 @@
-"""``centernet export``: a checkpoint to ONNX files."""
+"""Export a checkpoint to ONNX.
+
+Export a checkpoint to ONNX, one file per target:
+
+{}
+
+The outputs are named after what they hold: hm (logits), wh and reg, and any other heads of the network.
+
+exit status: 0 success; 1 with --verify, a file does not match; 2 invalid input or options
+"""
 
 import argparse
 import logging
 import os
 from typing import Any
 
-from ..errors import OptionError
-from ..export.targets import TARGETS, file_name
-from . import options, setup, verify
+from ..exporting.targets import TARGETS, file_name
+from ..options.fields import read_flags
+from ..options.protocol import Protocol
+from ..system.errors import OptionError
+from . import arguments as groups
+from . import setup, verification
 from .model_files import stem_of, suitable
 
 _log = logging.getLogger(__name__)
 
-NAME = 'export'
-HELP = 'export a checkpoint to ONNX'
-DESCRIPTION = """Export a checkpoint to ONNX, one file per target:
 
-{}
-
-The outputs are named after what they hold: hm (logits), wh and reg, and any other heads of the network.
-
-exit status: 0 success; 1 with --verify, a file does not match; 2 invalid input or options""".format(
+HELP_TEXT = __doc__.format(
     '\n'.join(
         f'  {target.name:<9} {target.summary}; {file_name("<name>", target)}' for target in TARGETS.values()
     )
 )
-
 #: boxes that --with-decode gives by default, as many as the evaluation takes
 DEFAULT_BOXES = 100
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    network = parser.add_argument_group('network')
-    options.add_weights(network, "the built-in sample's")
-    options.add_size(network, 'as stored in the checkpoint, else 512')
-    options.add_normalization(network)
-    options.add_device(network)
-    options.add_threads(network)
+    groups.add_network(parser, *groups.CHECKPOINT, size='as stored in the checkpoint, else 512')
     group = parser.add_argument_group('file')
-    options.add_targets(group)
+    groups.add_targets(group)
     batch = group.add_mutually_exclusive_group()
     batch.add_argument(
-        '--batch', type=options.positive, default=1, metavar='N', help='batch size (default: 1)'
+        '--batch', type=groups.positive, default=1, metavar='N', help='batch size (default: 1)'
     )
     batch.add_argument(
         '--dynamic-batch', action='store_true', help='leave the batch size open (targets onnx and portable)'
@@ -50,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--with-decode',
         nargs='?',
-        type=options.positive,
+        type=groups.positive,
         const=DEFAULT_BOXES,
         metavar='BOXES',
         help='append the decoder, which gives boxes, scores and classes (targets onnx and portable);'
@@ -64,19 +63,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--name', metavar='NAME', help="file name without .onnx (default: the checkpoint's)")
     group.add_argument('--verify', action='store_true', help='then verify each file (see centernet verify)')
-    options.add_data(parser, 'data of --verify')
-    options.add_loading(parser)
-    verify.add_verification(parser)
-    options.add_json(options.add_output(parser, NAME, 'files'))
+    groups.add_data(parser, title='data of --verify')
+    groups.add_loading(parser)
+    verification.add_options(parser)
+    groups.add_json(groups.add_output(parser, 'export', 'files'))
 
 
 def run(arguments: Any) -> int:
     """Export, and verify where that is wanted; returns the exit status."""
-    threads = setup.start(arguments)
-    from ..checkpoint import load_model
-    from ..export.exporter import export
-    from ..runners.input_limits import limits_of
-    from ..runners.recorded import notes_on_records
+    setup.start(arguments)
+    from ..exporting.exporter import export
+    from ..networks.checkpoint import load_model
+    from ..networks.facts import facts_of_checkpoint
+    from ..runs.plan import display_weights
     from ..sample import SAMPLE_WEIGHTS
 
     if arguments.raw and arguments.verify:
@@ -86,38 +85,34 @@ def run(arguments: Any) -> int:
         _log.info("no --weights: exporting the built-in sample's checkpoint")
         weights = SAMPLE_WEIGHTS
     loaded = load_model(weights, arguments.arch, weights_key=arguments.weights_key)
-    targets = options.chosen_targets(arguments.target)
-    if options.ALL in arguments.target:
+    targets = groups.chosen_targets(arguments.target)
+    if groups.ALL in arguments.target:
         targets = suitable(targets, loaded.heads)
-    limits = limits_of(loaded)
-    spec = setup.input_spec(arguments, limits, weights)
+    facts, wanted = facts_of_checkpoint(loaded), read_flags(Protocol, arguments)
+    protocol = wanted.for_network(facts, weights)
     files = export(
         loaded,
         arguments.output,
         arguments.name or stem_of(weights),
         targets,
-        size=(spec.height, spec.width),
+        size=(protocol.input_height, protocol.input_width),
         batch=None if arguments.dynamic_batch else arguments.batch,
         boxes=arguments.with_decode,
         raw=arguments.raw,
-        normalization=spec.normalization,
+        normalization=protocol.normalization,
     )
     stream = setup.text_stream(arguments)
     print(
-        f'{loaded.arch} ({setup.display_weights(weights)}),'
-        f' input {", ".join(setup.describe_input(arguments, limits, spec))}',
-        file=stream,
+        f'{loaded.arch} ({display_weights(weights)}), input {protocol.describe(facts, wanted)}', file=stream
     )
     if not arguments.verify:  # which prints them, too
-        for note in loaded.notes + notes_on_records(loaded.checkpoint.meta):
+        for note in loaded.notes + list(facts.notes):
             print(note, file=stream)
     setup.print_files(files, stream)
-    if not arguments.verify:
-        if arguments.json:
-            setup.print_json({'files': files})
-        return 0
-    del loaded
-    models = [path for path in files if path.endswith('.onnx')]
-    return verify.verify_files(
-        arguments, models, weights, threads, os.path.join(arguments.output, 'verified')
-    )
+    if arguments.verify:
+        del loaded
+        models = [path for path in files if path.endswith('.onnx')]
+        return verification.run(arguments, models, weights, os.path.join(arguments.output, 'verified'))
+    if arguments.json:
+        setup.print_json({'files': files})
+    return 0

@@ -4,9 +4,9 @@ import logging
 import os
 from typing import List, Mapping, Optional, Sequence
 
-from ..export.targets import TARGETS, file_name, why_not
-from ..files import display_path
-from . import options, setup
+from ..exporting.targets import TARGETS, file_name, why_not
+from ..system.files import display_path
+from .arguments import default_output
 
 _log = logging.getLogger(__name__)
 
@@ -45,23 +45,22 @@ def exported_files(
     Returns:
         Their paths, in the order of ``targets``, without those that the network's heads do not suit.
     """
-    from ..checkpoint import load_model
     from ..detection import COCO
-    from ..export.exporter import export
-    from ..runners.input_limits import limits_of
+    from ..exporting.exporter import export
+    from ..networks.checkpoint import load_model
+    from ..networks.facts import facts_of_checkpoint
+    from ..runs.plan import display_weights
     from ..sample import SAMPLE_WEIGHTS
 
     weights = weights or os.environ.get('WEIGHTS') or SAMPLE_WEIGHTS
-    folder = options.default_output('export')
+    folder = default_output('export')
     files = [os.path.join(folder, file_name(stem_of(weights), TARGETS[name])) for name in targets]
     missing = [name for name, path in zip(targets, files) if not os.path.exists(path)]
     if missing:
         first = display_path(files[targets.index(missing[0])])
-        _log.info(
-            'no model is given and %s is missing: exporting %s first', first, setup.display_weights(weights)
-        )
+        _log.info('no model is given and %s is missing: exporting %s first', first, display_weights(weights))
         loaded = load_model(weights, arch, weights_key=weights_key)
-        limits, missing = limits_of(loaded), suitable(missing, loaded.heads)
-        size, normalization = limits.stored or (512, 512), limits.normalization or COCO
+        facts, missing = facts_of_checkpoint(loaded), suitable(missing, loaded.heads)
+        size, normalization = facts.stored or (512, 512), facts.normalization or COCO
         export(loaded, folder, stem_of(weights), missing, size=size, normalization=normalization)
     return [path for path in files if os.path.exists(path)]

@@ -1,23 +1,9 @@
-"""``centernet report``: curves, errors and pictures of an evaluation, on one page."""
+"""Show curves, errors and pictures of an evaluation on a page.
 
-import argparse
-import contextlib
-import logging
-import os
-from typing import Any, TextIO
-
-from ..files import display_path
-from . import eval_pth, options, setup
-
-_log = logging.getLogger(__name__)
-
-NAME = 'report'
-HELP = 'show curves, errors and pictures of an evaluation on a page'
-DESCRIPTION = """
 Makes a page from the folder of an evaluation, or from two folders a page about what differs between them: how
 an export is explained. Writes into the output folder:
 
-  report.html     figures, curves, kinds of errors, confusions, the images with the most errors; one file that
+  report.html     metrics, curves, kinds of errors, confusions, the images with the most errors; one file that
                   needs no network
   curves.csv, per_class.csv, errors.csv, confusion.csv
                   the data behind its plots
@@ -25,7 +11,21 @@ an export is explained. Writes into the output folder:
 The data set is found where the evaluation found it. Without RUN, output/eval-pth is taken, after running
 eval-pth if it has no results.
 
-exit status: 0 success; 2 invalid input or options"""
+exit status: 0 success; 2 invalid input or options
+"""
+
+import argparse
+import logging
+import os
+from typing import Any, Tuple
+
+from ..options.fields import of_environment, read_flags
+from ..options.selection import DataOptions, NetworkOptions
+from ..system.files import display_path
+from . import arguments as groups
+from . import setup
+
+_log = logging.getLogger(__name__)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'other', nargs='?', metavar='RUN2', help='another one, of the same images, to explain against RUN'
     )
-    options.add_data_folder(parser.add_argument_group('data'), 'as recorded in RUN')
-    group = options.add_output(parser, NAME, 'page')
-    group.add_argument('--json', action='store_true', help='print the files as JSON; text goes to stderr')
+    groups.add_data(parser, *groups.FOLDERS, recorded='as recorded in RUN')
+    groups.add_json(groups.add_output(parser, 'report', 'page'), progress=False)
 
 
 def run(arguments: Any) -> int:
@@ -50,27 +49,32 @@ def run(arguments: Any) -> int:
     from ..report import load_run, write_report
 
     stream = setup.text_stream(arguments)
-    given = (arguments.data, arguments.annotations, arguments.images)
-    folders = [arguments.run_folder or _evaluated(stream), arguments.other]
-    runs = [load_run(folder, *given) for folder in folders if folder]
+    data = read_flags(DataOptions, arguments)
+    folder, status = arguments.run_folder, 0
+    if folder is None:
+        folder, status = _evaluate_sample()
+    runs = [load_run(item, data) for item in (folder, arguments.other) if item]
     files = write_report(arguments.output, *runs)
     print('report of {}'.format(' and '.join(item.name for item in runs)), file=stream)
     setup.print_files(files, stream)
     if arguments.json:
         setup.print_json({'files': [display_path(path) for path in files]})
-    return 0
+    return status
 
 
-def _evaluated(stream: TextIO) -> str:
-    """Return the output folder of eval-pth, after running it if it has no results."""
-    from ..evaluation.summary import METRICS_NAME
+def _evaluate_sample() -> Tuple[str, int]:
+    """The output folder of eval-pth, after evaluating the checkpoint of WEIGHTS, or the sample's, if it has
+    no results; and the exit status of that."""
+    from ..runs.evaluate import evaluate
+    from ..runs.plan import Plan, prepare, weights_or_sample
+    from ..runs.run import METRICS_NAME
 
-    folder = options.default_output(eval_pth.NAME)
-    if not os.path.exists(os.path.join(folder, METRICS_NAME)):
-        _log.info('no RUN, and %s has no results: running eval-pth first', folder)
-        parser = argparse.ArgumentParser()
-        eval_pth.add_options(parser)
-        with contextlib.redirect_stdout(stream):
-            eval_pth.run(parser.parse_args([]))
-            print()
-    return folder
+    folder = groups.default_output('eval-pth')
+    if os.path.exists(os.path.join(folder, METRICS_NAME)):
+        return folder, 0
+    _log.info('no RUN, and %s has no results: evaluating %s', folder, 'WEIGHTS, else the sample')
+    network_options, data = of_environment(NetworkOptions), of_environment(DataOptions)
+    path = weights_or_sample(network_options.weights, data.given)
+    plan = Plan(file=path, network=network_options, data=data)
+    network, coco, record, _ = prepare(plan, folder)
+    return folder, evaluate(network, coco, record, folder).exit_status

@@ -1,14 +1,6 @@
-"""``centernet reproduce``: the published results, measured in this environment."""
+"""Reproduce the published results.
 
-import os
-from argparse import ArgumentParser, Namespace
-
-from ..device import apply_threads, prepare_threads, resolve_device
-from . import fetch, options, setup
-
-NAME = 'reproduce'
-HELP = 'reproduce the published results'
-DESCRIPTION = """Reproduce the published AP of dla_34 and resdcn_18 on COCO val2017 (fix_res, keep_res, and
+Reproduce the published AP of dla_34 and resdcn_18 on COCO val2017 (fix_res, keep_res, and
 keep_res with the flip test), and verify the exports of both networks. Missing checkpoints and data are
 downloaded first, see centernet fetch. Writes report.md and report.json: for each claim the published value,
 the measured one, the difference, the tolerance and the verdict; and the environment.
@@ -18,7 +10,18 @@ With --sample, the built-in sample is measured against its own recorded AP; this
 interrupted run.
 
 exit status: 0 no claim fails; 1 a claim fails; 2 invalid input or options, or a failed download; 130 or 143
-interrupted by Ctrl-C or SIGTERM."""
+interrupted by Ctrl-C or SIGTERM.
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from ..options.fields import add_flags, read_flags
+from ..options.selection import Loading, NetworkOptions, Selection
+from ..system.device import resolve_device
+from ..system.errors import DataError, FetchError, OptionError
+from . import arguments as groups
+from . import downloads, setup
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -31,54 +34,45 @@ def add_options(parser: ArgumentParser) -> None:
         metavar='FILE',
         help='another checkpoint instead of the published one; if there are several networks, with --arch',
     )
-    options.add_targets(group, ('none',))
-    options.add_limit(group)
-    fetch.add_places(parser)
-    fetch.add_download(parser)
-    group = parser.add_argument_group('device')
-    options.add_device(group)
-    options.add_threads(group)
-    options.add_loading(parser)
-    options.add_json(options.add_output(parser, NAME))
+    groups.add_targets(group, ('none',))
+    add_flags(group, Selection, 'limit')
+    downloads.add_options(parser)
+    add_flags(parser.add_argument_group('device'), NetworkOptions, 'device', 'threads')
+    groups.add_loading(parser)
+    groups.add_json(groups.add_output(parser, 'reproduce'))
 
 
 def run(arguments: Namespace) -> int:
     """Reproduce; returns the exit status."""
-    threads = prepare_threads(arguments.threads)
+    setup.start(arguments)
     from .. import reproduce
-    from ..errors import OptionError
-    from ..files import ensure_folder
 
-    apply_threads(threads)
     claims = reproduce.choose(reproduce.SAMPLE if arguments.sample else reproduce.PUBLISHED, arguments.arch)
     if arguments.weights and len(claims.networks) > 1:
         names = ' and '.join(network.arch for network in claims.networks)
         raise OptionError(
             f'--weights is one checkpoint, but there are claims about {names}: choose with --arch'
         )
-    settings = reproduce.Settings(
-        device=resolve_device(arguments.device),
-        threads=threads,
-        limit=arguments.limit,
-        targets=options.chosen_targets(arguments.target),
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        progress=not arguments.no_progress,
-    )
-    settings = settings._replace(onnx_device='cpu' if settings.device.type == 'cpu' else 'auto')
-    ensure_folder(arguments.output)
     say = setup.text_stream(arguments)
     weights, data = _inputs(arguments, claims, say)
-    found = reproduce.reproduce(
-        claims, data, weights, arguments.output, settings, lambda text: print(text, file=say, flush=True)
+    settings = reproduce.Settings(
+        data,
+        arguments.output,
+        resolve_device(arguments.device),
+        arguments.threads,
+        read_flags(Selection, arguments),
+        read_flags(Loading, arguments),
+        groups.chosen_targets(arguments.target),
+        not arguments.no_progress,
     )
+    found = reproduce.reproduce(claims, weights, settings, lambda text: print(text, file=say, flush=True))
     files = reproduce.write_report(arguments.output, found)
     if arguments.json:
         setup.print_json(reproduce.document(found))
     else:
         print(f'\n{reproduce.format_reproduction(found)}\n')
         setup.print_files(files)
-    return 0 if found else 1
+    return 0 if found.passed else 1
 
 
 def _inputs(arguments, claims, say):
@@ -88,31 +82,28 @@ def _inputs(arguments, claims, say):
         FetchError: it is unavailable.
     """
     from ..coco import CocoData
-    from ..errors import DataError
     from ..sample import SAMPLE_WEIGHTS, sample_folder
 
-    if arguments.sample:
-        weights = {network.arch: arguments.weights or SAMPLE_WEIGHTS for network in claims.networks}
-        return weights, CocoData.load(sample_folder(arguments.output))
+    folder = os.path.dirname(SAMPLE_WEIGHTS) if arguments.sample else arguments.models
     weights = {
-        network.arch: arguments.weights or os.path.join(arguments.models, network.weights)
+        network.arch: arguments.weights or os.path.join(folder, network.weights)
         for network in claims.networks
     }
+    if arguments.sample:
+        return weights, CocoData.load(sample_folder(arguments.output))
     if not arguments.weights:
         missing = [network for network in claims.networks if not os.path.exists(weights[network.arch])]
         _fetch(arguments, [network.weights for network in missing], say)
     try:
-        data = CocoData.load(arguments.data)
+        data = CocoData.load(arguments.data_folder)
     except DataError as error:
         print(f'{error}; fetching the data', file=say)
         _fetch(arguments, ['coco'], say)
-        data = CocoData.load(arguments.data)
+        data = CocoData.load(arguments.data_folder)
     return weights, data
 
 
 def _fetch(arguments, words, say):
-    from ..errors import FetchError
-
-    for status in fetch.fetch_files(arguments, words, say) if words else ():
-        if not status:
+    for status in downloads.fetch_files(arguments, words, say) if words else ():
+        if not status.usable:
             raise FetchError(f'{status.path}: {status.detail}')

@@ -1,24 +1,25 @@
-"""``centernet sample``: the built-in data set as a folder."""
+"""Write the built-in data set.
+
+Write the built-in data set, pictures of shapes on textured backgrounds, in COCO's layout.
+
+The pictures are the same on every machine. The checkpoint trained for them comes with the package.
+
+exit status: 0 success; 2 invalid input or options
+"""
 
 import argparse
 from typing import Any
 
-from ..errors import OptionError
-from . import options, setup
-
-NAME = 'sample'
-HELP = 'write the built-in data set'
-DESCRIPTION = """Write the built-in data set, pictures of shapes on textured backgrounds, in COCO's layout.
-
-The pictures are the same on every machine. The checkpoint trained for them comes with the package.
-
-exit status: 0 success; 2 invalid input or options"""
+from ..options.fields import add_flags
+from ..options.selection import Selection
+from ..system.errors import OptionError
+from . import arguments as groups
+from . import setup
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    group = options.add_output(parser, NAME, 'data set')
-    options.add_limit(group)
+    add_flags(groups.add_output(parser, 'sample', 'data set'), Selection, 'limit')
 
 
 def run(arguments: Any) -> int:

@@ -1,0 +1,219 @@
+"""Groups of flags that several commands have: the records of :mod:`centernet.options`, and what is written
+where."""
+
+import argparse
+from typing import Any, Dict, Optional, Tuple
+
+from ..exporting.targets import TARGETS
+from ..options import fields
+from ..options.fields import add_flags
+from ..options.protocol import Protocol
+from ..options.selection import DataOptions, Loading, NetworkOptions, Selection
+
+#: where fetch puts checkpoints and data, and reproduce looks for them
+MODELS_FOLDER, DATA_FOLDER = 'models', 'data/coco'
+#: the parent of every command's output folder
+OUTPUT_FOLDER = 'output'
+#: the choice of --target that stands for all of them
+ALL = 'all'
+
+
+def default_output(command: str) -> str:
+    """The default of a command's --output: ``output/<command>``."""
+    return f'{OUTPUT_FOLDER}/{command}'
+
+
+def add_network(
+    parser: argparse.ArgumentParser,
+    *more: str,
+    size: str = 'fixed by or stored in its file, else 512',
+    title: str = 'network',
+    **changes: Dict[str, Any],
+) -> Any:
+    """Add the flags that name a network, its input, and where it runs; returns the group.
+
+    Args:
+        parser: the command's.
+        more: further fields of NetworkOptions than device and threads, such as ``weights`` and ``precision``.
+        size: what happens without --input-height, for the help.
+        title: of the group.
+        changes: see :func:`~centernet.options.fields.add_flags`.
+    """
+    group = parser.add_argument_group(title)
+    named = [name for name in ('weights', 'arch', 'weights_key') if name in more]
+    if named:
+        add_flags(group, NetworkOptions, *named, **changes)
+    for side in ('height', 'width'):
+        changes.setdefault(f'input_{side}', {'help': f"{side} of the network's input (default: {size})"})
+    add_flags(group, Protocol, 'input_height', 'input_width', 'normalization', **changes)
+    add_flags(group, NetworkOptions, 'device', *(['precision'] if 'precision' in more else []), 'threads')
+    return group
+
+
+#: fields of NetworkOptions for :func:`add_network`
+CHECKPOINT = ('weights', 'arch', 'weights_key')
+
+
+def add_data(
+    parser: argparse.ArgumentParser, *names: str, title: str = 'data', recorded: Optional[str] = None
+) -> Any:
+    """Add the flags that name a data set and select its images; returns the group.
+
+    Args:
+        parser: the command's.
+        names: fields of DataOptions and Selection; all but the shard by default.
+        title: of the group.
+        recorded: what happens without --data, where it is not the sample that is used.
+    """
+    group = parser.add_argument_group(title)
+    names = names or ('data', 'annotations', 'images', 'categories', 'limit', 'ids')
+    data: Dict[str, Any] = {}
+    if recorded:
+        data = {'data': {'help': f"data set in COCO's layout (default: {recorded})", 'default': None}}
+    chosen = [name for name in names if name in ('data', 'annotations', 'images', 'categories')]
+    add_flags(group, DataOptions, *chosen, **data)
+    chosen = [name for name in names if name in ('limit', 'ids')]
+    if chosen:
+        add_flags(group, Selection, *chosen)
+    return group
+
+
+#: fields of DataOptions for :func:`add_data`
+FOLDERS = ('data', 'annotations', 'images')
+
+
+def add_protocol(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add the flags of the protocol, but those of the input's size and normalization."""
+    of_input = ('input_height', 'input_width', 'normalization')
+    chosen = names or [name for name in fields.names(Protocol) if name not in of_input]
+    add_flags(parser.add_argument_group('protocol'), Protocol, *chosen)
+
+
+def add_loading(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add --batch-size and --workers, or those of them that are named."""
+    chosen = names or ('batch_size', 'workers')
+    add_flags(parser.add_argument_group('performance'), Loading, *chosen)
+
+
+def add_shard(parser: argparse.ArgumentParser, **changes: Dict[str, Any]) -> Any:
+    """Add --shard, which :func:`.setup.start` looks at; returns the group, for further options."""
+    group = parser.add_argument_group('several machines')
+    add_flags(group, Selection, 'shard', **changes)
+    return group
+
+
+def add_dask(group: Any) -> None:
+    """Add --dask, --shards and --certificates."""
+    group.add_argument(
+        '--dask',
+        metavar='ADDRESS',
+        help='spread the images over the workers of this Dask scheduler, tls://host:8786, and merge; the'
+        ' same command continues an interrupted run',
+    )
+    group.add_argument(
+        '--shards',
+        type=positive,
+        metavar='N',
+        help='with --dask: how many parts (default: four per worker, and at most 2000 images in each)',
+    )
+    group.add_argument(
+        '--certificates',
+        metavar='FOLDER',
+        default='certificates',
+        help='with --dask: ca.pem, node.pem and node.key of the cluster (default: certificates)',
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'results') -> Any:
+    """Add --output; returns the group, for further options."""
+    group = parser.add_argument_group('output')
+    group.add_argument(
+        '--output',
+        metavar='FOLDER',
+        default=default_output(command),
+        help=f'folder for the {what} (default: {default_output(command)})',
+    )
+    return group
+
+
+def add_resume(group: Any) -> None:
+    """Add --resume."""
+    group.add_argument(
+        '--resume',
+        action='store_true',
+        help='resume an interrupted run; options that change the detections must be the same',
+    )
+
+
+def add_bad_image(group: Any, **changes: Dict[str, Any]) -> None:
+    """Add --on-bad-image."""
+    add_flags(group, Loading, 'on_bad_image', **changes)
+
+
+def add_json(group: Any, progress: bool = True) -> None:
+    """Add --json and, unless ``progress`` is false, --no-progress."""
+    group.add_argument('--json', action='store_true', help='print the results as JSON; text goes to stderr')
+    if progress:
+        group.add_argument('--no-progress', action='store_true', help='show no progress bar')
+
+
+def add_manifest(add: Any, what: str) -> None:
+    """Add --manifest. ``add``: the group's ``add_argument``; ``what``: it is, for the help."""
+    default = default_output('dump-inputs') + '/manifest.json'
+    add('--manifest', metavar='FILE', default=default, help=f'{what} (default: {default})')
+
+
+def add_report(group: Any, what: str = '') -> None:
+    """Add --report; ``what``: what the page is about, for its help."""
+    group.add_argument(
+        '--report', action='store_true', help=f'also make report.html{what}, as centernet report does'
+    )
+
+
+def add_targets(group: Any, extra: Tuple[str, ...] = ()) -> None:
+    """Add --target for one or several; :func:`chosen_targets` reads it. ``extra``: further choices."""
+    choices = (*TARGETS, ALL, *extra)
+    group.add_argument(
+        '--target',
+        nargs='+',
+        default=[ALL],
+        choices=choices,
+        metavar='NAME',
+        help=f'one or more of {", ".join(choices)} (default: {ALL})',
+    )
+
+
+def chosen_targets(names: Any) -> Tuple[str, ...]:
+    """The names of targets that --target stands for, in the order of the list."""
+    return tuple(name for name in TARGETS if ALL in names or name in names)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    return _number(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number of at least 0."""
+    return _number(text, 0)
+
+
+def rate(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
+    return number
+
+
+def _number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f'must be a whole number of at least {least}, not {text!r}')
+    return number
