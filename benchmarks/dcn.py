@@ -75,8 +75,8 @@ def make_tensors(layer, spread):
 
 
 def ours(tensors, threads):
-    from centernet.dcn import compiled
-    from centernet.dcn.arguments import check_arguments
+    from centernet.kernels import compiled
+    from centernet.kernels.arguments import check_arguments
 
     if compiled.MISSING:
         raise ImportError(compiled.MISSING)
@@ -85,8 +85,8 @@ def ours(tensors, threads):
 
 
 def reference(tensors, threads):
-    from centernet.dcn.arguments import check_arguments
-    from centernet.dcn.reference import deform_conv2d_reference
+    from centernet.kernels.arguments import check_arguments
+    from centernet.kernels.reference import deform_conv2d_reference
 
     shape = check_arguments(*tensors, 1, 1, 1, 1, 1)
     return lambda: deform_conv2d_reference(*tensors, shape)
@@ -232,7 +232,7 @@ def measure_network(options):
     """Return the time in ms of a forward pass at 512 x 512, with the operator and with the reference."""
     import torch
 
-    from centernet.models import create_model
+    from centernet.networks.architectures import create_model
 
     model = create_model(options.network, {'hm': 80, 'wh': 2, 'reg': 2}).eval()
     image = torch.randn(1, 3, 512, 512)
@@ -306,7 +306,7 @@ def main() -> None:
     os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = str(options.threads)
     import torch
 
-    from centernet.dcn import compiled
+    from centernet.kernels import compiled
 
     torch.set_num_threads(options.threads)
     if options.memory_of:

@@ -27,9 +27,9 @@ from centernet.sample.dataset import write_folder
 DEVICE = """
 import os, sys
 import numpy as np
-from centernet.runners import open_runner
+from centernet.networks.runtimes import open_network
 inputs, outputs, weights = sys.argv[1:]
-network = open_runner(weights, 'cpu')
+network = open_network(weights, 'cpu')
 os.makedirs(outputs)
 names = sorted(os.listdir(inputs))
 for start in range(0, len(names), 16):

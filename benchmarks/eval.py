@@ -82,8 +82,8 @@ def ours(_loop: str, weights: str, data: str, images: int) -> Dict[str, Any]:
         found = output_of(words + ['--output', output])
     return {
         'images_per_second': 1000 / found['timings']['mean_ms'],
-        'batch_size': found['batch_size'],
-        'workers': found['workers'],
+        'batch_size': found['record']['loading']['batch_size'],
+        'workers': found['record']['loading']['workers'],
     }
 
 
@@ -104,15 +104,15 @@ def output_of(words: List[str]) -> Dict[str, Any]:
 def plain(our_threads: bool, weights: str, root: str, images: int) -> Dict[str, Any]:
     """Measure the plain loop in this process."""
     if our_threads:
-        from centernet.device import apply_threads, prepare_threads
+        from centernet.system.device import apply_threads, prepare_threads
 
         threads = prepare_threads()  # before torch is imported
     import torch
     from torch.utils.data import DataLoader
 
-    from centernet.checkpoint import load_model
     from centernet.coco import CocoData, to_results
     from centernet.detection import Heads, InputSpec, decode, merge, postprocess
+    from centernet.networks.checkpoint import load_model
 
     if our_threads:
         apply_threads(threads)
@@ -167,7 +167,7 @@ def prepare(network: str, images: int, folder: str) -> Tuple[str, str]:
     import numpy as np
     import torch
 
-    from centernet.models import create_model
+    from centernet.networks.architectures import create_model
 
     torch.manual_seed(0)
     random = np.random.RandomState(0)

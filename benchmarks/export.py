@@ -29,15 +29,15 @@ import onnx
 import onnxruntime
 import torch
 
-from centernet import compat
-from centernet.dcn import DCN
-from centernet.export import passes, trace
-from centernet.export.build import build
-from centernet.export.targets import TARGETS
-from centernet.models import create_model
+from centernet.exporting import passes, trace
+from centernet.exporting.build import build
+from centernet.exporting.targets import TARGETS
+from centernet.kernels import DCN
+from centernet.networks.architectures import create_model
+from centernet.networks.runtimes.onnx_runtime import HAS_DEFORM_CONV
 from centernet.onnxfile import graph
 from centernet.onnxfile.opsets import raise_opset
-from centernet.runners.onnx_runner import HAS_DEFORM_CONV
+from centernet.system import compat
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
 

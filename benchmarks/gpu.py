@@ -15,10 +15,10 @@ import statistics
 import torch
 from dcn import LAYERS
 
-from centernet.dcn import compiled, deform_conv2d
-from centernet.dcn.arguments import check_arguments
-from centernet.models import create_model
-from centernet.precision import to_half
+from centernet.kernels import compiled, deform_conv2d
+from centernet.kernels.arguments import check_arguments
+from centernet.kernels.precision import to_half
+from centernet.networks.architectures import create_model
 
 try:
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
@@ -91,7 +91,7 @@ def layer_calls(layer, batch, precision):
 
 
 def network_calls(name, batch, precision):
-    from centernet.dcn import module
+    from centernet.kernels import module
 
     torch.manual_seed(0)
     model = create_model(name, {'hm': 80, 'wh': 2, 'reg': 2}).cuda().eval()

@@ -134,10 +134,10 @@ def measure(data: str, images: int, output: str, more: List[str]) -> Dict[str, A
         'peak_mib': max(mib for _, mib in samples),
         'peak_in_loop_mib': max(mib for _, mib in running),
         'slope_mib_per_1000': 1000 * slope(second_half) if images >= LONG_ENOUGH else None,
-        'batch_size': document['batch_size'],
-        'workers': document['workers'],
+        'batch_size': document['record']['loading']['batch_size'],
+        'workers': document['record']['loading']['workers'],
         'samples': len(samples),
-        'torch': document['versions']['torch'],
+        'torch': document['record']['environment']['torch'],
     }
 
 

@@ -40,23 +40,23 @@ def ours(precision):
 
 
 def run_ours(precision, folder, image, threads):
-    from centernet.device import apply_threads, prepare_threads
+    from centernet.system.device import apply_threads, prepare_threads
 
     apply_threads(prepare_threads(threads))  # before torch is imported
     import torch
 
-    from centernet.dcn import compiled
-    from centernet.runners import open_runner
+    from centernet.kernels import compiled
+    from centernet.networks.runtimes import open_network
 
-    runner = open_runner(os.path.join(folder, 'net.pth'), 'cpu', threads, precision=precision)
+    runner = open_network(os.path.join(folder, 'net.pth'), 'cpu', threads, precision=precision)
     return lambda: runner.outputs(image), f'torch {torch.__version__}, {compiled.description()}'
 
 
 def plain_torch(folder, image, threads):
     import torch
 
-    from centernet.checkpoint import load_model
-    from centernet.dcn import module
+    from centernet.kernels import module
+    from centernet.networks.checkpoint import load_model
 
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
@@ -193,9 +193,9 @@ def prepare(pipe, arch, size, folder):
     os.environ['CENTERNET_DCN'] = 'reference'
     import torch
 
-    from centernet.checkpoint import load_model
-    from centernet.export.exporter import export
-    from centernet.models import create_model
+    from centernet.exporting.exporter import export
+    from centernet.networks.architectures import create_model
+    from centernet.networks.checkpoint import load_model
 
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
@@ -221,7 +221,7 @@ def draw_weights(model, images):
     """Draw weights so that values stay of order 1 and offsets are about 1.5 pixels."""
     from torch import nn
 
-    from centernet.dcn import DCN
+    from centernet.kernels import DCN
 
     def scale_offsets(module, inputs):
         predictor = module.conv_offset_mask
@@ -247,6 +247,6 @@ def draw_weights(model, images):
 
 
 def deforms(model):
-    from centernet.dcn import DCN
+    from centernet.kernels import DCN
 
     return any(isinstance(module, DCN) for module in model.modules())

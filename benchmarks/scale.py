@@ -17,34 +17,38 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 from typing import Any, Dict, Iterator, List, Tuple
 
+import attr
 import numpy as np
 from long_run import watch_memory
 
-from centernet.coco.coco_classes import COCO_CLASSES
-from centernet.evaluation import EvalOptions
-from centernet.evaluation.eval_options import protocol
-from centernet.evaluation.journal_file import JOURNAL_NAME, VERSION, to_line
-from centernet.files import sha256
-from centernet.provenance import versions
-from centernet.shards import Shard
+from centernet.coco import COCO_CLASSES
+from centernet.options.fields import to_json
+from centernet.options.selection import Selection
+from centernet.runs.journal import JOURNAL_NAME, VERSION, to_line
+from centernet.system.files import sha256
+from centernet.system.shards import Shard
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, 'tests'))
+from support.made_up import record_of
 
 SHARDS = 8
 WIDTH, HEIGHT = 640, 480
 OBJECTS, DETECTIONS, CLASSES_OF_AN_IMAGE = 7.3, 100, 20
 CHILD = """
 import json, sys, time
-from centernet.evaluation import merge, run_folders, summary
-compute, seconds = summary.compute_metrics, []
+from centernet.runs import merge, run, score
+compute, seconds = score.compute_metrics, []
 def timed(*words):
     start = time.perf_counter()
     found = compute(*words)
     seconds.append(time.perf_counter() - start)
     return found
-summary.compute_metrics = timed
+score.compute_metrics = timed
 start = time.perf_counter()
-merge.merge(run_folders.find_shards(sys.argv[1]), sys.argv[2])
+merge.merge(run.find_runs([sys.argv[1]])[''], sys.argv[2])
 print(json.dumps([time.perf_counter() - start, seconds[0]]))
 """
 
@@ -121,11 +125,11 @@ def merge(folder: str, images: int) -> Dict[str, Any]:
     watch.join()
     if process.returncode:
         sys.exit('the merge failed')
-    seconds, figures = json.loads(out.decode())
+    seconds, metrics = json.loads(out.decode())
     return {
         'images': images,
-        'read_s': seconds - figures,
-        'figures_s': figures,
+        'read_s': seconds - metrics,
+        'metrics_s': metrics,
         'peak_mib': max(mib for _, mib in samples),
     }
 
@@ -164,7 +168,10 @@ def write_shards(folder: str, images: int) -> None:
                     'iscrowd': 0,
                 }
                 file.write((',' if number > 1 else '') + json.dumps(dict(text, area=box[2] * box[3])))
-            detections.append({'image_id': image, 'times': [1, 1, 20, 1, 1, 24, False], 'detections': found})
+            times = [1, 1, 20, 1, 1, 24, False]
+            detections.append(
+                {'image_id': image, 'size': [HEIGHT, WIDTH], 'times': times, 'detections': found}
+            )
             if len(detections) == 1000 or image == images:
                 for item in detections:  # journals begin with what needs the annotations' hash
                     files[(item['image_id'] - 1) % SHARDS].write(to_line(item))
@@ -199,24 +206,14 @@ def made_up_image(random: np.random.RandomState, share: np.ndarray) -> Tuple[Lis
 def head(folder: str, shard: Shard, annotations: str) -> None:
     """Put the first two lines in front of a journal."""
     path = os.path.join(folder, 'shards', shard.folder, JOURNAL_NAME)
-    channels = [[number, name] for number, name in enumerate(COCO_CLASSES, start=1)]
-    network = {'runner': 'torch', 'arch': 'made_up', 'weights_sha256': '0' * 64, 'device_type': 'cpu'}
-    fingerprint = {
-        'network': network,
-        'protocol': protocol(EvalOptions()),
-        'data': {'annotations_sha256': sha256(annotations), 'categories': [number for number, _ in channels]},
-    }
-    session = {
-        'network': dict(network, device='cpu', device_name='made up'),
-        'data': {'annotations': annotations, 'images': folder, 'channels': channels},
-        'selection': {'ids': None, 'limit': None, 'shard': str(shard)},
-        'batch_size': 1,
-        'workers': 0,
-        'on_bad_image': 'fail',
-        'versions': versions(),
-    }
+    channels = list(enumerate(COCO_CLASSES, start=1))
+    data = types.SimpleNamespace(
+        annotations=annotations, images=folder, channels=channels, categories=channels
+    )
+    record = attr.evolve(record_of(data, sha256(annotations)), selection=Selection(shard=shard))
     with open(path + '.head', 'wb') as file:
-        file.write(to_line({'journal': VERSION, 'fingerprint': fingerprint}) + to_line({'session': session}))
+        file.write(to_line({'journal': VERSION, 'record': to_json(record)}))
+        file.write(to_line({'session': record.session()}))
         with open(path, 'rb') as rest:
             shutil.copyfileobj(rest, file, 1 << 20)
     os.replace(path + '.head', path)
@@ -231,10 +228,10 @@ def table(found: Dict[str, List[Dict[str, Any]]]) -> str:
             speed = row['images_per_second']
             lines.append(f'{row["workers"]:7} {speed:9.2f} {speed / first:10.2f}')
     if found['merge']:
-        lines.append('\nmerge: images  read and write s  figures s  peak MiB')
+        lines.append('\nmerge: images  read and write s  metrics s  peak MiB')
         for row in found['merge']:
             lines.append(
-                f'{row["images"]:13} {row["read_s"]:17.1f} {row["figures_s"]:10.1f} {row["peak_mib"]:9.0f}'
+                f'{row["images"]:13} {row["read_s"]:17.1f} {row["metrics_s"]:10.1f} {row["peak_mib"]:9.0f}'
             )
     return '\n'.join(lines)
 

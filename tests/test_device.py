@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
-from centernet import device
-from centernet.errors import DeviceError, OptionError
+from centernet.system import device
+from centernet.system.errors import DeviceError, OptionError
 
 SOURCE = os.path.join(os.path.dirname(__file__), os.pardir, 'src')
 
@@ -67,7 +67,7 @@ def environment_after(code, **variables):
     }
     environment.update(variables, PYTHONPATH=SOURCE)
     run = subprocess.run(
-        [sys.executable, '-c', 'import os, sys\nfrom centernet.device import *\n' + code],
+        [sys.executable, '-c', 'import os, sys\nfrom centernet.system.device import *\n' + code],
         env=environment,
         stdout=subprocess.PIPE,
         check=True,
@@ -129,8 +129,8 @@ def gpus(monkeypatch, tmp_path, caplog):
         monkeypatch.delenv(name, raising=False)
     caplog.set_level('INFO')
 
-    def replace(*found, driver=True, cuda='10.0', archs=None, broken=(), **variables):
-        """broken: the numbers of the GPUs that fail to compute; archs: None for a torch as old as 1.0."""
+    def replace(*found, driver=True, cuda='10.0', broken=(), without_code=(), **variables):
+        """broken: the numbers of GPUs that fail; without_code: of those that torch has no code for."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         path = tmp_path / 'driver'
@@ -145,13 +145,12 @@ def gpus(monkeypatch, tmp_path, caplog):
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(found))
         monkeypatch.setattr(torch.cuda, 'get_device_name', lambda number: found[number][0])
         monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda number: found[number][1])
-        monkeypatch.setattr(torch.cuda, 'get_arch_list', lambda: archs, raising=False)
-        if archs is None:
-            monkeypatch.delattr(torch.cuda, 'get_arch_list')
 
         def ones(*_, device):
             if device.index in broken:
-                raise RuntimeError('CUDA error: no kernel image is available\nmore')
+                raise RuntimeError('CUDA error: out of memory\nmore')
+            if device.index in without_code:
+                raise RuntimeError('CUDA error: no kernel image is available for execution')
             return torch.zeros(1)
 
         monkeypatch.setattr(torch, 'ones', ones)
@@ -280,12 +279,12 @@ def test_a_gpu_too_new_for_the_pinned_stack(gpus, caplog):
 
 def test_a_gpu_too_old_for_the_modern_image(gpus):
     image = dict(CENTERNET_CONTAINER='1', CENTERNET_CUDA='13.0', CENTERNET_STACK='modern')
-    gpus(V100, cuda='13.0', archs=['sm_75'], **image)
+    gpus(V100, cuda='13.0', without_code=[0], **image)
     assert 'STACK=pinned COMPOSE_FILE=' in refusal('cuda')
 
 
 def test_a_gpu_that_torch_has_no_code_for(gpus, caplog):
-    gpus(V100, cuda='13.0', archs=['sm_75', 'sm_80'])
+    gpus(V100, cuda='13.0', without_code=[0])
     for text in (refusal('cuda'), fallback(caplog)):
         assert 'Tesla V100 (compute capability 7.0)' in text and 'CUDA 13.0' in text
         assert 'install a build of torch' in text
@@ -294,7 +293,7 @@ def test_a_gpu_that_torch_has_no_code_for(gpus, caplog):
 def test_a_gpu_that_fails(gpus, caplog):
     gpus(T4, broken=[0])
     for text in (refusal('cuda'), fallback(caplog)):
-        assert 'Tesla T4' in text and 'no kernel image' in text and 'more' not in text
+        assert 'Tesla T4' in text and 'out of memory' in text and 'more' not in text
 
 
 @pytest.mark.parametrize('name', ['auto', 'cuda'])
@@ -304,45 +303,3 @@ def test_the_first_usable_gpu_of_several(gpus, caplog, name):
     (line,) = caplog.messages
     assert 'cuda:0, NVIDIA H100' in line and 'cuda:1, Tesla V100' in line and 'using cuda:3' in line
     assert 'cuda:2, NVIDIA A100' in refusal('cuda:2')
-
-
-@pytest.mark.parametrize(
-    'archs, capability, runs',
-    [
-        (None, (7, 5), True),
-        (None, (8, 0), False),
-        (['sm_70', 'sm_80'], (8, 9), True),  # machine code runs on newer GPUs of its major version
-        (['sm_70', 'sm_80'], (7, 0), True),
-        (['sm_75', 'sm_80'], (7, 0), False),
-        (['sm_80', 'sm_90'], (12, 0), False),
-        (['sm_80', 'compute_90'], (12, 0), True),  # PTX is compiled for newer GPUs
-        (['sm_90a'], (9, 0), True),
-        (['sm_100a'], (10, 3), False),
-        (['sm_120'], (12, 1), True),
-        (['something new'], (12, 1), False),
-        ([], (12, 1), True),  # the list is unknown
-    ],
-    ids=str,
-)
-def test_code_for_a_compute_capability(gpus, archs, capability, runs):
-    gpus(T4, archs=archs)
-    assert device.has_code_for(capability) is runs
-
-
-@pytest.mark.parametrize(
-    'architectures, capability, supported',
-    [
-        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [3, 7], True),
-        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [7, 5], True),
-        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [8, 0], False),
-        (['sm_35', 'sm_50', 'sm_70', 'sm_75'], [3, 0], False),
-        (['sm_70', 'compute_70'], [9, 0], True),
-        (['sm_80', 'compute_80'], [7, 5], False),
-        (['sm_90a', 'sm_100'], [10, 0], True),
-        (['sm_86'], [8, 0], False),
-        (['nonsense'], [7, 5], False),
-        ([], [7, 5], False),
-    ],
-)
-def test_code_for_a_capability(architectures, capability, supported):
-    assert any(device.runs_on(each, tuple(capability)) for each in architectures) is supported

@@ -20,11 +20,11 @@ from support.painted import write_data
 from support.random_weights import save_checkpoint
 
 from centernet import cli
-from centernet.checkpoint import load_model
-from centernet.export.exporter import export
+from centernet.exporting.exporter import export
+from centernet.networks.checkpoint import load_model
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FILES = ['README.md', 'CONTRIBUTING.md', 'benchmarks/README.md'] + sorted(
+FILES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'benchmarks/README.md'] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.md'))
 )
 pytestmark = pytest.mark.skipif(
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 HEADS = {'hm': 2, 'wh': 2, 'reg': 2}
 #: targets of make that are lanes of CI, or that install and download things: looked up, not run
 NOT_RUN = ('test', 'lint', 'format', 'fuzz', 'venv', 'lock', 'clean', 'fetch', 'reproduce')
-NOT_RUN += ('eval-outputs',)  # needs outputs of a device; tests/offline
+NOT_RUN += ('eval-outputs',)  # needs outputs of a device; tests/devices
 
 
 def commands(path):
@@ -150,6 +150,19 @@ def check_service(words):
     rest[0] = re.sub('-dask$', '', rest[0])
     if rest[0] != 'test' and '--help' not in rest:
         cli.build_parser().parse_args(rest)
+
+
+def test_python_examples_work(tmp_path, monkeypatch):
+    """The examples of docs/python.md, one after the other; a print's comment is what it prints."""
+    monkeypatch.chdir(tmp_path)
+    with open(os.path.join(ROOT, 'docs', 'python.md'), encoding='utf-8') as file:
+        code = '\n'.join(re.findall(r'^```python\n(.*?)^```', file.read(), re.MULTILINE | re.DOTALL))
+    printed = []
+    exec(code, {'print': lambda *words: printed.append(' '.join(map(str, words)))})
+    expected = re.findall(r'\bprint\(.*\)  # (.*)', code)
+    assert len(printed) == len(expected) > 8
+    for line, pattern in zip(printed, expected):
+        assert re.fullmatch('.*'.join(map(re.escape, pattern.split('...'))), line), line
 
 
 def test_there_are_commands():

@@ -3,20 +3,22 @@
 import json
 import os
 
+import attr
 import numpy as np
 import pytest
 import torch
 
-from centernet import compat
-from centernet.checkpoint import load_model
 from centernet.cli import main
 from centernet.coco import CocoData, read_image
-from centernet.dcn import layers
 from centernet.detection import InputSpec, preprocess
-from centernet.errors import DeviceError
-from centernet.precision import BF16, FP16, FP32, PRECISIONS, TF32, check_precision, to_half
-from centernet.runners.torch_runner import TorchRunner
+from centernet.kernels import layers
+from centernet.kernels.precision import check_precision, to_half
+from centernet.networks.checkpoint import load_model
+from centernet.networks.runtimes.torch_runtime import TorchNetwork
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
+from centernet.system import compat
+from centernet.system.errors import DeviceError
+from centernet.system.precision import BF16, FP16, FP32, PRECISIONS, TF32
 from centernet.verification import tolerances
 from centernet.verification.detections import ComparedBatch, compare_detections
 from centernet.verification.heads import compare_heads
@@ -127,13 +129,9 @@ def test_the_runner_sets_it_for_every_call(precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
     monkeypatch.setattr(torch.cuda, 'device', lambda device: compat.contextlib.suppress())
     loaded = load_model(SAMPLE_WEIGHTS)
-    runner = TorchRunner.of_checkpoint(loaded, CPU, SAMPLE_WEIGHTS, precision=precision)
-
-    class Device:
-        type = 'cuda'
-
+    runner = TorchNetwork.of_checkpoint(loaded, CPU, SAMPLE_WEIGHTS, precision=precision)
     monkeypatch.setattr(torch.Tensor, 'to', lambda tensor, *_, **__: tensor)
-    runner.device = Device()
+    runner.info = attr.evolve(runner.info, device='cuda:0')
     for _ in range(2):
         runner.outputs(np.zeros((1, 3, 128, 128), np.float32))
     assert calls == [precision == TF32] * 2
@@ -141,7 +139,7 @@ def test_the_runner_sets_it_for_every_call(precision, monkeypatch):
 
 def run_sample(precision):
     loaded = load_model(SAMPLE_WEIGHTS)
-    runner = TorchRunner.of_checkpoint(loaded, CPU, SAMPLE_WEIGHTS, precision=precision)
+    runner = TorchNetwork.of_checkpoint(loaded, CPU, SAMPLE_WEIGHTS, precision=precision)
     images = np.random.RandomState(0).randn(2, 3, 128, 128).astype(np.float32)
     return runner, runner.outputs(images)
 
@@ -150,7 +148,7 @@ def run_sample(precision):
 def test_float16_changes_the_heads_a_little(monkeypatch):
     monkeypatch.setenv('CENTERNET_DCN', 'reference')  # the compiled operator has float16 on GPUs
     (runner, half), (_, full) = run_sample(FP16), run_sample(FP32)
-    assert runner.identity()['precision'] == FP16
+    assert runner.info.precision == FP16
     for name, expected in full.items():
         assert half[name].dtype == torch.float32
         error = ((half[name] - expected).abs().max() / expected.abs().max()).item()
@@ -166,7 +164,7 @@ def test_bf16_finds_the_same_on_the_sample(tmp_path):
         command = ['eval-pth', '--device', 'cpu', '--no-progress', '--output', str(folder)]
         assert main(command + ['--precision', precision]) == 0
         found[precision] = json.loads((folder / 'metrics.json').read_text())
-    assert found[BF16]['network']['precision'] == BF16
+    assert found[BF16]['record']['network']['precision'] == BF16
     expected, measured = found[FP32]['metrics'], found[BF16]['metrics']
     assert measured['AP'] != expected['AP'] and abs(measured['AP'] - expected['AP']) < 0.002
     for name, value in expected.items():
@@ -174,21 +172,24 @@ def test_bf16_finds_the_same_on_the_sample(tmp_path):
             assert abs(measured[name] - value) <= tolerances.BFLOAT16.metrics, name
 
     batches = sample_batches(tmp_path, 64)
-    heads = compare_heads([batch.reference for batch in batches], [batch.model for batch in batches])
-    for head in heads.heads:
-        assert 1e-5 < head.absolute.mean / head.scale < tolerances.BF16_HEADS.limit, head.name
-        assert head.correlation > 0.99
+    heads = compare_heads(
+        [batch.reference._asdict() for batch in batches], [batch.model._asdict() for batch in batches]
+    )
+    for name, head in heads.facts['heads'].items():
+        share = head['absolute']['mean'] / head['scale']
+        assert 1e-5 < share < tolerances.TABLE['bf16_heads'].limit, name
+        assert head['correlation'] > 0.99
     detections = compare_detections(batches, tolerances.BFLOAT16)
-    assert detections, (detections.matched, len(detections.missing), detections.score)
-    assert detections.mean_iou > 0.99
-    assert not compare_detections(batches, tolerances.FLOAT32)
+    assert detections.passed, detections.checks
+    assert detections.facts['mean_iou'] > 0.99
+    assert not compare_detections(batches, tolerances.FLOAT32).passed
 
 
 def sample_batches(folder, count):
     """Heads of the first images of the sample in torch's own layers and in bfloat16."""
     data = CocoData.load(sample_folder(str(folder)))
-    runner = TorchRunner.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS, precision=BF16)
-    reference = TorchRunner.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS).plain()
+    runner = TorchNetwork.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS, precision=BF16)
+    reference = TorchNetwork.of_checkpoint(load_model(SAMPLE_WEIGHTS), CPU, SAMPLE_WEIGHTS).plain()
     batches = []
     for image_id in data.image_ids[:count]:
         image, geometry = preprocess(read_image(data.file(image_id)), InputSpec(128, 128), 1.0)
@@ -210,9 +211,9 @@ def test_the_precision_is_recorded_and_part_of_what_resume_compares(tmp_path):
     command = ['eval-pth', '--limit', '2', '--no-progress', '--device', 'cpu', '--output', str(tmp_path)]
     assert main(command) == 0
     with open(os.path.join(str(tmp_path), 'metrics.json'), encoding='utf-8') as file:
-        assert json.load(file)['network']['precision'] == FP32
+        assert json.load(file)['record']['network']['precision'] == FP32
     with open(os.path.join(str(tmp_path), 'journal.jsonl'), encoding='utf-8') as file:
-        assert json.loads(file.readline())['fingerprint']['network']['precision'] == FP32
+        assert json.loads(file.readline())['record']['network']['precision'] == FP32
 
 
 def test_the_help_lists_every_precision(capsys):

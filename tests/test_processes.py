@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from centernet import processes
-from centernet.processes import ordered_map
+from centernet.system import processes
+from centernet.system.processes import ordered_map
 
 MIB = 1 << 20
 

@@ -1,7 +1,7 @@
 import pytest
 
-from centernet.errors import OptionError
-from centernet.shards import Shard, parse_shard, shard_of_engine, shard_of_folder
+from centernet.system.errors import OptionError
+from centernet.system.shards import Shard, parse_shard, shard_of_engine, shard_of_folder
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 7])

@@ -8,14 +8,11 @@ import tempfile
 
 import cv2
 import numpy as np
-import torch
 
-from centernet.checkpoint import load_model
 from centernet.coco import CocoData, read_image
 from centernet.detection import InputSpec, decode, merge, postprocess, preprocess
-from centernet.drawing import save_picture
-from centernet.evaluation.panels import draw
-from centernet.runners.torch_runner import TorchRunner
+from centernet.drawing import draw_panels, save_picture
+from centernet.networks.runtimes import open_network
 from centernet.sample import SAMPLE_WEIGHTS, sample_folder
 
 #: the first PICTURES pictures with at least SHAPES shapes, side by side, each WIDTH pixels wide
@@ -24,9 +21,8 @@ TARGET = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 def main() -> None:
-    loaded = load_model(SAMPLE_WEIGHTS)
-    runner = TorchRunner.of_checkpoint(loaded, torch.device('cpu'), SAMPLE_WEIGHTS)
-    spec = InputSpec(*loaded.checkpoint.meta['input_size'])
+    network = open_network(SAMPLE_WEIGHTS, 'cpu')
+    spec = InputSpec(*network.info.stored)
     panels = []
     with tempfile.TemporaryDirectory() as folder:
         data = CocoData.load(sample_folder(folder))
@@ -34,8 +30,8 @@ def main() -> None:
         for image_id in busy[:PICTURES]:
             image = read_image(data.file(image_id))
             planes, geometry = preprocess(image, spec)
-            detections = merge(postprocess(decode(runner(planes[None])), [geometry]))
-            panel = draw(image, detections, data.ground_truth(image_id), data.class_names)
+            detections = merge(postprocess(decode(network(planes[None])), [geometry]))
+            panel = draw_panels(image, detections, data.ground_truth(image_id), data.class_names)
             size = WIDTH, panel.shape[0] * WIDTH // panel.shape[1]
             panels.append(cv2.resize(panel, size, interpolation=cv2.INTER_AREA))
     height = max(panel.shape[0] for panel in panels)

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from training_targets import loss, make_targets
 
 from centernet.detection import DOWN_RATIO, MEAN, STD
-from centernet.files import atomic_write
-from centernet.models import create_model
+from centernet.networks.architectures import create_model
 from centernet.sample.scene import CATEGORIES, draw_scene
+from centernet.system.files import atomic_write
 
 #: (height, width) of the network's input
 INPUT_SIZE = (128, 128)

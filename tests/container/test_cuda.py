@@ -7,7 +7,7 @@ pytestmark = pytest.mark.skipif(CUDA == 'none', reason='CUDA=none: this image ha
 
 
 def test_the_operator_is_compiled_for_both(settings, images):
-    script = 'from centernet.dcn import compiled; print(compiled.description())'
+    script = 'from centernet.kernels import compiled; print(compiled.description())'
     command = ['docker', 'run', '--rm', '--network', 'none', images[0], 'python', '-c', script]
     assert call(command, environment=settings).stdout.strip().endswith('and CUDA')
 

@@ -95,11 +95,11 @@ def test_work_in_it(described, settings, checkout):
             checkout / path.replace('${containerWorkspaceFolder}/', '')
         ).is_file()
     before = sorted(path.name for path in checkout.glob('.venv-*'))
-    printed = run('make test ARGS="-q tests/dcn/test_module.py tests/test_device.py"')
+    printed = run('make test ARGS="-q tests/kernels/test_module.py tests/test_device.py"')
     assert ' passed' in printed and 'the compiled operator is missing' not in printed
     run('make lint')
     # g++ is there: a change of the operator is compiled
-    source = checkout / 'src' / 'centernet' / 'dcn' / 'csrc' / 'cpu_plain.cpp'
+    source = checkout / 'src' / 'centernet' / 'kernels' / 'csrc' / 'cpu_plain.cpp'
     source.write_text(source.read_text() + '// changed\n')
     assert 'compiled for' in run('CENTERNET_DCN=compiled make doctor')
     assert sorted(path.name for path in checkout.glob('.venv-*')) == before == ['.venv-3.11', '.venv-lint']

@@ -147,7 +147,7 @@ SERVICES = [
     ('merge', [], 0, 'output/merge/metrics.json'),  # of what eval-pth wrote: one shard of one
     ('eval-outputs', ['--no-progress'], 2, None),  # there are no outputs
     ('fetch', ['--verify-only'], 1, None),  # the published files are missing
-    ('test', ['-q', 'tests/dcn/test_reference.py'], 0, None),
+    ('test', ['-q', 'tests/kernels/test_reference.py'], 0, None),
 ]
 
 

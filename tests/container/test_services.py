@@ -104,7 +104,7 @@ def test_doctor(compose):
 
 def test_the_test_suite_runs_inside(compose):
     # by default a part, with what depends on the image: all of it runs outside, on the same packages
-    part, least = ['tests/dcn', 'tests/models', 'tests/doctor', 'tests/test_device.py'], 300
+    part, least = ['tests/kernels', 'tests/models', 'tests/doctor', 'tests/test_device.py'], 300
     if os.environ.get('CENTERNET_WHOLE_SUITE'):
         part, least = [], 1000
     run = compose.run('test', '-q', *part)
@@ -117,9 +117,9 @@ def test_dump_inputs_and_eval_outputs(compose):
     """With the checkpoint in place of a device."""
     compose.run('dump-inputs', '--limit', '16', '--no-progress')
     script = (
-        'import glob, os, numpy as np; from centernet.runners import open_runner;'
+        'import glob, os, numpy as np; from centernet.networks.runtimes import open_network;'
         ' from centernet.sample import SAMPLE_WEIGHTS;'
-        ' network = open_runner(SAMPLE_WEIGHTS, "cpu"); os.makedirs("output/outputs");'
+        ' network = open_network(SAMPLE_WEIGHTS, "cpu"); os.makedirs("output/outputs");'
         ' [values.numpy().tofile("output/outputs/%s_%d.bin" % (os.path.basename(path)[:-4], number))'
         ' for path in glob.glob("output/dump-inputs/inputs/*.bin") for number, values in'
         ' enumerate(network.outputs(np.fromfile(path, np.float32).reshape(1, 3, 128, 128)).values())]'
@@ -199,8 +199,8 @@ def test_flags_are_passed_on(compose):
     compose.run('eval-pth', '--limit', '12', '--keep-res', '--flip-test', '--no-progress')
     document = document_of(compose.output / 'eval-pth')
     assert document['images'] == 12
-    assert document['protocol']['flip_test'] is True
-    assert document['protocol']['keep_res'] is True
+    assert document['record']['protocol']['flip_test'] is True
+    assert document['record']['protocol']['keep_res'] is True
 
 
 def test_a_mistake_is_one_line_and_status_2(compose):

@@ -8,17 +8,14 @@ import sys
 import pytest
 
 from centernet.doctor import checks, versions
-from centernet.doctor.checks import MISSING, OK, WARNING
+from centernet.doctor.checks import DIFFERS, MISSING, OK, WARNING
 from centernet.doctor.probe import Answer, probe
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TORCH_100 = ['sm_35', 'sm_50', 'sm_60', 'sm_70']
 
 
 def put_package(folder, name, version, code=None):
-    metadata = folder / f'{name}-{version}.dist-info'
-    metadata.mkdir(parents=True)
-    (metadata / 'METADATA').write_text(f'Name: {name}\nVersion: {version}\n\nText\nVersion: 9\n')
+    (folder / f'{name}-{version}.dist-info').mkdir(parents=True)
     if code is not None:
         (folder / name).mkdir()
         (folder / name / '__init__.py').write_text(code)
@@ -38,24 +35,25 @@ def test_a_step_that_crashes_is_named_and_the_others_run(tmp_path, monkeypatch):
     assert answers['later'] == Answer('1.2')
 
 
-def test_a_step_that_hangs_ends_the_probe(tmp_path, monkeypatch):
+def test_a_step_that_hangs_is_named_and_the_others_run(tmp_path, monkeypatch):
     put_package(tmp_path, 'hanging', '1', 'import time; time.sleep(60)')
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    answers = probe({name: ['import_package', name] for name in ('json', 'hanging', 're')}, time_limit=5)
+    answers = probe({name: ['import_package', name] for name in ('json', 'hanging')}, time_limit=5)
     assert answers['json'].problem is None
-    assert '5 s' in answers['hanging'].problem and '5 s' in answers['re'].problem
+    assert '5 s' in answers['hanging'].problem
 
 
 # Versions
 
 
-def test_installed_versions_come_from_metadata(tmp_path, monkeypatch):
-    put_package(tmp_path / 'one', 'Some_Package.x', '1.0+cpu')
-    put_package(tmp_path / 'two', 'some-package-x', '2.0')
+def test_installed_versions_are_in_the_names_of_folders(tmp_path, monkeypatch):
+    put_package(tmp_path / 'one', 'Some_Package_x', '1.0+cpu')
+    put_package(tmp_path / 'two', 'some_package_x', '2.0')
     put_package(tmp_path / 'two', 'other', '3')
-    (tmp_path / 'two' / 'broken-1.dist-info').mkdir()
+    (tmp_path / 'two' / 'old-4-py3.6.egg-info').mkdir()
+    (tmp_path / 'two' / 'editable.egg-info').mkdir()
     monkeypatch.setattr(sys, 'path', [str(tmp_path / name) for name in ('missing', 'one', 'two')])
-    assert versions.installed_versions() == {'some-package-x': '1.0+cpu', 'other': '3'}
+    assert checks.installed_versions() == {'some-package-x': '1.0+cpu', 'other': '3', 'old': '4'}
 
 
 def test_markers_of_the_lock_are_respected(tmp_path):
@@ -81,8 +79,8 @@ def test_the_pinned_lock_needs_no_packaging(name, monkeypatch):
     'torch, numpy, level, text',
     [
         ('1.0.0+cpu', '1.19.5', OK, 'all 2 versions'),
-        ('1.0.1', '1.19.5', MISSING, 'torch 1.0.1 (locked: 1.0.0)'),
-        ('1.0.0', None, MISSING, 'numpy is not installed (locked: 1.19.5)'),
+        ('1.0.1', '1.19.5', DIFFERS, 'torch 1.0.1 (locked: 1.0.0)'),
+        ('1.0.0', None, DIFFERS, 'numpy is not installed (locked: 1.19.5)'),
     ],
 )
 def test_versions_against_the_lock(tmp_path, monkeypatch, torch, numpy, level, text):
@@ -91,7 +89,7 @@ def test_versions_against_the_lock(tmp_path, monkeypatch, torch, numpy, level, t
     monkeypatch.setattr(versions, 'stack_name', lambda: 'pinned')
     monkeypatch.setattr(versions, 'find_folder', lambda name: str(tmp_path))
     installed = {'torch': torch, 'numpy': numpy}
-    monkeypatch.setattr(versions, 'installed_versions', lambda: {k: v for k, v in installed.items() if v})
+    monkeypatch.setattr(checks, 'installed_versions', lambda: {k: v for k, v in installed.items() if v})
     (finding,) = checks.check_lock()
     assert (finding.level, text in finding.text) == (level, True), finding.text
 
@@ -140,19 +138,21 @@ def test_torch_patches(tmp_path, monkeypatch, content, level):
 
 
 def test_other_versions_of_torch_need_no_patch(monkeypatch):
-    monkeypatch.setattr(versions, 'installed_versions', lambda: {'torch': '2.13.0'})
+    monkeypatch.setattr(checks, 'installed_versions', lambda: {'torch': '2.13.0'})
     assert checks.check_torch_patches() == []
 
 
 # The deformable convolution and GPUs
 
 
-def gpu_answers(cuda, gpus, compiled='CPU (avx2)', missing=None, obstacle=None):
+T4 = ['T4', [7, 5], None]
+
+
+def gpu_answers(*gpus, none=None, compiled='CPU (avx2)', missing=None, obstacle=None):
     operator = {'compiled': compiled, 'missing': missing, 'why_no_cuda': 'nvcc fails', 'obstacle': obstacle}
     return {
-        'torch': Answer('1.0.0'),
         'operator': Answer(operator),
-        'gpus': Answer({'cuda': cuda, 'architectures': TORCH_100, 'gpus': gpus}),
+        'gpus': Answer({'cuda': '10.0', 'none': none, 'gpus': list(gpus)}),
     }
 
 
@@ -160,33 +160,31 @@ def gpu_answers(cuda, gpus, compiled='CPU (avx2)', missing=None, obstacle=None):
     'settings, level, text, advice',
     [
         (dict(gpus=[]), OK, 'CPU (avx2)', ''),
-        (dict(gpus=[['T4', 7, 5]], compiled='CPU (avx2) and CUDA'), OK, 'CUDA', ''),
-        (dict(gpus=[['T4', 7, 5]]), WARNING, 'GPU: nvcc fails', 'CUDA toolkit 10.0'),
+        (dict(gpus=[T4], compiled='CPU (avx2) and CUDA'), OK, 'CUDA', ''),
+        (dict(gpus=[T4]), WARNING, 'GPU: nvcc fails', 'CUDA toolkit 10.0'),
         (dict(gpus=[], compiled=None, missing='it was not built'), WARNING, 'it was not built', 'pip -v'),
         (dict(gpus=[], missing='not built', obstacle='no g++'), WARNING, 'not built', 'no g++'),
     ],
 )
 def test_the_operator(settings, level, text, advice):
-    finding = checks.check_operator(gpu_answers('10.0', **settings))
+    finding = checks.check_operator(gpu_answers(*settings.pop('gpus'), **settings))
     assert (finding.level, text in finding.text, advice in (finding.advice or '')) == (level, True, True)
 
 
-def test_a_gpu_that_is_too_new_for_torch():
-    first, second = checks.check_gpus(gpu_answers('10.0', [['NVIDIA A10', 8, 6], ['Tesla T4', 7, 5]]))
-    assert (first.level, second.level) == (WARNING, OK)
-    assert all(word in first.text for word in ('cuda:0', 'NVIDIA A10', '8.6', 'torch 1.0.0', 'CUDA 10.0'))
-    assert '--device cpu' in first.advice and 'modern stack' in first.advice
-    assert second.text.startswith('cuda:1: Tesla T4')
+def test_gpus_with_and_without_a_problem():
+    first, second = checks.check_gpus(gpu_answers(['A10', [8, 6], 'cuda:0, A10, is not supported'], T4))
+    assert (first.level, first.text) == (WARNING, 'cuda:0, A10, is not supported')
+    assert '--device cpu' in first.advice
+    assert (second.level, second.text) == (OK, 'cuda:1: T4, compute capability 7.5')
 
 
-@pytest.mark.parametrize('cuda, advice', [('10.0', '--gpus all'), (None, 'torch with CUDA')])
-def test_a_driver_without_a_gpu(tmp_path, monkeypatch, cuda, advice):
-    monkeypatch.setenv('PATH', str(tmp_path))
-    monkeypatch.setattr(checks, 'DRIVER', str(tmp_path / 'none'))
-    assert checks.check_gpus(gpu_answers(cuda, []))[0].level == OK
-    monkeypatch.setattr(checks, 'DRIVER', str(tmp_path))
-    (finding,) = checks.check_gpus(gpu_answers(cuda, []))
-    assert (finding.level, advice in finding.advice) == (WARNING, True)
+def test_a_driver_without_a_gpu(tmp_path, monkeypatch):
+    answers = gpu_answers(none='torch is built without CUDA')
+    for driver, level in ((tmp_path / 'none', OK), (tmp_path, WARNING)):
+        monkeypatch.setattr(checks, 'DRIVER', str(driver))
+        (finding,) = checks.check_gpus(answers)
+        assert finding.level == level
+    assert finding.text == 'torch is built without CUDA'
 
 
 def test_torch_cannot_be_imported():

@@ -27,7 +27,7 @@ from support.kubernetes import (
 )
 
 from centernet import cli
-from centernet.shards import shard_of_engine
+from centernet.system.shards import shard_of_engine
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists(FOLDER), reason='not a whole checkout: the image omits files'

@@ -11,7 +11,7 @@ from support.fuzzing import MIB
 from support.mutations import mutated
 
 from centernet.coco import CocoData, compute_metrics, read_image, to_results
-from centernet.errors import DataError, UserError
+from centernet.system.errors import DataError, UserError
 
 NAME = 'annotations'
 #: bytes of memory per byte of the file; '{},' becomes a dictionary of up to 240 bytes

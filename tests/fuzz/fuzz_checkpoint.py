@@ -20,9 +20,9 @@ from support.checkpoint_files import claim, number, numbers, save, text, write_l
 from support.fuzzing import MIB
 from support.mutations import NUMBERS, mutated
 
-from centernet.checkpoint import load_model, read_checkpoint
-from centernet.errors import CheckpointError
+from centernet.networks.checkpoint import load_model, read_checkpoint
 from centernet.sample import SAMPLE_WEIGHTS
+from centernet.system.errors import CheckpointError
 
 NAME = 'checkpoint'
 

@@ -10,11 +10,11 @@ from support.fuzzing import MIB
 from support.mutations import NUMBERS, mutated
 from support.onnx_files import detector
 
-from centernet.errors import ModelError, OptionError
-from centernet.export import rules
-from centernet.export.repair import repair
-from centernet.export.targets import TARGETS
-from centernet.runners.onnx_runner import OnnxRunner
+from centernet.exporting import rules
+from centernet.exporting.repair import repair
+from centernet.exporting.targets import TARGETS
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner
+from centernet.system.errors import ModelError, OptionError
 
 NAME = 'onnx'
 _BASE = []

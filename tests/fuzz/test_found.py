@@ -7,9 +7,9 @@ import time
 import pytest
 from support.checkpoint_files import ONE, claim, save, text, write_legacy, write_zip
 
-from centernet.checkpoint import load_model, read_checkpoint
 from centernet.coco import CocoData
-from centernet.errors import CheckpointError, DataError
+from centernet.networks.checkpoint import load_model, read_checkpoint
+from centernet.system.errors import CheckpointError, DataError
 
 STORAGES = {'0': (4, bytes(16))}
 
@@ -28,9 +28,9 @@ def refused(path, said):
 @pytest.mark.slow
 def test_a_pickle_of_many_megabytes(tmp_path):
     write_zip(tmp_path / 'a.pth', b'\x80\x02' + b']' * (1 << 23) + b'.', {})
-    refused(tmp_path / 'a.pth', 'more than is read .* values')
-    write_zip(tmp_path / 'a.pth', b'\x80\x02' + bytes(1 << 26) + b'.', {})
-    refused(tmp_path / 'a.pth', 'more than is read .* MiB')
+    refused(tmp_path / 'a.pth', 'more than is read')
+    write_zip(tmp_path / 'a.pth', b'\x80\x03B' + (1 << 26).to_bytes(4, 'little') + bytes(1 << 26) + b'.', {})
+    refused(tmp_path / 'a.pth', 'more than is read')
 
 
 def test_copies_of_one_list_as_dictionaries(tmp_path):
@@ -39,18 +39,18 @@ def test_copies_of_one_list_as_dictionaries(tmp_path):
     copies = b'h\x01h\x00\x85R' * 100000
     data = b'\x80\x02]q\x00(' + pairs + b'eccollections\nOrderedDict\nq\x01(' + copies + b't.'
     write_zip(tmp_path / 'a.pth', data, {})
-    refused(tmp_path / 'a.pth', 'too many entries')
+    refused(tmp_path / 'a.pth', 'more than is read')
 
 
 def test_names_made_of_long_texts(tmp_path):
     data = b'\x80\x04' + text('x' * 20000) + b'q\x00(' + b'h\x00h\x00\x93' * 100000 + b't.'
     write_zip(tmp_path / 'a.pth', data, {})
-    refused(tmp_path / 'a.pth', 'a name is too long')
+    refused(tmp_path / 'a.pth', 'more than is read')
 
 
 def test_a_number_of_a_million_decimal_digits(tmp_path):
     write_zip(tmp_path / 'a.pth', b'\x80\x02L' + b'7' * 10**6 + b'L\n.', {})
-    refused(tmp_path / 'a.pth', 'a line is too long')
+    refused(tmp_path / 'a.pth', 'too long')
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_number_of_a_million_decimal_digits(tmp_path):
 def test_nested_keys_neither_hang_nor_overflow_the_stack(tmp_path, before, after, depth):
     nested = b')' + (b'2\x86' if depth == 100 else b'\x85') * depth  # a hundred levels are 2 ** 100 elements
     write_legacy(tmp_path / 'a.pth', b'\x80\x04' + before + nested + after + b'.', STORAGES)
-    refused(tmp_path / 'a.pth', 'nested|damaged')
+    refused(tmp_path / 'a.pth', 'damaged|not a state dict|no state dict')
 
 
 def test_a_number_of_a_million_bytes(tmp_path):
@@ -155,7 +155,7 @@ def annotations(tmp_path, **changes):
     [
         ({'images': [{'id': 1, 'file_name': 'a\0b'}]}, "'file_name'"),
         ({'images': [{'id': 1, 'file_name': '\ud800'}]}, "'file_name'"),
-        ({'images': [{'id': 1 << 70, 'file_name': 'a.png'}]}, 'more than 63 bits'),
+        ({'images': [{'id': 1 << 70, 'file_name': 'a.png'}]}, 'at most 63 bits'),
         ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 10**400, 1]}]}, 'bbox'),
         ({'info': 10**2000}, 'a number of 1000 digits'),
     ],

@@ -8,15 +8,15 @@ import time
 import numpy as np
 import pytest
 
-from centernet.errors import ModelError
+from centernet.system.errors import ModelError
 
 onnx = pytest.importorskip('onnx')
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from support.onnx_files import detector  # noqa: E402
 
-from centernet.export.repair import repair  # noqa: E402
+from centernet.exporting.repair import repair  # noqa: E402
+from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner  # noqa: E402
 from centernet.onnxfile.graph import load  # noqa: E402
-from centernet.runners.onnx_runner import OnnxRunner  # noqa: E402
 
 HEADS = ['hm', 'wh', 'reg']
 
@@ -61,7 +61,7 @@ def test_a_tensor_in_a_file_elsewhere(tmp_path, location):
     (tmp_path / 'in').mkdir()
     everything_refuses(
         write(tmp_path / 'in', kept_outside(location)[0]),
-        'only files in its own folder are read|file not found',
+        'not a file in its folder|file not found',
     )
 
 
@@ -71,7 +71,7 @@ def test_a_tensor_behind_a_link(tmp_path):
     os.symlink(str(tmp_path / 'outside.bin'), str(tmp_path / 'in' / 'link.bin'))
     os.symlink(str(tmp_path), str(tmp_path / 'in' / 'folder'))
     for location in ('link.bin', 'folder/outside.bin'):
-        everything_refuses(write(tmp_path / 'in', kept_outside(location)[0]), 'which is a link')
+        everything_refuses(write(tmp_path / 'in', kept_outside(location)[0]), 'not a file in its folder')
 
 
 def test_a_tensor_that_is_not_all_there(tmp_path):
@@ -177,9 +177,9 @@ def test_an_input_larger_than_any_image(tmp_path, size):
             step()
 
 
-def test_a_node_without_an_attribute_that_it_needs(tmp_path):
-    model = grown([helper.make_node('Concat', ['x', 'x'], ['y'])], ('x', np.ones(4, np.float32)))
-    with pytest.raises(ModelError, match=r"is damaged.*KeyError: 'axis'"):
+def test_a_node_without_an_input_that_it_needs(tmp_path):
+    model = grown([helper.make_node('Identity', [], ['y'])])
+    with pytest.raises(ModelError, match=r'is damaged.*IndexError'):
         repair(write(tmp_path, model), str(tmp_path / 'out.onnx'), 'onnx', HEADS)
 
 

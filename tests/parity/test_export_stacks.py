@@ -11,8 +11,9 @@ import pytest
 from support.random_weights import save_checkpoint
 from support.stacks import PYTHONS, needs_both_stacks, run
 
+from centernet.networks.runtimes import open_network
+from centernet.networks.runtimes.onnx_runtime import HAS_DEFORM_CONV
 from centernet.onnxfile import graph
-from centernet.runners.onnx_runner import HAS_DEFORM_CONV, OnnxRunner
 
 pytestmark = needs_both_stacks
 
@@ -80,7 +81,7 @@ def test_the_values_are_the_same(target, files):
     if target == 'onnx' and not HAS_DEFORM_CONV:
         pytest.skip('DeformConv needs onnxruntime >= 1.26; the modern stack runs this test')
     x = np.random.RandomState(3).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
-    modern, pinned = (OnnxRunner(files[stack][target], 'cpu', 1)(x) for stack in ('modern', 'pinned'))
+    modern, pinned = (open_network(files[stack][target], 'cpu', 1)(x) for stack in ('modern', 'pinned'))
     for one, other in zip(modern, pinned):
         assert (one - other).abs().max() <= TOLERANCE * other.abs().max()
 

@@ -32,7 +32,7 @@ def test_the_figures_are_the_same(protocol, tmp_path):
     for stack in PYTHONS:
         words = ['--json', '--no-progress', '--output', str(tmp_path / stack)] + PROTOCOLS[protocol]
         document = json.loads(run(stack, '-m', 'centernet', 'eval-pth', *words))
-        assert document['versions']['torch'].startswith('1.0.') == (stack == 'pinned')
+        assert document['record']['environment']['torch'].startswith('1.0.') == (stack == 'pinned')
         found[stack] = document['metrics']
     print(protocol, json.dumps(found, indent=1))
     assert found['modern']['AP'] > 0.3

@@ -107,7 +107,7 @@ def test_the_trees_contain_the_lines_in_question():
     for name in networks:
         assert 'from .DCNv2.dcn_v2 import DCN' in BEFORE[name]
         assert 'DCNv2' not in AFTER[name]
-        assert 'from centernet.dcn import DCN' in AFTER[name]
+        assert 'from centernet.kernels import DCN' in AFTER[name]
     assert 'src/lib/opts.py' in BEFORE and 'src/test.py' in BEFORE
 
 

@@ -20,7 +20,7 @@ from support.torch_files import (
     restore_original,
 )
 
-from centernet.files import sha256
+from centernet.system.files import sha256
 
 APPLY = os.path.join(PATCHES, 'apply.sh')
 ORIGINAL, PATCHED = checksums('original.sha256'), checksums('patched.sha256')

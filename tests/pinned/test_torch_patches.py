@@ -8,7 +8,7 @@ import sys
 import pytest
 from support.torch_files import FILES, SITE, checksums, needs_patch, needs_torch_100, restore_original
 
-from centernet.files import sha256
+from centernet.system.files import sha256
 
 OBSERVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'observe.py')
 INTS = {'ints', '_iter_tensors of int', '_iter_tensors of int in a list'}

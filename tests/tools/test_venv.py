@@ -44,13 +44,11 @@ class Checkout:
 
     def __init__(self, folder):
         self.folder = folder / 'checkout'
-        for name in ('requirements', 'patches/torch-1.0.0', 'src/centernet/dcn/csrc'):
+        for name in ('requirements', 'patches/torch-1.0.0', 'src/centernet/kernels/csrc'):
             shutil.copytree(os.path.join(ROOT, name), str(self.folder / name))
         (self.folder / 'tools').mkdir()
-        for name in ('tools/venv.sh', 'setup.py', 'setup.cfg', 'pyproject.toml'):
-            shutil.copy(os.path.join(ROOT, name), str(self.folder / name))
-        for name in ('build_extension.py', 'cuda_toolkit.py'):
-            name = 'src/centernet/dcn/' + name
+        build = 'src/centernet/kernels/build_extension.py'
+        for name in ('tools/venv.sh', 'setup.py', 'setup.cfg', 'pyproject.toml', build):
             shutil.copy(os.path.join(ROOT, name), str(self.folder / name))
         program(self.folder / 'patches' / 'torch-1.0.0' / 'apply.sh', '#!/bin/sh\n')
         self.bin = folder / 'bin'
@@ -145,7 +143,7 @@ def test_a_changed_lock_remakes_the_environment(checkout):
     assert installs(calls, 'requirements/modern.txt') and installs(calls, '-e .')
 
 
-@pytest.mark.parametrize('name', ['src/centernet/dcn/csrc/cpu.cpp', 'setup.py'])
+@pytest.mark.parametrize('name', ['src/centernet/kernels/csrc/cpu.cpp', 'setup.py'])
 def test_changed_sources_reinstall_the_package_alone(checkout, name):
     checkout.run()
     with (checkout.folder / name).open('a') as file:
@@ -238,9 +236,9 @@ def test_another_version_of_a_package_of_the_toolkit_reinstalls_the_package_alon
 
 def test_an_operator_from_earlier_sources_does_not_stay(checkout):
     for name in ('_torch_1_0_0.cpython.so', '_torch_2_13_0.cpython.so'):
-        (checkout.folder / 'src' / 'centernet' / 'dcn' / name).write_text('')
+        (checkout.folder / 'src' / 'centernet' / 'kernels' / name).write_text('')
     checkout.run()
-    left = [path.name for path in (checkout.folder / 'src' / 'centernet' / 'dcn').glob('_torch_*')]
+    left = [path.name for path in (checkout.folder / 'src' / 'centernet' / 'kernels').glob('_torch_*')]
     assert left == ['_torch_1_0_0.cpython.so']  # belongs to another environment
 
 
