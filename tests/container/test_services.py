@@ -33,9 +33,9 @@ def test_eval_pth(compose, outside):
     assert found['metrics'] == pytest.approx(expected['metrics'], abs=FIGURES)
     assert found['metrics']['AP'] >= 0.6
     torch, python = {'pinned': ('1.0.0', '3.6.'), 'modern': ('2.', '3.11.')}[STACK]
-    assert found['versions']['torch'].startswith(torch)
-    assert found['versions']['python'].startswith(python)
-    assert found['versions']['git'] == '0123abc'
+    assert found['record']['environment']['torch'].startswith(torch)
+    assert found['record']['environment']['python'].startswith(python)
+    assert found['record']['environment']['git'] == '0123abc'
 
 
 def test_export_then_eval_onnx_and_verify_what_it_wrote(compose):
