@@ -113,12 +113,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; what it returns has the command's ``run(arguments) -> exit status``."""
-    parser = _Parser(
-        prog='centernet',
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=_HelpFormatter,
-    )
+    parser = _Parser(prog='centernet', description=DESCRIPTION, epilog=EPILOG, formatter_class=_HelpFormatter)
     parser.add_argument('--version', action='version', version=f'centernet {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command')
     commands.required = True

@@ -57,7 +57,7 @@ def test_what_is_painted_is_found(data, tmp_path, protocol):
 def test_results_are_in_the_order_of_the_data_set_however_they_were_batched(data, tmp_path):
     found = run(data, tmp_path / 'out', batch_size=4, keep_res=True)
     seen = []
-    for result in found.score.detections:
+    for result in found.detections:
         if result['image_id'] not in seen:
             seen.append(result['image_id'])
     assert seen == data.image_ids
@@ -68,7 +68,7 @@ def test_results_are_in_the_order_of_the_data_set_however_they_were_batched(data
 def test_batches_and_workers_change_nothing(data, tmp_path, keep_res, batch_size, workers):
     one = run(data, tmp_path / 'one', keep_res=keep_res)
     many = run(data, tmp_path / 'many', keep_res=keep_res, batch_size=batch_size, workers=workers)
-    assert near(one.score.detections, many.score.detections)
+    assert near(one.detections, many.detections)
     assert one.metrics == many.metrics
 
 
@@ -126,7 +126,7 @@ def test_the_files_record_the_run(data, tmp_path):
     assert record['loading'] == {'batch_size': 5, 'workers': 1, 'on_bad_image': 'fail', 'save_images': 2}
     for name in ('centernet', 'python', 'torch', 'numpy', 'opencv', 'pycocotools'):
         assert record['environment'][name][0].isdigit()
-    assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == found.score.detections
+    assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == found.detections
     assert sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir()) == [
         '100_000.png',
         '103_001.png',
@@ -145,9 +145,9 @@ def test_figures_count_the_selected_images_only(data, tmp_path):
     found = run(data, tmp_path / 'out', ids=(127, 103))
     assert found.document['images'] == 2
     assert found.metrics.stats['AP50'] > 0.999
-    assert sorted({result['image_id'] for result in found.score.detections}) == [103, 127]
+    assert sorted({result['image_id'] for result in found.detections}) == [103, 127]
     limited = run(data, tmp_path / 'limited', ids=(127, 103), limit=1)
-    assert {result['image_id'] for result in limited.score.detections} == {103}
+    assert {result['image_id'] for result in limited.detections} == {103}
 
 
 def test_an_unknown_id_is_an_error(data, tmp_path):
@@ -208,7 +208,7 @@ def test_a_bad_image_is_tried_again_on_resume(data_folder, tmp_path):
     found = run(data, tmp_path / 'out', network, batch_size=4, resume=True)
     assert network.batches == [1]
     assert (found.exit_status, found.document['images']) == (0, 12)
-    assert found.score.detections == run(data, tmp_path / 'other', batch_size=4).score.detections
+    assert found.detections == run(data, tmp_path / 'other', batch_size=4).detections
 
 
 def test_no_image_can_be_read(data_folder, tmp_path):

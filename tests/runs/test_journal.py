@@ -45,7 +45,7 @@ def test_an_interrupted_run_is_resumed(data, tmp_path, error, workers):
     found = run(data, tmp_path / 'out', network, resume=True, workers=workers)
     assert sum(network.batches) == 6
     assert len(journal_ids(tmp_path / 'out')) == 12
-    assert found.score.timings['images'] == 12
+    assert found.timings['images'] == 12
     whole = run(data, tmp_path / 'whole')
     assert (tmp_path / 'out' / 'results.json').read_bytes() == (
         tmp_path / 'whole' / 'results.json'
@@ -63,21 +63,21 @@ def test_a_new_run_removes_the_figures_of_the_old_one(data, tmp_path):
 
 def test_a_journal_with_unknown_entries_is_resumed(data, tmp_path):
     """Earlier versions stored the damage of an image."""
-    first = run(data, tmp_path / 'out').score.detections
+    first = run(data, tmp_path / 'out').detections
     lines = journal_lines(tmp_path / 'out')
     lines[3] = json.dumps(dict(json.loads(lines[3].decode()), damage='Corrupt JPEG data')).encode()
     (tmp_path / 'out' / 'journal.jsonl').write_bytes(b'\n'.join(lines))
     network = PaintNetwork()
-    assert run(data, tmp_path / 'out', network, resume=True).score.detections == first
+    assert run(data, tmp_path / 'out', network, resume=True).detections == first
     assert network.batches == []
 
 
 def test_a_finished_run_is_not_run_again(data, tmp_path):
-    first = run(data, tmp_path / 'out').score.detections
+    first = run(data, tmp_path / 'out').detections
     network = PaintNetwork()
     again = run(data, tmp_path / 'out', network, resume=True)
     assert network.batches == []
-    assert again.score.detections == first
+    assert again.detections == first
 
 
 def test_resume_without_a_journal_starts_at_the_beginning(data, tmp_path):
@@ -97,18 +97,18 @@ def test_a_resumed_run_may_take_more_images_and_other_batches(data, tmp_path):
     network = PaintNetwork()
     found = run(data, tmp_path / 'out', network, resume=True, batch_size=3)
     assert sum(network.batches) == 7
-    assert found.score.detections == run(data, tmp_path / 'whole').score.detections
+    assert found.detections == run(data, tmp_path / 'whole').detections
 
 
 @pytest.mark.parametrize('cut', [1, 20, 60])
 def test_an_incomplete_last_line_is_dropped(data, tmp_path, cut):
-    whole = run(data, tmp_path / 'whole').score.detections
+    whole = run(data, tmp_path / 'whole').detections
     with pytest.raises(Interrupted):
         run(data, tmp_path / 'out', Stopping(KeyboardInterrupt(), after=5))
     path = tmp_path / 'out' / 'journal.jsonl'
     path.write_bytes(path.read_bytes()[:-cut])
     network = PaintNetwork()
-    assert run(data, tmp_path / 'out', network, resume=True).score.detections == whole
+    assert run(data, tmp_path / 'out', network, resume=True).detections == whole
     assert sum(network.batches) == 3
     assert all(json.loads(line.decode()) for line in journal_lines(tmp_path / 'out')[:-1])
 

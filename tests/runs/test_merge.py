@@ -47,7 +47,7 @@ def test_shards_give_the_same_as_one_run(data, tmp_path, count, selection):
     assert found.metrics == whole.metrics
     same = set(found.document) - {'timings', 'sessions'}
     assert {key: found.document[key] for key in same} == {key: whole.document[key] for key in same}
-    assert found.score.timings['images'] == 12
+    assert found.timings['images'] == 12
     assert found.exit_status == 0
 
 
@@ -55,7 +55,7 @@ def test_a_selection_is_known_from_the_shards(data, tmp_path):
     ids = tuple(data.image_ids[1:10])
     run_shards(data, tmp_path, 3, ids=ids, limit=7)
     found = merge(shards_in(tmp_path), str(tmp_path / 'merged'))
-    assert found.score.image_ids == list(ids[:7])
+    assert found.image_ids == list(ids[:7])
 
 
 def test_missing_images_are_named(data, tmp_path):
@@ -137,7 +137,7 @@ def test_devices_are_mixed_only_when_asked(data, tmp_path):
     found = merge(folders, str(tmp_path / 'merged'), mixed_devices=True)
     times = found.document['timings']['per_device']
     assert {device: part['images'] for device, part in times.items()} == {'cpu (X)': 4, 'cuda (X)': 8}
-    assert 'cuda (X):\nstage ' in format_score(found.score)
+    assert 'cuda (X):\nstage ' in format_score(found)
     rows = dict(load_run(str(tmp_path / 'merged')).rows())
     assert rows['device'] == 'cpu (X): 4 images; cuda (X): 8 images'
 

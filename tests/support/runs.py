@@ -7,8 +7,9 @@ import attr
 from centernet.coco import CocoData
 from centernet.options.protocol import Protocol
 from centernet.options.selection import Loading, Selection
-from centernet.runs.evaluate import Evaluation, evaluate, record_of
+from centernet.runs.evaluate import evaluate, record_of
 from centernet.runs.record import Record
+from centernet.runs.score import Score
 
 from .painted import PaintNetwork
 
@@ -28,7 +29,7 @@ def record(data: CocoData, network: Optional[PaintNetwork] = None, **options: An
 
 def run(
     data: CocoData, folder: Any, network: Optional[PaintNetwork] = None, resume: bool = False, **options: Any
-) -> Evaluation:
+) -> Score:
     """Evaluate painted pictures; ``options`` as for :func:`record`."""
     network = network or PaintNetwork()
     return evaluate(network, data, record(data, network, **options), str(folder), resume, progress=False)

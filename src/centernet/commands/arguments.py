@@ -190,12 +190,7 @@ def chosen_targets(names: Any) -> Tuple[str, ...]:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    return _number(text, 1)
-
-
-def not_negative(text: str) -> int:
-    """A whole number of at least 0."""
-    return _number(text, 0)
+    return not_negative(text, 1)
 
 
 def rate(text: str) -> float:
@@ -209,7 +204,8 @@ def rate(text: str) -> float:
     return number
 
 
-def _number(text: str, least: int) -> int:
+def not_negative(text: str, least: int = 0) -> int:
+    """A whole number of at least 0, or ``least``."""
     try:
         number = int(text)
     except ValueError:

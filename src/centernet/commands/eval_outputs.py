@@ -118,7 +118,7 @@ def run(arguments: Any) -> int:
         _pages(arguments, checkpoint),
     )
     lines = [] if arguments.watch is None else _described(outputs)
-    lines += [format_score(found.evaluation.score), '', judge.format_judgement(found.judgement), '']
+    lines += [format_score(found.evaluation), '', judge.format_judgement(found.judgement), '']
     print('\n'.join(lines), file=stream)
     if outputs.found.foreign:
         _log.warning('%s', judge.foreign_line(outputs.found.foreign, arguments.folder))

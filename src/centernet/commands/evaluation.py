@@ -13,10 +13,7 @@ exit status: 0 success; 1 some images could not be read, or a loader process die
 
 import argparse
 import os
-import uuid
 from typing import Any, Dict, List
-
-import attr
 
 from ..options.fields import add_flags
 from ..options.selection import Loading
@@ -46,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def run(arguments: Any, path: str) -> Any:
-    """Evaluate a network's file and print the results as text; returns the Evaluation. :func:`.setup.start`
+    """Evaluate a network's file and print the results as text; returns the Score. :func:`.setup.start`
     comes first."""
     from ..networks.runtimes import find_runtime
     from ..runs.evaluate import evaluate
@@ -62,20 +59,18 @@ def run(arguments: Any, path: str) -> Any:
         network, data, record, lines = prepare(plan, arguments.output)
         print('\n'.join(lines), file=setup.text_stream(arguments))
         warn_of_normalization(network, data, record)
-        progress = not arguments.no_progress
-        found = evaluate(
-            network, data, record, arguments.output, arguments.resume, progress, pages(arguments)
-        )
+        about = arguments.output, arguments.resume, not arguments.no_progress, pages(arguments)
+        found = evaluate(network, data, record, *about)
     show(arguments, found)
     return found
 
 
 def show(arguments: Any, found: Any) -> None:
-    """Print an Evaluation as text."""
+    """Print a Score as text."""
     from ..runs.present import format_score
 
     stream = setup.text_stream(arguments)
-    print(format_score(found.score), file=stream)
+    print(format_score(found), file=stream)
     print(file=stream)
     setup.print_files(found.files, stream)
 
@@ -88,7 +83,7 @@ def pages(arguments: Any) -> Any:
 
 
 def finish(arguments: Any, found: Any) -> int:
-    """Print an Evaluation as JSON, if that is wanted; returns the exit status."""
+    """Print a Score as JSON, if that is wanted; returns the exit status."""
     if arguments.json:
         setup.print_json(found.document)
     return found.exit_status
@@ -130,38 +125,17 @@ def folder_names(paths: List[str]) -> List[str]:
 
 
 def _on_cluster(arguments: Any, plan: Any) -> Any:
-    """Evaluate on a Dask cluster; returns the Evaluation."""
-    from ..runs.cluster import SHARDS_NAME, Cluster, evaluate_on
-    from ..runs.cluster_worker import Job
-    from ..runs.plan import open_data
-    from ..sample import SAMPLE_WEIGHTS
-    from ..system.provenance import versions
+    """Evaluate on a Dask cluster; returns the Score."""
+    from ..runs.cluster import Cluster, evaluate_on
 
     if plan.selection.shard != WHOLE:
         raise OptionError('--dask divides the run by itself: omit --shard')
     if arguments.save_images:
         raise OptionError('--save-images is not available with --dask; --report shows pictures')
-    data = open_data(plan.data, arguments.output, need_images=arguments.report)
-    paths = {name: getattr(plan.data, name) for name in groups.FOLDERS}
-    given = {name: os.path.abspath(path) for name, path in paths.items() if path}
-    # the sample is in the package, wherever that is on a worker
-    path = None if plan.file == SAMPLE_WEIGHTS else os.path.abspath(plan.file)
-    name = f'centernet-{uuid.uuid4().hex}'
-    folder = os.path.join(os.path.abspath(arguments.output), SHARDS_NAME)
-    job = Job(
-        name,
-        attr.evolve(plan, file=path, data=attr.evolve(plan.data, **given)),
-        display_path(data.annotations),
-        tuple(given.values()) + ((path,) if path else ()),
-        folder,
-        os.path.join(folder, f'.{name}'),
-        versions(),
-    )
 
     def announce(lines: List[str], shards: int, workers: int) -> None:
         cluster = f'cluster: {arguments.dask}, {setup.counted(workers, "worker")}, {shards} shards'
         print('\n'.join([*lines[:-1], cluster, '']), file=setup.text_stream(arguments))
 
     cluster = Cluster(arguments.dask, arguments.certificates, arguments.shards)
-    progress = not arguments.no_progress
-    return evaluate_on(cluster, job, data, arguments.output, announce, progress, pages(arguments))
+    return evaluate_on(cluster, plan, arguments.output, announce, not arguments.no_progress, pages(arguments))

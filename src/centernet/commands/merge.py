@@ -70,11 +70,11 @@ def run(arguments: Any) -> int:
 
 
 def _merge(arguments: Any, shards: List[str], output: str, data: Any) -> Any:
-    """Merge the shards of one run and print the results as text; returns the Evaluation."""
+    """Merge the shards of one run and print the results as text; returns the Score."""
     from ..runs.merge import merge
 
     found = merge(shards, output, data, arguments.mixed_devices, _log.info, evaluation.pages(arguments))
-    count = f'{setup.counted(len(shards), "shard")}, {found.document["images"]} images\n'
-    print(count, file=setup.text_stream(arguments))
+    shown = setup.counted(len(shards), 'shard')
+    print(f'{shown}, {len(found.image_ids)} images\n', file=setup.text_stream(arguments))
     evaluation.show(arguments, found)
     return found

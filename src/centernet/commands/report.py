@@ -55,7 +55,7 @@ def run(arguments: Any) -> int:
         folder, status = _evaluate_sample()
     runs = [load_run(item, data) for item in (folder, arguments.other) if item]
     files = write_report(arguments.output, *runs)
-    print('report of {}'.format(' and '.join(item.name for item in runs)), file=stream)
+    print('report of', ' and '.join(item.name for item in runs), file=stream)
     setup.print_files(files, stream)
     if arguments.json:
         setup.print_json({'files': [display_path(path) for path in files]})

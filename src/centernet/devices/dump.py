@@ -183,7 +183,7 @@ class Dump:
 
     def _loaded(self, image_ids: List[int]) -> Iterator[Tuple[Image, np.ndarray]]:
         """The images that can be read, with their inputs; the others are added to ``failed``."""
-        batches = iter(DataSource(self.data, image_ids).batches(self.record, ()))
+        _, batches = DataSource(self.data, image_ids).batches(self.record, ())
         bar = progress_bar(self.progress)(len(image_ids), 0)
         with contextlib.closing(batches), contextlib.closing(bar):
             for batch in batches:

@@ -13,11 +13,13 @@ from ..detection import decode, merge, postprocess
 from ..networks.network import Network, NetworkInfo
 from ..options.fields import RUN, to_words
 from ..options.selection import NetworkOptions, Selection
-from ..runs.evaluate import Evaluation, conclude, evaluate, record_of
+from ..runs.evaluate import conclude, evaluate, record_of
+from ..runs.journal import Finished
 from ..runs.plan import Plan, open_network_of
 from ..runs.predict import Predicted, keep, progress_bar
 from ..runs.record import OUTPUTS, Data, Environment, Record
-from ..runs.run import Finished, Run
+from ..runs.run import Run
+from ..runs.score import Score
 from ..runs.sources import DataSource
 from ..runs.timings import ImageTimes, StageClock, warm_up_batches
 from ..sample import SAMPLE_WEIGHTS
@@ -38,7 +40,7 @@ REFERENCE_RUN = 'reference'
 class Judged(NamedTuple):
     """Evaluated outputs. ``files``: that were written."""
 
-    evaluation: Evaluation
+    evaluation: Score
     judgement: Judgement
     files: List[str]
 
@@ -147,7 +149,7 @@ def evaluate_outputs(
         found = conclude(run, data)
         metrics = None
         if reference is not None:
-            done = tuple(found.score.image_ids)
+            done = tuple(found.image_ids)
             metrics = _reference_run(reference, data, record, done, folder, progress).metrics
         judgement = judge(outputs, found, metrics, precision)
         files = [*found.files, write_comparison(run, judgement)]
@@ -184,7 +186,7 @@ def predictions(
 
 def _reference_run(
     network: Network, data: CocoData, record: Record, ids: Sequence[int], folder: str, progress: bool
-) -> Evaluation:
+) -> Score:
     """Evaluate the checkpoint on the same images; what an earlier run has finished is kept."""
     selection, where = Selection(ids=tuple(ids)), os.path.join(folder, REFERENCE_RUN)
     loading = attr.evolve(record.loading, workers=record.loading.workers or 0, save_images=0)

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..coco import CocoMetrics
-from ..runs.evaluate import Evaluation
 from ..runs.run import Run
+from ..runs.score import Score
 from ..system.files import atomic_write
 from ..verification import ComparedBatch, Stage, compare_detections, compare_metrics, tolerances
 from ..verification.summary import lines_of, plain_values
@@ -56,7 +56,7 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    outputs: Outputs, found: Evaluation, checkpoint: Optional[CocoMetrics], precision: str = 'auto'
+    outputs: Outputs, found: Score, checkpoint: Optional[CocoMetrics], precision: str = 'auto'
 ) -> Judgement:
     """Compare what a device gave with what the checkpoint gives.
 
@@ -74,7 +74,7 @@ def judge(
         half = half and explanation.precision != 'float32'
         detections = _detections(outputs, device, tolerances.FLOAT16 if half else tolerances.FLOAT32)
     if checkpoint is not None:
-        images, limit = len(found.score.image_ids), tolerances.FLOAT32.metrics
+        images, limit = len(found.image_ids), tolerances.FLOAT32.metrics
         if half:  # an exchanged detection weighs more among fewer
             limit = tolerances.FLOAT16.metrics * max(1.0, _USUAL / images)
         metrics = compare_metrics(checkpoint, found.metrics, images, limit=limit)

@@ -241,12 +241,12 @@ def differences(old: Any, new: Any, prefix: str = '') -> List[Difference]:
     for field in attr.fields(type(old)):
         before, now = getattr(old, field.name), getattr(new, field.name)
         name = prefix + field.name
-        if attr.has(type(before)) and attr.has(type(now)):
+        if attr.has(type(before)):
             found += differences(before, now, name + '.')
         elif field.metadata.get('means') and before != now:
-            dump = field.metadata['dump'] or (lambda value: value)
-            shown = [None if value is None else dump(value) for value in (before, now)]
-            found.append(Difference(name, shown[0], shown[1], field.metadata['means']))
+            dump = field.metadata['dump']
+            shown = [dump(value) if dump and value is not None else value for value in (before, now)]
+            found.append(Difference(name, *shown, field.metadata['means']))
     return found
 
 

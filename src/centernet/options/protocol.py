@@ -14,6 +14,11 @@ def _input(protocol: 'Protocol') -> str:
     return 'original size' if protocol.keep_res else f'{protocol.input_width} x {protocol.input_height}'
 
 
+def _side(name: str) -> Any:
+    text = f"{name} of the network's input (default: fixed by or stored in its file, else 512)"
+    return whole(text, RUN, metavar='PIXELS')
+
+
 def _scales(text: str) -> Tuple[float, ...]:
     return each(text.split(','), float, 'scales are numbers such as 0.5,1,1.5')
 
@@ -38,16 +43,8 @@ class Protocol:
         row='input',
         show=_input,
     )
-    input_height: Optional[int] = whole(
-        "height of the network's input (default: fixed by or stored in its file, else 512)",
-        RUN,
-        metavar='PIXELS',
-    )
-    input_width: Optional[int] = whole(
-        "width of the network's input (default: fixed by or stored in its file, else 512)",
-        RUN,
-        metavar='PIXELS',
-    )
+    input_height: Optional[int] = _side('height')
+    input_width: Optional[int] = _side('width')
     normalization: Optional[Normalization] = option(
         None,
         'of the pixels, as in training: coco, pascal, half (0.5/1), unit (0/1), or mean and standard'
@@ -106,15 +103,11 @@ class Protocol:
         given = (self.input_height, self.input_width)
         sides: List[Optional[int]] = [None, None]
         if self.keep_res:
+            keeps = '--keep-res keeps the size of each image'
             if facts.fixed:
-                raise OptionError(
-                    f'--keep-res keeps the size of each image, but {name} is fixed to {facts.fixed[1]} x'
-                    f' {facts.fixed[0]}'
-                )
+                raise OptionError(f'{keeps}, but {name} is fixed to {facts.fixed[1]} x {facts.fixed[0]}')
             if any(given):
-                raise OptionError(
-                    '--keep-res keeps the size of each image: omit --input-height and --input-width'
-                )
+                raise OptionError(f'{keeps}: omit --input-height and --input-width')
         else:
             for place, side in enumerate(('height', 'width')):
                 usual = (facts.fixed or facts.stored or (512, 512))[place]

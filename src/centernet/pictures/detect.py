@@ -1,5 +1,6 @@
 """Detect objects on pictures and videos: predict over them, then draw and list what was found."""
 
+from collections import Counter
 from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
@@ -36,10 +37,7 @@ class Detected(NamedTuple):
     def counts(self) -> Dict[str, int]:
         """Return how many objects of each class were found, the most frequent first."""
         names = {entry['id']: entry['name'] for entry in self.document.categories}
-        counts: Dict[str, int] = {}
-        for entry in self.document.annotations:
-            name = names[entry['category_id']]
-            counts[name] = counts.get(name, 0) + 1
+        counts = Counter(names[entry['category_id']] for entry in self.document.annotations)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -41,15 +41,14 @@ def find_files(words: Sequence[str]) -> List[File]:
     found: List[File] = []
     seen: Set[str] = set()
     for word in words:
-        some = False
-        for file in _of_word(word):
-            some = True
+        files = list(_of_word(word))
+        if not files:
+            raise OptionError(f'{word}: no pictures or videos there')
+        for file in files:
             real = os.path.realpath(file.path)
             if real not in seen:
                 seen.add(real)
                 found.append(file)
-        if not some:
-            raise OptionError(f'{word}: no pictures or videos there')
     return _with_different_names(found)
 
 

@@ -1,7 +1,6 @@
 """detections.json and detections.csv."""
 
 import csv
-import io
 import json
 from typing import Any, Dict, List, Sequence
 
@@ -53,29 +52,17 @@ class Document:
     def write(self, run: Run) -> List[str]:
         """Write both files into the folder of a run; return their paths."""
         paths = [run.target(name) for name in (JSON_NAME, CSV_NAME)]
-        content = {
-            'info': self.info,
-            'images': self.images,
-            'categories': self.categories,
-            'annotations': self.annotations,
-        }
-        if self.videos:
-            content['videos'] = self.videos
+        names = ['info', 'images', 'categories', 'annotations'] + ['videos'] * bool(self.videos)
+        content = {name: getattr(self, name) for name in names}
         with atomic_write(paths[0]) as file:
             json.dump(content, file, allow_nan=False, separators=(',', ':'), ensure_ascii=False)
             file.write('\n')
-        with atomic_write(paths[1]) as file:
-            file.write(self._table())
-        return paths
-
-    def _table(self) -> str:
         names = {entry['id']: entry['name'] for entry in self.categories}
-        images = {entry['id']: entry for entry in self.images}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(('file_name', 'frame', 'class', 'score', 'x', 'y', 'width', 'height'))
-        for entry in self.annotations:
-            image = images[entry['image_id']]
-            row = (image['file_name'], image.get('frame_id', ''), names[entry['category_id']], entry['score'])
-            writer.writerow(row + tuple(entry['bbox']))
-        return text.getvalue()
+        with atomic_write(paths[1]) as file:
+            writer = csv.writer(file, lineterminator='\n')
+            writer.writerow(('file_name', 'frame', 'class', 'score', 'x', 'y', 'width', 'height'))
+            for entry in self.annotations:
+                image = self.images[entry['image_id'] - 1]
+                where = image['file_name'], image.get('frame_id', '')
+                writer.writerow((*where, names[entry['category_id']], entry['score'], *entry['bbox']))
+        return paths

@@ -1,15 +1,16 @@
 """Pictures and videos as the source of a run."""
 
 import hashlib
+import itertools
 import json
-from typing import Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..runs.batches import Batch, LoadTimes, load_pictures, make_loader, plan_batches
 from ..runs.record import Data, Record
-from ..runs.sources import Batches, Source
+from ..runs.sources import Source
 from ..system.errors import DataError
 from .find import File
-from .video import Frame, VideoReader
+from .video import VideoReader
 
 #: The frames of the video i, from 0, have the ids from (i + 1) * _VIDEO + 1 on. Its own id stands for its end
 #: in the journal, or for why it cannot be read. A video without an end is read again when a run is resumed.
@@ -70,31 +71,31 @@ class PictureSource(Source):
                 self._rates[video] = reader.rate, reader.fps
         return self._rates[video]
 
-    def batches(self, record: Record, finished: Container[int]) -> Batches:
-        todo = [image_id for image_id in self.ids if image_id not in finished]
-        planned = plan_batches(todo, None, record.loading.batch_size)
-        return Batches(len(planned), lambda: self._load(record, todo, planned, finished))
+    def batches(self, record: Record, finished: Container[int]) -> Tuple[int, Iterator[Batch]]:
+        files = enumerate(self.pictures, start=1)
+        todo = [(number, file.path) for number, file in files if number not in finished]
+        planned = plan_batches(todo, record.loading.batch_size)
+        return len(planned), self._load(record, planned, finished)
 
-    def _load(
-        self, record: Record, todo: List[int], planned: List[List[int]], finished: Container[int]
-    ) -> Iterator[Batch]:
+    def _load(self, record: Record, planned: List[List[Any]], finished: Container[int]) -> Iterator[Batch]:
         spec, scales = record.protocol.input, record.protocol.test_scales
-        files = [(image_id, self.place(image_id).file.path) for image_id in todo]
-        yield from make_loader(files, spec, scales, planned, record.loading.workers)
+        yield from make_loader(planned, spec, scales, record.loading.workers)
         for number, video in enumerate(self.videos):
             own = end_of(number)
-            if own in finished:
-                continue
-            try:
-                with VideoReader(video.path, self.fps) as reader:
-                    for frames in _chunks(reader, record.loading.batch_size):
-                        yield load_pictures(
-                            [(own + 1 + frame.number, frame.picture) for frame in frames], spec, scales
-                        )
-                    reader.check_end()
-                yield Batch([own], [LoadTimes(0, 0)], [(0, 0)], [[] for _ in scales], {})
-            except DataError as error:
-                yield Batch([], [], [], [[] for _ in scales], {own: str(error)})
+            if own not in finished:
+                try:
+                    yield from self._frames(video, own, record)
+                    yield Batch([own], [LoadTimes(0, 0)], [(0, 0)], [], {})
+                except DataError as error:
+                    yield Batch([], [], [], [], {own: str(error)})
+
+    def _frames(self, video: File, own: int, record: Record) -> Iterator[Batch]:
+        spec, scales = record.protocol.input, record.protocol.test_scales
+        with VideoReader(video.path, self.fps) as reader:
+            read = iter(reader)
+            for frames in iter(lambda: list(itertools.islice(read, record.loading.batch_size)), []):
+                yield load_pictures([(own + 1 + item.number, item.picture) for item in frames], spec, scales)
+            reader.check_end()
 
 
 def end_of(number: int) -> int:
@@ -110,14 +111,3 @@ def is_frame(image_id: int) -> bool:
 def is_end(image_id: int) -> bool:
     """Whether an id is that of a video, and stands for its end."""
     return image_id >= _VIDEO and image_id % _VIDEO == 0
-
-
-def _chunks(frames: Iterable[Frame], size: int) -> Iterator[List[Frame]]:
-    chunk: List[Frame] = []
-    for frame in frames:
-        chunk.append(frame)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Hashable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Hashable, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ from ..system.processes import ProcessError, ordered_map
 _WINDOW = 16
 #: keep_res: memory is shared for inputs of so many pixels on average; larger ones are copied
 _KEPT_PIXELS = 1024 * 1024
+#: an image: its id, and its path or its pixels
+File = Tuple[int, Any]
 
 
 class Group(NamedTuple):
@@ -59,36 +61,29 @@ class LoaderError(Exception):
     """A loader process died; the message says how, and at which batch."""
 
 
-def plan_batches(ids: Sequence[int], sizes: Optional[Sequence[Hashable]], batch_size: int) -> List[List[int]]:
+def plan_batches(
+    files: Sequence[File], batch_size: int, size_of: Callable[[int], Hashable] = lambda image_id: None
+) -> List[List[File]]:
     """Divide images into batches.
 
     Args:
-        ids: image ids.
-        sizes: the input size of every image, or None if all are equal. Images of the same size are grouped
-            within a window of a few batches, so the last batch of each size may be short.
+        files: the images.
         batch_size: the maximum number of images per batch.
-
-    Returns:
-        Lists of indices into ``ids``.
+        size_of: image id -> the input size. Images of the same size are grouped within a window of a few
+            batches, so the last batch of each size may be short.
     """
-    if sizes is None or batch_size == 1:
-        return _chunks(list(range(len(ids))), batch_size)
     batches = []
-    for window in _chunks(list(range(len(ids))), _WINDOW * batch_size):
-        by_size = {}
-        for index in window:
-            by_size.setdefault(sizes[index], []).append(index)
-        for indices in by_size.values():
-            batches += _chunks(indices, batch_size)
+    for window in _chunks(files, _WINDOW * batch_size):
+        by_size: Dict[Hashable, List[File]] = {}
+        for file in window:
+            by_size.setdefault(size_of(file[0]), []).append(file)
+        for same in by_size.values():
+            batches += _chunks(same, batch_size)
     return batches
 
 
 def make_loader(
-    files: List[Tuple[int, str]],
-    spec: InputSpec,
-    test_scales: Sequence[float],
-    batches: List[List[int]],
-    workers: int,
+    batches: List[List[File]], spec: InputSpec, test_scales: Sequence[float], workers: int
 ) -> Iterator[Batch]:
     """Iterate over loaded batches. Close the iterator if you do not exhaust it.
 
@@ -96,34 +91,26 @@ def make_loader(
     that is used again.
 
     Args:
-        files: list of (image id, path).
+        batches: from :func:`plan_batches`.
         spec: the network's input.
         test_scales: scale factors; every image is preprocessed once for each.
-        batches: lists of indices into ``files``, from :func:`plan_batches`.
         workers: number of processes that load ahead; 0 loads one batch at a time in this process.
 
     Raises:
         LoaderError: a worker process died.
     """
-    load = _BatchLoader(files, spec, test_scales)
+    load = _BatchLoader(spec, test_scales)
     if not workers:
-        for batch in batches:
-            yield load(batch)
+        yield from map(load, batches)
         return
     try:
         largest = max(map(len, batches), default=0)
         yield from ordered_map(load, batches, workers, _bytes(spec, test_scales) * largest)
     except ProcessError as error:
-        ids = [files[index][0] for index in error.task]
+        ids = ', '.join(str(image_id) for image_id, _ in error.task)
         raise LoaderError(
-            'a loader process {} at batch {} of {} (image{} {}), perhaps because memory ran out; fewer'
-            ' --workers or a smaller --batch-size need less'.format(
-                error.how,
-                batches.index(error.task) + 1,
-                len(batches),
-                '' if len(ids) == 1 else 's',
-                ', '.join(map(str, ids)),
-            )
+            f'a loader process {error.how} at batch {batches.index(error.task) + 1} of {len(batches)} (images'
+            f' {ids}), perhaps because memory ran out; fewer --workers or a smaller --batch-size need less'
         ) from error
 
 
@@ -131,7 +118,7 @@ def load_pictures(
     pictures: Sequence[Tuple[int, np.ndarray]], spec: InputSpec, test_scales: Sequence[float]
 ) -> Batch:
     """Return a batch of pictures, (id, uint8 [H, W, 3]), that are in memory."""
-    batch = _BatchLoader(list(pictures), spec, test_scales)(list(range(len(pictures))))
+    batch = _BatchLoader(spec, test_scales)(pictures)
     kept = dict(pictures)
     return batch._replace(pictures=[kept[image_id] for image_id in batch.ids])
 
@@ -154,39 +141,37 @@ class _LoadedImage(NamedTuple):
     inputs: List[Tuple[np.ndarray, Geometry]]
 
 
-class _FailedImage(NamedTuple):
-    image_id: int
-    reason: str
-
-
 class _BatchLoader:
-    """A function from indices of files to a Batch; it can be pickled."""
+    """A function from files to a Batch; it can be pickled."""
 
-    def __init__(self, files: List[Tuple[int, Any]], spec: InputSpec, test_scales: Sequence[float]) -> None:
-        self.files = files
-        self.spec = spec
-        self.test_scales = test_scales
+    def __init__(self, spec: InputSpec, test_scales: Sequence[float]) -> None:
+        self.spec, self.test_scales = spec, test_scales
         self.process = os.getpid()
 
-    def __call__(self, indices: List[int], empty: Callable = np.empty) -> Batch:
+    def __call__(self, files: Sequence[File], empty: Callable = np.empty) -> Batch:
         if os.getpid() != self.process:
             # One thread per worker: the network needs the other cores, and OpenCV's thread pool does not
             # survive a fork.
             cv2.setNumThreads(0)
             self.process = os.getpid()
-        images = [self._load(*self.files[index]) for index in indices]
-        failures = {image.image_id: image.reason for image in images if isinstance(image, _FailedImage)}
-        loaded = [image for image in images if isinstance(image, _LoadedImage)]
+        loaded: List[_LoadedImage] = []
+        failures: Dict[int, str] = {}
+        for image_id, path in files:
+            try:
+                loaded.append(self._load(image_id, path))
+            except DataError as error:
+                failures[image_id] = str(error)
+            except (MemoryError, cv2.error) as error:
+                failures[image_id] = f'cannot preprocess the image file {path}: {_reason(error)}'
         start = time.perf_counter()
         try:
             scales = [
-                _group([image.inputs[scale] for image in loaded], self.spec, empty)
-                for scale in range(len(self.test_scales))
+                _group(list(inputs), self.spec, empty) for inputs in zip(*(image.inputs for image in loaded))
             ]
         except (MemoryError, cv2.error) as error:
             why = f'cannot preprocess a batch of {len(loaded)}: {_reason(error)}'
             failures.update((image.image_id, why) for image in loaded)
-            return Batch([], [], [], [[] for _ in self.test_scales], failures)
+            loaded, scales = [], []
         each = 1000 * (time.perf_counter() - start) / max(1, len(loaded))
         return Batch(
             [image.image_id for image in loaded],
@@ -196,16 +181,11 @@ class _BatchLoader:
             failures,
         )
 
-    def _load(self, image_id: int, path: Union[str, np.ndarray]) -> Union[_LoadedImage, _FailedImage]:
+    def _load(self, image_id: int, path: Union[str, np.ndarray]) -> _LoadedImage:
         start = time.perf_counter()
-        try:
-            image = read_image(path) if isinstance(path, str) else path
-            read = time.perf_counter()
-            inputs = [warp(image, self.spec, scale) for scale in self.test_scales]
-        except DataError as error:
-            return _FailedImage(image_id, str(error))
-        except (MemoryError, cv2.error) as error:
-            return _FailedImage(image_id, f'cannot preprocess the image file {path}: {_reason(error)}')
+        image = read_image(path) if isinstance(path, str) else path
+        read = time.perf_counter()
+        inputs = [warp(image, self.spec, scale) for scale in self.test_scales]
         times = LoadTimes(1000 * (read - start), 1000 * (time.perf_counter() - read))
         return _LoadedImage(image_id, times, image.shape[:2], inputs)
 
@@ -228,5 +208,5 @@ def _group(inputs: List[Tuple[np.ndarray, Geometry]], spec: InputSpec, empty: Ca
     return groups
 
 
-def _chunks(items: List[int], size: int) -> List[List[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _chunks(items: Sequence[Any], size: int) -> List[List[Any]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]

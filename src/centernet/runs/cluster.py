@@ -9,29 +9,32 @@ import contextlib
 import logging
 import os
 import sys
-import time
+import uuid
 import zlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
-from ..coco import CocoData
+import attr
+
 from ..options.fields import IMAGES, RUN
-from ..system.errors import DataError, Interrupted, OptionError
+from ..sample import SAMPLE_WEIGHTS
+from ..system.errors import Interrupted, OptionError
 from ..system.files import atomic_write, display_path, ensure_folder, remove_file
+from ..system.provenance import versions
 from ..system.shards import Shard, shard_of_folder
-from .cluster_worker import Job, Stopped, check_versions, claim, describe, look, run_shard
-from .evaluate import Evaluation
+from .cluster_worker import Job, Stopped, check, claim, describe, run_shard
 from .journal import JOURNAL_NAME
 from .merge import merge
+from .plan import Plan, open_data
 from .predict import progress_bar
 from .record import Record
 from .run import Run
+from .score import Score
 
 #: shards per worker: a lost or slow worker delays the end by little
 _PER_WORKER = 4
 #: a journal that is sent back has so many images at most, about 10 MB
 _MOST_IMAGES = 2000
 _CONNECT_S = 20
-_POLL_S = 0.2
 SHARDS_NAME = 'shards'
 
 
@@ -49,19 +52,17 @@ class Cluster(NamedTuple):
 
 def evaluate_on(
     cluster: Cluster,
-    job: Job,
-    data: CocoData,
+    plan: Plan,
     output: str,
-    announce: Any,
+    announce: Callable[[List[str], int, int], None],
     progress: bool = True,
     pages: Any = None,
-) -> Evaluation:
+) -> Score:
     """Evaluate on a cluster; finished images in the output folder are not evaluated again.
 
     Args:
         cluster: where.
-        job: what; ``folder`` and ``token`` are in the output folder.
-        data: the data set, with any channels.
+        plan: what.
         output: the folder for results.json, metrics.json and ``shards``.
         announce: gets the lines about the run, the number of shards and that of workers, before it starts.
         progress: show a progress bar on stderr.
@@ -73,8 +74,11 @@ def evaluate_on(
         UserError: what a worker raises.
         Interrupted: the scheduler was lost, a shard was lost with several workers, or Ctrl-C.
     """
-    ids = job.plan.selection.all_shards(data.image_ids, data.annotations)
+    data = open_data(plan.data, output, need_images=pages is not None)
+    ids = plan.selection.all_shards(data.image_ids, data.annotations)
+    job = _job(plan, display_path(data.annotations), os.path.join(os.path.abspath(output), SHARDS_NAME))
     ensure_folder(job.folder)
+    again = 'run the same command to continue'
     with _client(cluster) as client, _token(job):
         workers = _check_workers(client, job)
         client.run(claim, job.folder, job.name)
@@ -82,88 +86,73 @@ def evaluate_on(
             record, lines = client.submit(describe, job, pure=False).result()
             count = _shard_count(cluster, job.folder, len(ids), workers)
             announce(lines, count, workers)
-            _Shards(client, job, record, ids, count).finish(progress)
+            shards = [Shard(index + 1, count) for index in range(count)]
+            _finish(client, job, record, {shard: shard.of(ids) for shard in shards}, progress)
         except (KeyboardInterrupt, SystemExit) as error:
-            raise Interrupted('interrupted; run the same command to continue') from error
+            raise Interrupted(f'interrupted; {again}') from error
+        except Stopped as error:
+            raise Interrupted('another call of the command has taken over') from error
         except Exception as error:
-            if client.status == 'running' or isinstance(error, Interrupted):
+            if _is_lost_worker(error):
+                raise Interrupted(
+                    'a shard was lost with several workers, one after the other, perhaps because memory ran'
+                    f' out; {again}'
+                ) from error
+            if client.status == 'running':
                 raise
-            raise Interrupted(
-                f'lost the scheduler {cluster.address}; run the same command to continue'
-            ) from error
+            raise Interrupted(f'lost the scheduler {cluster.address}; {again}') from error
         finally:
             with contextlib.suppress(Exception):
                 if client.status == 'running':
                     client.run(claim, job.folder, None)
-    folders = [os.path.join(job.folder, Shard(index + 1, count).folder) for index in range(count)]
-    return merge(folders, output, data, pages=pages)
+    return merge([os.path.join(job.folder, shard.folder) for shard in shards], output, data, pages=pages)
 
 
-class _Shards:
-    """The shards of a run on a cluster."""
+def _job(plan: Plan, shown_data: str, folder: str) -> Job:
+    """What the workers get, with absolute paths."""
+    names = ('data', 'annotations', 'images')
+    paths = {name: getattr(plan.data, name) for name in names if getattr(plan.data, name)}
+    paths = {name: os.path.abspath(path) for name, path in paths.items()}
+    # the sample is in the package, wherever that is on a worker
+    file = None if plan.file == SAMPLE_WEIGHTS else os.path.abspath(plan.file)
+    plan = attr.evolve(plan, file=file, data=attr.evolve(plan.data, **paths))
+    read = [*paths.values(), *([file] if file else [])]
+    return Job(f'centernet-{uuid.uuid4().hex}', plan, shown_data, read, folder, versions())
 
-    def __init__(self, client: Any, job: Job, record: Record, ids: List[int], count: int) -> None:
-        self.client, self.job, self.record, self.count = client, job, record, count
-        self.total = len(ids)
-        #: index of a shard -> how many of its images are finished
-        self.finished: Dict[int, int] = {}
-        self.open: List[Shard] = []
-        for shard in (Shard(index + 1, count) for index in range(count)):
-            done = _finished(os.path.join(job.folder, shard.folder), record)
-            own = shard.of(ids)
-            self.finished[shard.index] = sum(image_id in done for image_id in own)
-            if self.finished[shard.index] < len(own):
-                self.open.append(shard)
 
-    def finish(self, progress: bool) -> None:
-        """Evaluate the shards that are not finished."""
-        from distributed import CancelledError
-        from distributed.scheduler import KilledWorker
+def _finish(client: Any, job: Job, record: Record, ids: Dict[Shard, List[int]], progress: bool) -> None:
+    """Evaluate the shards that are not finished. ``ids``: of the images of each."""
+    from distributed import as_completed
 
-        self.client.subscribe_topic(self.job.name, self._note)
-        waiting = {
-            self.client.submit(run_shard, self.job, self.record, shard, pure=False): shard
-            for shard in self.open
-        }
-        with contextlib.closing(progress_bar(progress)(self.total, sum(self.finished.values()))) as bar:
-            while waiting:
-                time.sleep(_POLL_S)
-                bar.update(sum(self.finished.values()) - bar.n)
-                if self.client.status != 'running':
-                    self._lost()
-                for future in [future for future in waiting if future.done()]:
-                    shard = waiting.pop(future)
-                    try:
-                        self._store(shard, future.result())
-                    except KilledWorker as error:
-                        raise Interrupted(
-                            f'shard {shard} was lost with several workers, one after the other, perhaps'
-                            f' because memory ran out; {self._how_to_continue()}'
-                        ) from error
-                    except Stopped as error:
-                        raise Interrupted('another call of the command has taken over') from error
-                    except CancelledError:
-                        self._lost()
-            bar.update(self.total - bar.n)
+    finished = {shard.index: _count_finished(job, record, shard, ids[shard]) for shard in ids}
+    todo = [shard for shard in ids if finished[shard.index] < len(ids[shard])]
+    total = sum(map(len, ids.values()))
+    bar = progress_bar(progress)(total, sum(finished.values()))
 
-    def _note(self, event: Any) -> None:
+    def note(event: Any) -> None:
         """Take a worker's report; called in a thread of the client."""
-        index, finished = event[1]
-        self.finished[index] = finished
+        finished.update([event[1]])
+        bar.update(sum(finished.values()) - bar.n)
 
-    def _store(self, shard: Shard, journal: Optional[bytes]) -> None:
-        if journal is None:
-            return
-        folder = ensure_folder(os.path.join(self.job.folder, shard.folder))
-        with atomic_write(os.path.join(folder, JOURNAL_NAME), 'wb') as file:
-            file.write(zlib.decompress(journal))
+    with contextlib.closing(bar):
+        client.subscribe_topic(job.name, note)
+        futures = client.map(run_shard, todo, job=job, expected=record, pure=False)
+        waiting = dict(zip(futures, todo))
+        for future in as_completed(futures, loop=client.loop):
+            journal, shard = future.result(), waiting.pop(future)
+            if journal is not None:
+                folder = ensure_folder(os.path.join(job.folder, shard.folder))
+                with atomic_write(os.path.join(folder, JOURNAL_NAME), 'wb') as file:
+                    file.write(zlib.decompress(journal))
+        if waiting:
+            raise ConnectionError('futures were cancelled')
+        bar.update(total - bar.n)
 
-    def _lost(self) -> None:
-        raise Interrupted(f'lost the scheduler {self.client.scheduler.address}; {self._how_to_continue()}')
 
-    def _how_to_continue(self) -> str:
-        finished = sum(self.finished.values())
-        return f'{finished} of {self.total} images are finished; run the same command to continue'
+def _is_lost_worker(error: Exception) -> bool:
+    from distributed.scheduler import KilledWorker
+
+    return isinstance(error, KilledWorker)
 
 
 @contextlib.contextmanager
@@ -188,9 +177,8 @@ def _client(cluster: Cluster) -> Iterator[Any]:
     for path in files:
         if not os.path.isfile(path):
             raise OptionError(f'no certificate {display_path(path)}: deploy/dask/certificates.sh makes them')
-    security = Security(
-        require_encryption=True, tls_ca_file=files[0], tls_client_cert=files[1], tls_client_key=files[2]
-    )
+    names = ('tls_ca_file', 'tls_client_cert', 'tls_client_key')
+    security = Security(require_encryption=True, **dict(zip(names, files)))
     try:
         client = Client(cluster.address, security=security, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -223,47 +211,36 @@ def _token(job: Job) -> Iterator[None]:
 
 
 def _check_workers(client: Any, job: Job) -> int:
-    """Return the number of workers. Raise OptionError if there are none, or if they differ from this
-    machine."""
+    """Return the number of workers. Raise OptionError or DataError if there are none, or if they differ from
+    this machine."""
     try:
         client.wait_for_workers(1, timeout=_CONNECT_S)
     except (TimeoutError, asyncio.TimeoutError):
         raise OptionError(f'no worker is connected to {client.scheduler.address}') from None
-    answers = client.run(look, job.paths)
-    for address, answer in answers.items():
-        check_versions(job, answer['versions'], f'the worker {address}')
-        if answer['missing']:
-            path = answer['missing'][0]
-            raise DataError(f'the worker {address} does not see {path}: mount it there under the same path')
-    return len(answers)
+    return len(client.run(check, job))
 
 
 def _shard_count(cluster: Cluster, folder: str, images: int, workers: int) -> int:
     """Return the number of shards: that of an earlier call, if there was one."""
     earlier = {shard.count for shard in map(shard_of_folder, os.listdir(folder)) if shard}
-    if earlier:
-        count = max(earlier)
-        if len(earlier) > 1 or cluster.shards not in (None, count):
-            counts = ' and into '.join(map(str, sorted(earlier)))
-            raise OptionError(
-                f'{display_path(folder)} is divided into {counts}: use that number of --shards, or another'
-                ' --output'
-            )
-        return count
+    if len(earlier) > 1 or (earlier and cluster.shards not in (None, *earlier)):
+        counts = ' and into '.join(map(str, sorted(earlier)))
+        raise OptionError(
+            f'{display_path(folder)} is divided into {counts}: use that --shards, or another --output'
+        )
     chosen = cluster.shards or max(_PER_WORKER * workers, -(-images // _MOST_IMAGES))
-    return min(chosen, images)
+    return max(earlier, default=min(chosen, images))
 
 
-def _finished(folder: str, record: Record) -> Any:
-    """Return the ids of the images in the journal of a shard, which may be missing.
+def _count_finished(job: Job, record: Record, shard: Shard, ids: List[int]) -> int:
+    """Return how many images are in the journal of a shard, which may be missing.
 
     Raise OptionError if :func:`.merge` would refuse the journal in the end: better before hours of work.
     """
-    if not os.path.isdir(folder):
-        return ()
-    run = Run.open(folder)
+    folder = os.path.join(job.folder, shard.folder)
+    run = Run.open(folder) if os.path.isdir(folder) else None
     if run is None:
-        return ()
+        return 0
     with run:
         found = [item for session in run.sessions for item in session.differences(record, RUN, IMAGES)]
         if found:
@@ -271,4 +248,4 @@ def _finished(folder: str, record: Record) -> Any:
                 f'{run.name} belongs to a different run ({"; ".join(map(str, found))}); use the same'
                 ' settings, or another --output'
             )
-        return run.finished
+        return sum(image_id in run.finished for image_id in ids)

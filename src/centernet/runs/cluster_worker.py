@@ -34,17 +34,20 @@ class Job(NamedTuple):
 
     ``name``: of this call of the command. ``plan``: with absolute paths; its file is None for the sample's
     checkpoint. ``shown_data``: the data set as it is shown to people. ``paths``: of the files that are read.
-    ``folder``: of the shards, absolute. ``token``: a file in it; who sees it shares the folder. ``versions``:
-    of the client; all workers must have them.
+    ``folder``: of the shards, absolute. ``versions``: of the client; all workers must have them.
     """
 
     name: str
     plan: Plan
     shown_data: str
-    paths: Tuple[str, ...]
+    paths: Sequence[str]
     folder: str
-    token: str
     versions: Dict[str, Optional[str]]
+
+    @property
+    def token(self) -> str:
+        """A file in the folder; who sees it shares the folder with the client."""
+        return os.path.join(self.folder, f'.{self.name}')
 
 
 class Stopped(Exception):
@@ -57,20 +60,19 @@ _prepared: Dict[str, Prepared] = {}
 _owners: Dict[str, Optional[str]] = {}
 
 
-def look(paths: Sequence[str]) -> Dict[str, Any]:
-    """Return the versions here, and those of the paths that are missing."""
-    return {'versions': versions(), 'missing': [path for path in paths if not os.path.exists(path)]}
-
-
-def check_versions(job: Job, found: Dict[str, Optional[str]], worker: str) -> None:
-    """Raise OptionError unless ``worker`` has the versions of the client."""
+def check(job: Job, dask_worker: Any = None) -> None:
+    """Raise OptionError or DataError unless this worker has the client's versions and sees its files."""
+    here, found = (dask_worker or _worker()).address, versions()
     differing = [
         f'{name} is {job.versions.get(name)} and {found.get(name)}'
-        for name in sorted(set(job.versions) | set(found))
+        for name in sorted({*job.versions, *found})
         if job.versions.get(name) != found.get(name)
     ]
     if differing:
-        raise OptionError(f'{worker} has other versions than the client: {"; ".join(differing)}')
+        raise OptionError(f'the worker {here} has other versions than the client: {"; ".join(differing)}')
+    for path in job.paths:
+        if not os.path.exists(path):
+            raise DataError(f'the worker {here} does not see {path}: mount it there under the same path')
 
 
 def claim(folder: str, name: Optional[str]) -> None:
@@ -85,13 +87,13 @@ def describe(job: Job) -> Tuple[Record, List[str]]:
         return prepared.record, prepared.lines
 
 
-def run_shard(job: Job, expected: Record, shard: Shard) -> Optional[bytes]:
+def run_shard(shard: Shard, job: Job, expected: Record) -> Optional[bytes]:
     """Evaluate a shard into its journal.
 
     Args:
+        shard: which part.
         job: the run.
         expected: its record.
-        shard: which part.
 
     Returns:
         None if the journal is in the shared folder, else its content, compressed by zlib.
@@ -102,11 +104,11 @@ def run_shard(job: Job, expected: Record, shard: Shard) -> Optional[bytes]:
         Others as :func:`.evaluate.evaluate`.
     """
     with _one_at_a_time:
-        check_versions(job, versions(), _address())  # it may have joined after the client looked
         network, data, record, _ = _prepare(job)
         found = expected.differences(record, RUN)
         if found:
-            raise OptionError(f'{_address()} differs from the first worker: {"; ".join(map(str, found))}')
+            here = _worker().address
+            raise OptionError(f'the worker {here} differs from the first: {"; ".join(map(str, found))}')
         shared = os.path.exists(job.token)
         folder = os.path.join(job.folder if shared else _scratch(job), shard.folder)
         record = attr.evolve(record, selection=attr.evolve(record.selection, shard=shard))
@@ -147,23 +149,17 @@ class _Reporter:
             raise Stopped
         self.finished += count
         if time.time() - self.reported > _REPORT_S:
-            self.report()
+            self.close()
 
     def close(self) -> None:
-        self.report()
-
-    def report(self) -> None:
         self.reported = time.time()
         _worker().log_event(self.job.name, [self.shard.index, self.finished])
 
 
 def _prepare(job: Job) -> Prepared:
-    files = []
-    for path in job.paths:
-        if not os.path.exists(path):
-            raise DataError(f'{_address()} does not see {path}: mount it there under the same path')
-        files.append((path, os.stat(path).st_mtime, os.stat(path).st_size))
-    key = repr((job.plan, files))
+    check(job)  # this worker may have joined after the client looked
+    states = [os.stat(path) for path in job.paths]
+    key = repr((job.plan, [(state.st_mtime, state.st_size) for state in states]))
     if key not in _prepared:
         _prepared.clear()  # one network at a time
         plan = attr.evolve(job.plan, file=job.plan.file or SAMPLE_WEIGHTS)
@@ -180,10 +176,6 @@ def _scratch(job: Job) -> str:
     folder = os.path.join(_worker().local_directory, job.name)
     os.makedirs(folder, exist_ok=True)
     return folder
-
-
-def _address() -> str:
-    return f'the worker {_worker().address}'
 
 
 def _worker() -> Any:

@@ -1,43 +1,19 @@
 """An evaluation: predict, score and present, one after the other."""
 
 import os
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, Optional, Sequence
 
-from ..coco import CocoData, CocoMetrics
+from ..coco import CocoData
 from ..networks.network import Network
 from ..options.fields import of_values
 from ..options.protocol import Protocol
 from ..options.selection import Loading, Selection
 from .predict import check_network, predict, progress_bar
-from .present import document, present
+from .present import present
 from .record import Data, Record
 from .run import Run
 from .score import Score, score
 from .sources import DataSource
-
-
-class Evaluation(NamedTuple):
-    """A finished evaluation. ``files``: paths of the written files; the first is results.json."""
-
-    record: Record
-    score: Score
-    document: Dict[str, Any]
-    files: List[str]
-
-    @property
-    def metrics(self) -> CocoMetrics:
-        """COCO's metrics."""
-        return self.score.metrics
-
-    @property
-    def failed(self) -> Dict[int, str]:
-        """Image id -> reason for the images that could not be read."""
-        return self.score.failed
-
-    @property
-    def exit_status(self) -> int:
-        """1 if images could not be read and ``on_bad_image`` is ``fail``, else 0."""
-        return int(bool(self.failed) and self.record.loading.on_bad_image == 'fail')
 
 
 def record_of(
@@ -71,7 +47,7 @@ def evaluate(
     resume: bool = False,
     progress: bool = True,
     pages: Any = None,
-) -> Evaluation:
+) -> Score:
     """Evaluate a network on a data set; write results.json and metrics.json (and pictures) into ``folder``.
 
     Args:
@@ -81,8 +57,7 @@ def evaluate(
         folder: the output folder; created if missing. It keeps a journal of the finished images.
         resume: continue the run whose journal is in ``folder``, instead of starting again.
         progress: show a progress bar on stderr.
-        pages: called with the open run, the data and the document of metrics.json; returns the paths of
-            further files.
+        pages: see :func:`.present.present`.
 
     Raises:
         OptionError: a network whose number of classes differs from the data's, or a journal of a different
@@ -99,14 +74,11 @@ def evaluate(
         return conclude(run, data, pages)
 
 
-def conclude(run: Run, data: CocoData, pages: Any = None) -> Evaluation:
+def conclude(run: Run, data: CocoData, pages: Any = None) -> Score:
     """Score and present a run whose images are finished; arguments as for :func:`evaluate`."""
     found = score(run, data)
-    files = present(run, found, data)
-    content = document(run, found)
-    if pages is not None:
-        files += pages(run, data, content)
-    return Evaluation(run.record, found, content, files)
+    present(run, found, data, pages)
+    return found
 
 
 def predict_data(

@@ -1,4 +1,4 @@
-"""The format of a run's journal: JSON lines.
+"""The journal of a run: JSON lines.
 
 The first line is the run's record: ``{"journal": 3, "record": {...}}`` (:class:`.record.Record`). Every other
 line is one of
@@ -14,11 +14,12 @@ its image is evaluated again. Detections stay in the file until the run ends: in
 40 KB.
 """
 
+import io
 import json
 import os
-from typing import IO, Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import IO, Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from ..options.fields import from_json
+from ..options.fields import from_json, to_json
 from ..system.errors import DataError, OutputError
 from ..system.files import display_path
 from .record import Record
@@ -36,6 +37,15 @@ class Finished(NamedTuple):
     times: ImageTimes
     size: Tuple[int, int]
 
+    def entry(self) -> Dict[str, Any]:
+        """Its line in the journal."""
+        return {
+            'image_id': self.image_id,
+            'size': list(self.size),
+            'times': [value if isinstance(value, bool) else round(value, 4) for value in self.times],
+            'detections': [[item['category_id'], *item['bbox'], item['score']] for item in self.results],
+        }
+
 
 class Line(NamedTuple):
     """The place of a finished image's line: ``offset`` and ``length`` in bytes, without the newline;
@@ -46,143 +56,155 @@ class Line(NamedTuple):
     session: int
 
 
-class Content(NamedTuple):
-    """What a journal contains.
+class Journal:
+    """The lines of a journal, and what they say.
 
-    ``sessions``: the record as it was in each session. ``finished``: image id -> line. ``failed``: image id
-    -> reason for the images that could not be read and are not finished. ``made``: files that the run wrote.
-    ``end``: of the last complete line, in bytes.
+    Attributes:
+        path: of the file.
+        first: the record in its first line; None if that is not complete.
+        sessions: the record in each session that evaluated images.
+        finished: image id -> place of its line.
+        failed: image id -> reason for the images that could not be read.
+        made: files that the run wrote, with ``/``.
     """
 
-    record: Record
-    sessions: List[Record]
-    finished: Dict[int, Line]
-    failed: Dict[int, str]
-    made: Set[str]
-    end: int
+    def __init__(self, path: str, file: IO[bytes]) -> None:
+        self.path, self._file = path, file
+        self.clear()
 
+    def clear(self) -> None:
+        """Forget everything, but keep the file."""
+        self.sessions: List[Record] = []
+        self.finished: Dict[int, Line] = {}
+        self.failed: Dict[int, str] = {}
+        self.made: Set[str] = set()
+        self.first: Optional[Record] = None
+        self._end = 0
 
-def read_content(file: IO[bytes], path: str) -> Optional[Content]:
-    """Read a journal from its start, line by line.
+    def load(self) -> None:
+        """Read the file from its start. After ``kill -9`` the last line may be incomplete: it does not count.
 
-    After ``kill -9`` the last line may be incomplete: it does not count.
-
-    Args:
-        file: a buffered binary file.
-        path: of the file, for messages.
-
-    Returns:
-        The content, or None if not even the first line is complete.
-
-    Raises:
-        DataError: a line other than the last cannot be read, or the journal is of another version.
-    """
-    content, damaged, offset = None, None, 0
-    for number, line in enumerate(file, start=1):
-        if damaged is not None:
-            raise _damaged(path, damaged)
-        if not line.endswith(b'\n'):
-            break
+        Raises:
+            DataError: a line other than the last cannot be read, or the journal is of another version.
+        """
+        self._file.seek(0)
+        reader = io.BufferedReader(self._file)
+        damaged = None
         try:
-            entry = json.loads(line.decode('utf-8'))
-            if content is None:
-                if entry['journal'] != VERSION:
-                    raise _other_version(path, entry['journal'])
-                content = Content(from_json(Record, entry['record']), [], {}, {}, set(), 0)
-            else:
-                _add(content, entry, Line(offset, len(line) - 1, len(content.sessions) - 1))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if content is None:
-                raise _damaged(path, number) from None
-            damaged = number  # it counts as incomplete if no other follows
-            continue
-        offset += len(line)
-    return content and content._replace(end=offset)
+            for number, line in enumerate(reader, start=1):
+                if damaged:
+                    raise self._damaged(damaged)
+                if not line.endswith(b'\n'):
+                    break
+                try:
+                    self._note(json.loads(line.decode('utf-8')), len(line))
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    if self.first is None:
+                        raise self._damaged(number) from None
+                    damaged = number  # it counts as incomplete if no other follows
+        finally:
+            reader.detach()  # closing it would close the file, and let its lock go
 
+    def append(self, *entries: Dict[str, Any]) -> None:
+        """Append entries with a single write.
 
-def _add(content: Content, entry: Dict[str, Any], line: Line) -> None:
-    if 'session' in entry:
-        content.sessions.append(content.record.with_session(entry['session']))
-    elif 'made' in entry:
-        content.made.update(map(str, entry['made']))
-    elif 'failed' in entry:
-        failed = {int(image_id): str(reason) for image_id, reason in entry['failed'].items()}
-        content.failed.update(failed)
-        for image_id in failed:  # the last line about an image counts
-            content.finished.pop(image_id, None)
-    else:
-        image_id = entry['image_id']
-        if len(entry['times']) != len(ImageTimes._fields) or not isinstance(entry['detections'], list):
-            raise ValueError('not a finished image')
-        content.finished[image_id] = line
-        content.failed.pop(image_id, None)
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        lines = [json.dumps(item, separators=(',', ':'), allow_nan=False) + '\n' for item in entries]
+        self._write(''.join(lines).encode('ascii'))
+        for entry, line in zip(entries, lines):
+            self._note(entry, len(line))
 
+    def join(self, other: 'Journal') -> None:
+        """Append the finished images of another journal, with their sessions."""
+        session = None
+        for image_id, line in other.finished.items():
+            if line.session != session:
+                session = line.session
+                self.append({'session': other.sessions[session].session()})
+            content = os.pread(other._file.fileno(), line.length, line.offset) + b'\n'
+            self._write(content)
+            self._note({'image_id': image_id}, len(content))
 
-def _folder(path: str) -> str:
-    return display_path(os.path.dirname(path))
+    def read(self, image_id: int) -> Finished:
+        """Return a finished image.
 
+        Raises:
+            OutputError: the file cannot be read, or something else has been written into it.
+        """
+        line = self.finished[image_id]
+        try:
+            entry = json.loads(os.pread(self._file.fileno(), line.length, line.offset).decode('utf-8'))
+            if entry['image_id'] != image_id:
+                raise ValueError(image_id)
+            results = [
+                {'image_id': image_id, 'category_id': row[0], 'bbox': row[1:5], 'score': row[5]}
+                for row in entry['detections']
+            ]
+            return Finished(image_id, results, ImageTimes(*entry['times']), tuple(entry['size']))
+        except OSError as error:
+            raise OutputError(f'cannot read {display_path(self.path)}: {error.strerror}') from error
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise OutputError(
+                f'{display_path(self.path)} was changed during the run: run without --resume to start again'
+            ) from None
 
-def _damaged(path: str, number: int) -> DataError:
-    return DataError(
-        f'{display_path(path)} is damaged in line {number}: remove the folder {_folder(path)}, or choose'
-        ' another'
-    )
+    def session_of(self, image_id: int) -> Record:
+        """Return the record of the session that evaluated a finished image."""
+        return self.sessions[self.finished[image_id].session]
 
+    def cut(self) -> None:
+        """Remove an incomplete line from the end of the file."""
+        self._file.truncate(self._end)
 
-def _other_version(path: str, version: Any) -> DataError:
-    age = 'a newer' if isinstance(version, int) and version > VERSION else 'an earlier'
-    return DataError(
-        f'the folder {_folder(path)} was written by {age} version of centernet: evaluate into another'
-        ' folder, or remove it'
-    )
+    def restart(self, record: Record) -> None:
+        """Start the journal of a run from nothing."""
+        self.clear()
+        self._file.truncate(0)
+        self.append({'journal': VERSION, 'record': to_json(record)})
 
+    def _note(self, entry: Dict[str, Any], length: int) -> None:
+        """Take in a line that was read or written."""
+        if self.first is None:
+            if entry['journal'] != VERSION:
+                age = 'a newer' if entry['journal'] > VERSION else 'an earlier'
+                raise DataError(
+                    f'the folder {self._folder()} was written by {age} version of centernet: evaluate into'
+                    ' another folder, or remove it'
+                )
+            self.first = from_json(Record, entry['record'])
+        elif 'session' in entry:
+            self.sessions.append(self.first.with_session(entry['session']))
+        elif 'made' in entry:
+            self.made.update(map(str, entry['made']))
+        elif 'failed' in entry:  # the last line about an image counts
+            for image_id, reason in entry['failed'].items():
+                self.failed[int(image_id)] = str(reason)
+                self.finished.pop(int(image_id), None)
+        else:
+            self.finished[entry['image_id']] = Line(self._end, length - 1, len(self.sessions) - 1)
+            self.failed.pop(entry['image_id'], None)
+        self._end += length
 
-def read_image(handle: int, line: Line, image_id: int, path: str) -> Finished:
-    """Read a finished image.
+    def _write(self, content: bytes) -> None:
+        try:
+            while content:  # a raw file may write only a part
+                content = content[self._file.write(content) :]
+        except OSError as error:
+            self.cut()  # so that what is appended later does not follow half a line
+            raise OutputError(f'cannot write {display_path(self.path)}: {error.strerror}') from error
 
-    Args:
-        handle: of the open journal.
-        line: its line.
-        image_id: its id.
-        path: of the journal, for messages.
+    def _folder(self) -> str:
+        return display_path(os.path.dirname(self.path))
 
-    Raises:
-        OutputError: the file cannot be read, or something else has been written into it.
-    """
-    try:
-        entry = json.loads(os.pread(handle, line.length, line.offset).decode('utf-8'))
-        if entry['image_id'] != image_id:
-            raise ValueError(image_id)
-        results = [
-            {'image_id': image_id, 'category_id': row[0], 'bbox': row[1:5], 'score': row[5]}
-            for row in entry['detections']
-        ]
-        return Finished(image_id, results, ImageTimes(*entry['times']), tuple(entry['size']))
-    except OSError as error:
-        raise OutputError(f'cannot read {display_path(path)}: {error.strerror}') from error
-    except (ValueError, KeyError, TypeError, IndexError):
-        raise OutputError(
-            f'{display_path(path)} was changed during the run: run without --resume to start again'
-        ) from None
-
-
-def to_line(entry: Dict[str, Any]) -> bytes:
-    """Return an entry as a line of the journal."""
-    return json.dumps(entry, separators=(',', ':'), allow_nan=False).encode('utf-8') + b'\n'
-
-
-def to_lines(finished: Iterable[Finished]) -> List[bytes]:
-    """Return the lines of finished images; :func:`read_image` is the inverse."""
-    return [
-        to_line(
-            {
-                'image_id': item.image_id,
-                'size': list(item.size),
-                'times': [value if isinstance(value, bool) else round(value, 4) for value in item.times],
-                'detections': [
-                    [result['category_id']] + result['bbox'] + [result['score']] for result in item.results
-                ],
-            }
+    def _damaged(self, line: int) -> DataError:
+        return DataError(
+            f'{display_path(self.path)} is damaged in line {line}: remove the folder {self._folder()}, or'
+            ' choose another'
         )
-        for item in finished
-    ]
+
+
+def failed_entry(failures: Any) -> Dict[str, Any]:
+    """The line of images that could not be read, id -> reason."""
+    return {'failed': {str(image_id): reason for image_id, reason in failures.items()}}

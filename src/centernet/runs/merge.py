@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shlex
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import attr
 
@@ -12,7 +12,8 @@ from ..options.fields import DIGITS, IMAGES, RUN
 from ..system.errors import DataError, OptionError, UserError
 from ..system.files import display_path, sha256
 from ..system.shards import WHOLE, Shard
-from .evaluate import Evaluation, conclude, open_coco
+from .evaluate import conclude, open_coco
+from .journal import failed_entry
 from .record import Record
 from .run import Run, allow_open_files
 from .score import Score
@@ -33,7 +34,7 @@ def merge(
     mixed_devices: bool = False,
     say: Any = lambda line: None,
     pages: Any = None,
-) -> Evaluation:
+) -> Score:
     """Merge the parts of a run: the metrics and results.json are those of one run over all images.
 
     Args:
@@ -72,6 +73,9 @@ def merge(
         run = stack.enter_context(Run.begin(output, record, sources=[part.path for part in parts]))
         for part in parts:
             run.join(part)
+        failed = {image_id: why for part in parts for image_id, why in part.failed.items()}
+        if failed:
+            run.append(failed_entry({key: failed[key] for key in failed if key not in run.finished}))
         return conclude(run, data, pages)
 
 
@@ -84,7 +88,7 @@ def score_run(folder: str, data: Optional[str]) -> Score:
         coco = load_data([earlier], open_coco(data) if data else None)
         record = earlier.record
     with Run.begin(folder, record, resume=True) as run:
-        return conclude(run, coco).score
+        return conclude(run, coco)
 
 
 def load_data(parts: Sequence[Run], data: Optional[CocoData]) -> CocoData:
@@ -99,13 +103,13 @@ def load_data(parts: Sequence[Run], data: Optional[CocoData]) -> CocoData:
     """
     record = parts[0].record
     if data is None:
-        found = next(filter(None, (recorded_data(part) for part in parts)), None)
-        if found is None:
+        found = [pair for pair in map(recorded_data, parts) if pair]
+        if not found:
             raise DataError(
                 f'{parts[0].name} was evaluated on {record.data.annotations}, which is missing: name the'
                 ' data with --data, or with --annotations and --images'
             )
-        data = CocoData.load(None, *found, need_images=False)
+        data = CocoData.load(None, *found[0], need_images=False)
     if sha256(data.annotations) != record.data.sha256:
         raise DataError(
             f'{display_path(data.annotations)} is not the file that {parts[0].name} was evaluated on: its'
@@ -120,10 +124,8 @@ def recorded_data(run: Run) -> Optional[Sequence[str]]:
     recorded = run.record.data
     moved = os.path.join(run.folder, 'sample')  # the sample in the folder of a run that was moved
     annotations = os.path.join(moved, 'annotations', 'instances_val2017.json')
-    for pair in ((recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))):
-        if pair[0] and os.path.exists(pair[0]):
-            return pair
-    return None
+    pairs = (recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))
+    return next((pair for pair in pairs if pair[0] and os.path.exists(pair[0])), None)
 
 
 def _check_same(first: Run, other: Run, session: Record, mixed_devices: bool, say: Any) -> None:
@@ -159,29 +161,24 @@ def _check_complete(parts: Sequence[Run], data: CocoData) -> None:
     ids = selection.all_shards(data.image_ids, data.annotations)
     places: Dict[int, Run] = {}
     for part in parts:
-        for image_id in part.finished:
-            if image_id in places:
-                raise OptionError(
-                    f'image {image_id} is in {part.name} and in {places[image_id].name}: leave one of these'
-                    ' folders out'
-                )
-            places[image_id] = part
-    failed = {image_id for part in parts for image_id in part.failed}
-    missing = [
-        place for place, image_id in enumerate(ids) if image_id not in places and image_id not in failed
-    ]
+        both = sorted(places.keys() & part.finished)
+        if both:
+            names = f'{part.name} and in {places[both[0]].name}'
+            raise OptionError(f'image {both[0]} is in {names}: leave one of these folders out')
+        places.update(dict.fromkeys(part.finished, part))
+    done = {*places, *(image_id for part in parts for image_id in part.failed)}
+    missing = [place for place, image_id in enumerate(ids) if image_id not in done]
     if not missing:
         return
     counts = {part.record.selection.shard.count for part in parts}
-    shards: List[Shard] = []
-    if len(counts) == 1 and counts != {1}:
-        (count,) = counts
+    count, again, folder, where = counts.pop(), WHOLE, parts[0].folder, ''
+    if count > 1 and not counts:
         shards = [Shard(index + 1, count) for index in sorted({place % count for place in missing})]
+        again, folder = shards[0], os.path.dirname(folder)
+        where = f'{"shard" if len(shards) == 1 else "shards"} {", ".join(map(str, shards))}: '
     few = ', '.join(str(ids[place]) for place in missing[:3]) + (', ...' if missing[3:] else '')
-    where = f'{"shard" if len(shards) == 1 else "shards"} {", ".join(map(str, shards))}: ' if shards else ''
-    folder = os.path.dirname(parts[0].folder) if shards else parts[0].folder
-    again = attr.evolve(selection, shard=shards[0] if shards else WHOLE)
+    command = parts[0].record.command(attr.evolve(selection, shard=again))
     raise MissingImages(
         f'{len(missing)} of {len(ids)} images are missing ({where}{few}); evaluate them, and merge again:'
-        f' {parts[0].record.command(again)} --output {shlex.quote(display_path(folder))} --resume'
+        f' {command} --output {shlex.quote(display_path(folder))} --resume'
     )

@@ -4,7 +4,7 @@ The first BatchNorm keeps the mean and the variance of what the first convolutio
 normalization gives others: 0.5 / 1 in place of COCO's makes the variances twelve times as small.
 """
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -24,15 +24,6 @@ _IMAGES = 8
 _CLEARLY, _CLOSE = 1.2, 1.2
 
 
-class Fit(NamedTuple):
-    """How well a normalization fits the first BatchNorm: ``distance`` is the mean over its channels of the
-    absolute logarithm of the ratio of the variances, and of the difference of the means in standard
-    deviations, added up."""
-
-    name: str
-    distance: float
-
-
 def better_normalization(
     layers: Optional[Layers], data: CocoData, ids: Sequence[int], spec: InputSpec
 ) -> Optional[str]:
@@ -48,12 +39,10 @@ def better_normalization(
     pixels = _pixels(data, ids, spec) if layers else []
     if not pixels:
         return None
+    distances = {name: _distance(layers, pixels, known) for name, known in NORMALIZATIONS.items()}
+    best = min(distances, key=distances.get)
     used = _distance(layers, pixels, spec.normalization)
-    best = min(
-        (Fit(name, _distance(layers, pixels, known)) for name, known in NORMALIZATIONS.items()),
-        key=lambda fit: fit.distance,
-    )
-    return best.name if best.distance < _CLOSE and used - best.distance > _CLEARLY else None
+    return best if distances[best] < _CLOSE and used - distances[best] > _CLEARLY else None
 
 
 def _pixels(data: CocoData, ids: Sequence[int], spec: InputSpec):
@@ -68,6 +57,9 @@ def _pixels(data: CocoData, ids: Sequence[int], spec: InputSpec):
 
 
 def _distance(layers, pixels, normalization: Normalization) -> float:
+    """How badly a normalization fits the first BatchNorm: the mean over its channels of the absolute
+    logarithm of the ratio of the variances, and of the difference of the means in standard deviations, added
+    up."""
     convolution, norm = layers
     weight = convolution.weight.detach().cpu().float()
     count, total, squares = 0, 0.0, 0.0

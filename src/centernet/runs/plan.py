@@ -44,14 +44,8 @@ class Prepared(NamedTuple):
 
 def open_network_of(options: NetworkOptions, path: Optional[str] = None) -> Network:
     """Open ``path``, or else the checkpoint of the options."""
-    return open_network(
-        path or options.weights,
-        options.device,
-        options.threads,
-        options.arch,
-        options.weights_key,
-        options.precision,
-    )
+    names = ('device', 'threads', 'arch', 'weights_key', 'precision')
+    return open_network(path or options.weights, **{name: getattr(options, name) for name in names})
 
 
 def open_data(options: DataOptions, sample_parent: str, need_images: bool = True) -> CocoData:
@@ -129,8 +123,8 @@ def headline(record: Record, wanted: Protocol, data: str, notes: Sequence[str]) 
     info, loading = record.network, record.loading
     epoch = '' if info.epoch is None else f', epoch {info.epoch}'
     precision = '' if info.precision == FP32 else f', {info.precision}'
-    threads = '' if info.threads is None else f', {_count(info.threads, "thread")}'
-    workers = _count(loading.workers, 'loader process', 'es') if loading.workers else 'no loader processes'
+    threads = '' if info.threads is None else f', {info.threads} thread{"s" * (info.threads != 1)}'
+    workers = f'{loading.workers or "no"} loader process{"es" * (loading.workers != 1)}'
     return [
         f'network: {info.arch} ({display_weights(info.file)}){epoch}',
         f'data: {data}',
@@ -171,15 +165,8 @@ def warn_of_normalization(network: Network, data: CocoData, record: Record) -> N
     spec = record.protocol.input
     better = better_normalization(network.first_layers(), data, ids, spec)
     if better:
+        name = display_weights(network.info.file)
         _log.warning(
-            'warning: the first layer of %s does not fit the normalization %s; it was probably trained with'
-            ' %s: try --normalization %s',
-            display_weights(network.info.file),
-            spec.normalization,
-            better,
-            better,
+            f'warning: the first layer of {name} does not fit the normalization {spec.normalization}; it was'
+            f' probably trained with {better}: try --normalization {better}'
         )
-
-
-def _count(number: int, noun: str, plural: str = 's') -> str:
-    return f'{number} {noun}{"" if number == 1 else plural}'

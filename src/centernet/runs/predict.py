@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -52,43 +52,48 @@ def predict(network: Network, source: Source, run: Run, make_bar: MakeBar, end: 
     """
     protocol = run.record.protocol
     check_network(network, source, protocol)
-    batches = source.batches(run.record, run.finished)
+    count, batches = source.batches(run.record, run.finished)
     size = 1 if protocol.keep_res else run.record.loading.batch_size
-    warm_up = warm_up_batches(batches.count)
-    keep(run, source, _predictions(network, batches, source.channels, protocol, size, warm_up), make_bar, end)
+    found = _predictions(network, batches, source.channels, protocol, size, warm_up_batches(count))
+    keep(run, source, found, make_bar, end)
 
 
-def keep(run: Run, source: Any, predictions: Iterator[Predicted], make_bar: MakeBar, end: Any = None) -> None:
+def keep(run: Run, source: Source, found: Iterator[Predicted], make_bar: MakeBar, end: Any = None) -> None:
     """Append predictions to the journal of a run as they come; arguments and errors as for :func:`predict`.
 
     Args:
-        predictions: a generator; it is closed.
+        found: a generator; it is closed.
     """
-    total = source.total
-    done = len(run.finished) if total is None else sum(image_id in run.finished for image_id in source.ids)
+    bar = make_bar(source.total, _done(run, source))
     try:
-        with contextlib.closing(make_bar(total, done)) as bar, contextlib.closing(predictions):
-            for item in predictions:
+        with contextlib.closing(bar), contextlib.closing(found):
+            for item in found:
                 run.add(item.finished, item.failures)
                 if end is not None:
                     end(item)
                 bar.update(len(item.finished) + len(item.failures))
     except (KeyboardInterrupt, SystemExit) as error:
-        raise Interrupted(how_to_resume(run, source, 'interrupted')) from error
+        raise Interrupted(_how_to_resume(run, source, 'interrupted')) from error
     except LoaderError as error:
-        raise Interrupted(how_to_resume(run, source, str(error))) from error
+        raise Interrupted(_how_to_resume(run, source, error)) from error
     except OutputError as error:
-        raise OutputError(how_to_resume(run, source, str(error))) from error
+        raise OutputError(_how_to_resume(run, source, error)) from error
     run.check_exists()
 
 
-def how_to_resume(run: Run, source: Any, why: str) -> str:
+def _done(run: Run, source: Source) -> int:
+    """How many images of a source are finished."""
+    if source.total is None:
+        return len(run.finished)
+    return sum(image_id in run.finished for image_id in source.ids)
+
+
+def _how_to_resume(run: Run, source: Source, why: Any) -> str:
     """Say what stopped a run, how many images are finished, and how to continue."""
     total = '' if source.total is None else f' of {source.total}'
-    finished = sum(image_id in run.finished for image_id in source.ids) if total else len(run.finished)
     return (
-        f'{why}: {finished}{total} images are finished (in {display_path(run.path)}); run the same command'
-        ' with --resume to continue'
+        f'{why}: {_done(run, source)}{total} images are finished (in {display_path(run.path)}); run the same'
+        ' command with --resume to continue'
     )
 
 
@@ -133,33 +138,27 @@ def _check_protocol(network: Network, protocol: Protocol) -> None:
 
 def _predictions(
     network: Network,
-    batches: Iterable[Batch],
+    batches: Iterator[Batch],
     channels: Sequence[Any],
     protocol: Protocol,
     size: int,
     warm_up: int,
 ) -> Iterator[Predicted]:
     start = time.perf_counter()
-    with contextlib.closing(iter(batches)) as loaded:
-        for number, batch in enumerate(loaded):
+    with contextlib.closing(batches):
+        for number, batch in enumerate(batches):
             clock = StageClock()
             detections = detect(network, batch, protocol, size, clock)
-            results = [
-                to_results(image_id, found, channels) for image_id, found in zip(batch.ids, detections)
-            ]
+            results = [to_results(*found, channels) for found in zip(batch.ids, detections)]
             clock.stop('post')
             wall, start = 1000 * (clock.now - start), clock.now
             count = max(1, len(batch.ids))  # the times of a batch are divided equally among its images
             shared = {stage: milliseconds / count for stage, milliseconds in clock.stages.items()}
-            finished = [
-                Finished(
-                    image_id,
-                    found,
-                    ImageTimes(times.load, times.pre, wall=wall / count, warm_up=number < warm_up, **shared),
-                    image_size,
-                )
-                for image_id, found, times, image_size in zip(batch.ids, results, batch.times, batch.sizes)
+            times = [
+                ImageTimes(*loaded, wall=wall / count, warm_up=number < warm_up, **shared)
+                for loaded in batch.times
             ]
+            finished = list(map(Finished, batch.ids, results, times, batch.sizes))
             yield Predicted(finished, batch.failures, batch)
 
 
@@ -202,9 +201,8 @@ def _run_filled(network: Network, images: np.ndarray, size: int) -> Any:
     """Run a batch, filled with empty images up to ``size``.
 
     Libraries choose the order of their sums by the number of images, so that the last, smaller batch of a run
-    would
-    have other detections than the same images in the middle of it: a run in parts would differ from one in
-        one go.
+    would have other detections than the same images in the middle of it: a run in parts would differ from one
+    in one go.
     """
     count = len(images)
     if count >= size:

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-from typing import Any, Dict, List
+from typing import Any, List
 
 import numpy as np
 
 from ..coco import CocoData, format_metrics, read_image
 from ..drawing import draw_panels, save_picture
-from ..options.fields import to_json
 from ..system.errors import DataError
 from ..system.files import atomic_write
 from .run import METRICS_NAME, Run
@@ -19,22 +18,15 @@ from .timings import format_timings
 PICTURES_NAME = 'images'
 
 
-def document(run: Run, score: Score) -> Dict[str, Any]:
-    """Return the content of metrics.json."""
-    return {
-        'metrics': score.metrics.stats,
-        'per_class': score.metrics.per_class,
-        'images': len(score.image_ids),
-        'failed_images': {str(image_id): reason for image_id, reason in score.failed.items()},
-        'timings': score.timings,
-        'record': to_json(run.record),
-        'sessions': [session.session() for session in run.sessions],
-    }
+def present(run: Run, score: Score, data: CocoData, pages: Any = None) -> None:
+    """Write metrics.json, the pictures that the record asks for, and the report; list them in
+    ``score.files``.
 
-
-def present(run: Run, score: Score, data: CocoData) -> List[str]:
-    """Write metrics.json, and the pictures that the record asks for; return the paths of the files, those of
-    the score among them.
+    Args:
+        run, data: as for :func:`.score.score`.
+        score: of the run.
+        pages: called with the open run, the data and the document of metrics.json; returns the paths of
+            further files.
 
     Raises:
         OutputError: a file cannot be written.
@@ -42,20 +34,20 @@ def present(run: Run, score: Score, data: CocoData) -> List[str]:
     path = run.target(METRICS_NAME)
     pictures = _write_pictures(run, data, score.image_ids[: run.record.loading.save_images])
     with atomic_write(path) as file:
-        json.dump(document(run, score), file, allow_nan=False, indent=2)
+        json.dump(score.document, file, allow_nan=False, indent=2)
         file.write('\n')
-    return [score.results, path, *pictures]
+    score.files.extend([path, *pictures])
+    if pages is not None:
+        score.files.extend(pages(run, data, score.document))
 
 
 def format_score(score: Score) -> str:
     """Format the metrics, the times and the images that could not be read, without a trailing newline."""
     parts = [format_metrics(score.metrics), format_timings(score.timings)]
     if score.failed:
-        count = len(score.failed)
-        lines = [f'{count} image{"" if count == 1 else "s"} could not be read:']
-        parts.append(
-            '\n'.join(lines + [f'  {image_id}: {reason}' for image_id, reason in score.failed.items()])
-        )
+        lines = [f'{len(score.failed)} image{"s" * (len(score.failed) > 1)} could not be read:']
+        lines += [f'  {image_id}: {reason}' for image_id, reason in score.failed.items()]
+        parts.append('\n'.join(lines))
     return '\n\n'.join(parts)
 
 

@@ -40,9 +40,7 @@ class Data:
     sha256: str = option(attr.NOTHING, means=RUN)
     images: Optional[str] = option()
     channels: Tuple[Category, ...] = option(
-        attr.NOTHING,
-        means=RUN,
-        load=lambda channels: tuple(item and tuple(item) for item in channels),
+        attr.NOTHING, means=RUN, load=lambda channels: tuple(item and tuple(item) for item in channels)
     )
     sample: bool = option(False)
     categories: Optional[Tuple[str, ...]] = option()
@@ -69,11 +67,7 @@ class Data:
 class Environment:
     """What evaluated images: the device and the versions of everything that decides their digits."""
 
-    device: str = option(
-        attr.NOTHING,
-        row='device',
-        show=lambda here: here.device + (f' ({here.device_name})' if here.device_name else ''),
-    )
+    device: str = option(attr.NOTHING, row='device', show=lambda here: str(attr.evolve(here, threads=None)))
     device_type: str = option(attr.NOTHING, means=DIGITS)
     device_name: Optional[str] = option()
     provider: Optional[str] = option(means=DIGITS)
@@ -91,15 +85,10 @@ class Environment:
     @classmethod
     def here(cls, info: NetworkInfo) -> 'Environment':
         """Describe this machine, on which a network runs."""
-        return cls(
-            device=info.device,
-            device_type=info.device_type,
-            device_name=info.device_name,
-            provider=info.provider,
-            threads=info.threads,
-            machine=platform.machine(),
-            **dict(versions(), onnxruntime=info.versions.get('onnxruntime')),
-        )
+        names = ('device', 'device_type', 'device_name', 'provider', 'threads')
+        same = {name: getattr(info, name) for name in names}
+        found = dict(versions(), onnxruntime=info.versions.get('onnxruntime'))
+        return cls(machine=platform.machine(), **same, **found)
 
     def __str__(self) -> str:
         """The device in words, such as ``cuda:0 (Tesla T4)``."""
@@ -126,15 +115,9 @@ class Record:
         cls, network: Network, data: Data, protocol: Protocol, selection: Selection, loading: Loading
     ) -> 'Record':
         """Describe a run of a network on this machine."""
-        environment = Environment.here(network.info)
-        return cls(
-            network=network.info,
-            data=data,
-            protocol=protocol,
-            selection=selection,
-            loading=loading,
-            environment=environment,
-        )
+        info = network.info
+        means = dict(network=info, data=data, protocol=protocol, environment=Environment.here(info))
+        return cls(selection=selection, loading=loading, **means)
 
     def differences(self, other: 'Record', *means: str) -> List[fields.Difference]:
         """What differs between two runs, or between two sessions of one.
@@ -143,8 +126,7 @@ class Record:
             other: the later one.
             means: :data:`~centernet.options.fields.RUN`, ``IMAGES`` or ``DIGITS``; all by default.
         """
-        found = fields.differences(self, other)
-        return [item for item in found if not means or item.means in means]
+        return [item for item in fields.differences(self, other) if not means or item.means in means]
 
     def session(self) -> Dict[str, Any]:
         """What may change when the run is resumed, as JSON."""

@@ -4,9 +4,11 @@ import json
 from typing import Any, Dict, List, NamedTuple
 
 from ..coco import CocoData, CocoMetrics, ResultTable, compute_metrics
+from ..options.fields import to_json
 from ..system.errors import DataError, Interrupted
 from ..system.files import atomic_write
 from ..system.processes import ProcessError
+from .record import Record
 from .run import RESULTS_NAME, Run
 from .timings import ImageTimes, summarise
 
@@ -14,22 +16,43 @@ from .timings import ImageTimes, summarise
 class Score(NamedTuple):
     """The metrics of a run.
 
-    ``metrics``: COCO's. ``timings``: see :func:`.timings.summarise`. ``image_ids``: of the finished images,
-    in the data set's order. ``failed``: image id -> reason for the images that could not be read.
-    ``results``: path of results.json.
+    ``record`` and ``sessions``: of the run. ``metrics``: COCO's. ``timings``: see
+    :func:`.timings.summarise`. ``image_ids``: of the finished images, in the data set's order. ``failed``:
+    image id -> reason for the images that could not be read. ``files``: the written ones; the first is
+    results.json.
     """
 
+    record: Record
+    sessions: List[Record]
     metrics: CocoMetrics
     timings: Dict[str, Any]
     image_ids: List[int]
     failed: Dict[int, str]
-    results: str
+    files: List[str]
+
+    @property
+    def document(self) -> Dict[str, Any]:
+        """The content of metrics.json."""
+        return {
+            'metrics': self.metrics.stats,
+            'per_class': self.metrics.per_class,
+            'images': len(self.image_ids),
+            'failed_images': {str(image_id): reason for image_id, reason in self.failed.items()},
+            'timings': self.timings,
+            'record': to_json(self.record),
+            'sessions': [session.session() for session in self.sessions],
+        }
 
     @property
     def detections(self) -> List[Dict[str, Any]]:
         """All detections in COCO's results format, in the data set's order, read from results.json."""
-        with open(self.results, encoding='utf-8') as file:
+        with open(self.files[0], encoding='utf-8') as file:
             return json.load(file)
+
+    @property
+    def exit_status(self) -> int:
+        """1 if images could not be read and ``on_bad_image`` is ``fail``, else 0."""
+        return int(bool(self.failed) and self.record.loading.on_bad_image == 'fail')
 
 
 def score(run: Run, data: CocoData) -> Score:
@@ -53,17 +76,16 @@ def score(run: Run, data: CocoData) -> Score:
         first = next(iter(failed.values()), 'none is finished')
         raise DataError(f'none of the {len(selected)} images could be read; the first: {first}')
     times: Dict[str, List[ImageTimes]] = {}
-    path, is_first = run.target(RESULTS_NAME), True
-    # the file appears once there are metrics, too
+    path, separator = run.target(RESULTS_NAME), ''
     table = ResultTable(folder=run.folder)
-    with atomic_write(path) as file:
+    with atomic_write(path) as file:  # it appears once there are metrics, too
         file.write('[')
         for image_id in image_ids:
             image = run.read(image_id)
             if image.results:
                 text = json.dumps(image.results, allow_nan=False, separators=(',', ':'))
-                file.write(('' if is_first else ',') + text[1:-1])
-                is_first = False
+                file.write(separator + text[1:-1])
+                separator = ','
             table.add(image.results)
             times.setdefault(str(run.session_of(image_id).environment), []).append(image.times)
         file.write(']\n')
@@ -77,4 +99,4 @@ def score(run: Run, data: CocoData) -> Score:
     timings = summarise([item for part in times.values() for item in part])
     if len(times) > 1:
         timings['per_device'] = {device: summarise(part) for device, part in times.items()}
-    return Score(metrics, timings, image_ids, failed, path)
+    return Score(run.record, run.sessions, metrics, timings, image_ids, failed, [path])

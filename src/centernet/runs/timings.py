@@ -62,12 +62,11 @@ def summarise(times: List[ImageTimes]) -> Dict[str, Any]:
     """
     steady = [item for item in times if not item.warm_up] or times
     total = sum(item.wall for item in times)
-    steady_wall = sum(item.wall for item in steady)
     return {
         'images': len(times),
         'total_ms': total,
-        'mean_ms': total / len(times) if times else 0.0,
-        'images_per_second': 1000 * len(steady) / steady_wall if steady_wall else 0.0,
+        'mean_ms': total / len(times),
+        'images_per_second': 1000 * len(steady) / sum(item.wall for item in steady),
         'warm_up_images': len(times) - len(steady),
         'stages_ms': {stage: _statistics([getattr(item, stage) for item in steady]) for stage in STAGES},
     }
@@ -78,27 +77,15 @@ def format_timings(summary: Dict[str, Any]) -> str:
     if 'per_device' in summary:
         parts = [f'{device}:\n{format_timings(part)}' for device, part in summary['per_device'].items()]
         return '\n\n'.join(parts)
-    lines = [
-        'stage   mean ms  median ms   p95 ms   (per image; {})'.format(
-            '{} warm-up images omitted'.format(summary['warm_up_images'])
-            if summary['warm_up_images']
-            else 'no warm-up omitted'
-        )
-    ]
-    for stage in STAGES:
-        lines.append(
-            '{:<6} {mean:>8.2f} {median:>10.2f} {p95:>8.2f}'.format(stage, **summary['stages_ms'][stage])
-        )
-    lines.append(
-        '{} images, total {:.1f} ms, mean {:.2f} ms, {:.1f} images per second'.format(
-            summary['images'], summary['total_ms'], summary['mean_ms'], summary['images_per_second']
-        )
-    )
-    return '\n'.join(lines)
+    omitted = summary['warm_up_images']
+    note = f'{omitted} warm-up images omitted' if omitted else 'no warm-up omitted'
+    lines = [f'stage   mean ms  median ms   p95 ms   (per image; {note})']
+    line = '{:<6} {mean:>8.2f} {median:>10.2f} {p95:>8.2f}'
+    lines += [line.format(stage, **summary['stages_ms'][stage]) for stage in STAGES]
+    line = '{images} images, total {total_ms:.1f} ms, mean {mean_ms:.2f} ms, {images_per_second:.1f} images'
+    return '\n'.join([*lines, line.format(**summary) + ' per second'])
 
 
 def _statistics(values: List[float]) -> Dict[str, float]:
-    if not values:
-        return {'mean': 0.0, 'median': 0.0, 'p95': 0.0}
     median, p95 = np.percentile(values, [50, 95])
     return {'mean': float(np.mean(values)), 'median': float(median), 'p95': float(p95)}

@@ -232,7 +232,7 @@ def _metrics(reference, model, data, record, folder, reference_folder, reuse, re
     expected = first.metrics
     ids = [image_id for image_id in ids if image_id not in first.failed]
     if own:
-        detections = first.score.detections
+        detections = first.detections
         data = with_detections(data, detections, ids)
         if data is None:
             note = (
