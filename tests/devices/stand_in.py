@@ -154,10 +154,7 @@ def trtexec(device, inputs, output, raw=True):
 def _array(array):
     buffer = io.BytesIO()
     np.save(buffer, array)
-    return {
-        'array': base64.b64encode(buffer.getvalue()).decode(),
-        'polygraphy_class': 'ndarray',
-    }
+    return {'array': base64.b64encode(buffer.getvalue()).decode(), 'polygraphy_class': 'ndarray'}
 
 
 def polygraphy(device, inputs, output):

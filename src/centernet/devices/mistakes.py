@@ -125,9 +125,7 @@ MISTAKES = (
         lambda image, numbers: normalise(image, Normalization(*(part[::-1] for part in numbers))),
     ),
     Mistake(
-        'twice',
-        'as if normalised twice',
-        lambda image, numbers: _again(normalise(image, numbers), numbers),
+        'twice', 'as if normalised twice', lambda image, numbers: _again(normalise(image, numbers), numbers)
     ),
     Mistake(
         'twice_scaled',
