@@ -11,7 +11,7 @@ import attr
 from ..coco import CocoData, to_results
 from ..detection import decode, merge, postprocess
 from ..networks.network import Network, NetworkInfo
-from ..options.fields import RUN, to_words
+from ..options.fields import to_words
 from ..options.selection import NetworkOptions, Selection
 from ..runs.evaluate import conclude, evaluate, record_of
 from ..runs.journal import Finished
@@ -26,6 +26,7 @@ from ..sample import SAMPLE_WEIGHTS
 from ..system.errors import DataError
 from ..system.files import sha256
 from ..system.precision import FP32
+from ..verification.verify import same_run
 from .judge import Judgement, judge, write_comparison
 from .manifest import Manifest
 from .outputs import Outputs
@@ -174,14 +175,14 @@ def predictions(
             clock = StageClock()
             raw = decode(item.heads, None, protocol.max_detections)
             clock.stop('dec')
-            boxes = merge(postprocess(raw, [item.geometry]), protocol.nms, protocol.max_detections)
-            results = to_results(item.image_id, boxes, channels)
+            boxes = merge(postprocess(raw, [item.image.geometry]), protocol.nms, protocol.max_detections)
+            results = to_results(item.image.id, boxes, channels)
             clock.stop('post')
             wall, start = 1000 * (clock.now - start), clock.now
             times = ImageTimes(item.milliseconds, 0.0, wall=wall, warm_up=number < warm_up, **clock.stages)
-            height, width = (int(2 * side) for side in reversed(item.geometry.centre))
-            finished.append(Finished(item.image_id, results, times, (height, width)))
-        yield Predicted(finished, {item.image_id: item.failure for item in items if item.failure})
+            height, width = (int(2 * side) for side in reversed(item.image.geometry.centre))
+            finished.append(Finished(item.image.id, results, times, (height, width)))
+        yield Predicted(finished, {item.image.id: item.failure for item in items if item.failure})
 
 
 def _reference_run(
@@ -192,16 +193,4 @@ def _reference_run(
     loading = attr.evolve(record.loading, workers=record.loading.workers or 0, save_images=0)
     about = record.data.sample, record.data.categories
     wanted = record_of(network, data, record.protocol, selection, loading, *about)
-    return evaluate(network, data, wanted, where, _is_of(where, wanted), progress)
-
-
-def _is_of(folder: str, record: Record) -> bool:
-    """Whether the run in a folder can be continued."""
-    try:
-        earlier = Run.open(folder)
-    except DataError:
-        return False
-    if earlier is None:
-        return False
-    with earlier:
-        return not earlier.record.differences(record, RUN)
+    return evaluate(network, data, wanted, where, same_run(where, wanted), progress)

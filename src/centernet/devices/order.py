@@ -9,21 +9,15 @@ import numpy as np
 
 from ..detection.heads import why_no_boxes
 from ..system.errors import OptionError
-from ..system.files import display_path
 from .manifest import Manifest
 from .mistakes import PLAIN
 from .reference import References
-from .tools import CELLS, BadOutput, Found, Key, Output, load
+from .tools import CELLS, DTYPES, BadOutput, Found, Key, Output
 
 # The right order must fit the references so many times as well as any other.
 _CLEARLY = 2.0
 # Distances are in standard deviations; what is farther is just as wrong.
 _FARTHEST = 10.0
-_DTYPES = (np.float32, np.float16)
-
-
-class NotFinite(BadOutput):
-    """An output has values that are infinite or NaN."""
 
 
 class Order(NamedTuple):
@@ -49,46 +43,6 @@ def sigmoids(hm: np.ndarray, logits: np.ndarray) -> int:
     return int(np.argmin(fits[:2] if hm.min() < 0.5 else fits))  # two sigmoids are at least 0.5
 
 
-def as_head(
-    output: Output,
-    content: np.ndarray,
-    head: str,
-    images: int,
-    manifest: Manifest,
-    dtypes: Sequence[type] = _DTYPES,
-) -> np.ndarray:
-    """The output of a head, float32 [images, channels, h, w].
-
-    Args:
-        output, content: from :func:`.tools.load`; bytes are of the type that fits their number.
-        head: its name.
-        images: in the input file; what fills up a batch behind them is cut off.
-        manifest: of the inputs.
-        dtypes: that are possible.
-
-    Raises:
-        BadOutput: it has another size.
-        NotFinite: it has values that are infinite or NaN.
-    """
-    batch, shape = manifest.document['batch'], (manifest.heads[head],) + manifest.cells
-    each = int(np.prod(shape))
-    found, has = [content], f'{list(content.shape)} values'
-    if content.dtype == np.uint8:
-        has = f'{content.size} bytes'
-        found = [content.view(dtype) for dtype in dtypes if content.size % np.dtype(dtype).itemsize == 0]
-    found = [array for array in found if array.size in (batch * each, images * each)]
-    if not found:
-        raise BadOutput(
-            f'{display_path(output.path)} has {has}, but {head} {list((batch,) + shape)} has'
-            f' {4 * batch * each} in float32 and {2 * batch * each} in float16'
-        )
-    array = found[-1].reshape((-1,) + shape)[:images].astype(np.float32)
-    wrong = array.size - int(np.isfinite(array).sum())
-    if wrong:
-        raise NotFinite(f'{display_path(output.path)} has {wrong} values of {head} that are infinite or NaN')
-    return array
-
-
 def decide(
     found: Found, manifest: Manifest, references: References, wanted: Optional[Sequence[str]] = None
 ) -> Optional[Order]:
@@ -105,61 +59,50 @@ def decide(
     Raises:
         OptionError: they cannot be told apart, or are not those of this network.
     """
-    whole = {position: [key for key in parts if key != CELLS] for position, parts in found.parts.items()}
-    kinds = Counter(frozenset(keys) for keys in whole.values() if keys)
+    whole = [list(parts) for parts in found.parts.values() if CELLS not in parts]
+    kinds = Counter(map(frozenset, whole))
     if not kinds:
         return None
     most = max(kinds, key=lambda keys: (kinds[keys], len(keys)))
-    complete = min(position for position, keys in whole.items() if set(keys) == most)
-    keys = whole[complete]
+    keys = next(keys for keys in whole if set(keys) == most)
     if all(isinstance(key, int) for key in keys):
         keys.sort()
+    shown = ', '.join(map(str, keys))
     named = all(key in manifest.heads for key in keys)
     if wanted is not None and named:
+        raise OptionError(f'--order is for outputs without names; these are called {shown}')
+    heads = list(keys if named else wanted or _by_values(keys, found, manifest, references))
+    if len(heads) != len(keys) or len(set(heads) & set(manifest.heads)) != len(keys):
         raise OptionError(
-            f'--order is for outputs without names; these are called {", ".join(map(str, keys))}'
+            f'--order {",".join(heads)}: name each of the {len(keys)} outputs once, with the heads'
+            f' {", ".join(manifest.heads)}'
         )
-    if wanted is not None:
-        if len(wanted) != len(keys) or len(set(wanted) & set(manifest.heads)) != len(keys):
-            raise OptionError(
-                f'--order {",".join(wanted)}: name each of the {len(keys)} outputs once, with the heads'
-                f' {", ".join(manifest.heads)}'
-            )
-        heads = list(wanted)
-    else:
-        heads = list(map(str, keys)) if named else _by_values(keys, found, manifest, references)
     reason = why_no_boxes({head: manifest.heads[head] for head in heads})
     if reason:
         raise OptionError(f'cannot detect with these outputs: {reason}')
-    order = OrderedDict(zip(keys, heads))
-    is_probability = _is_probability(keys[heads.index('hm')], found, manifest, references, complete)
-    notes = [] if named else [f'outputs {", ".join(map(str, keys))} are {", ".join(heads)}']
+    is_probability = _is_probability(keys[heads.index('hm')], found, manifest, references)
+    notes = [] if named else [f'outputs {shown} are {", ".join(heads)}']
     absent = [head for head in manifest.heads if head not in heads]
     if absent:
         notes.append(f'the outputs lack {" and ".join(absent)}, which the checkpoint has')
     if is_probability:
         notes.append('hm has been through a sigmoid, and is taken as it is')
-    return Order(order, is_probability, notes)
+    return Order(OrderedDict(zip(keys, heads)), is_probability, notes)
 
 
 def _by_values(keys: List[Key], found: Found, manifest: Manifest, references: References) -> List[str]:
     """The heads in the order of the keys."""
-    why = ': none of the reference images has outputs'
     for position, places in references.positions(manifest).items():
-        parts = found.parts.get(position, {})
-        if set(keys) <= set(parts):
-            try:
-                ranked = _ranked([parts[key] for key in keys], manifest, references, position, *places[0])
-                break
-            except BadOutput as error:
-                why = f'; {error}'
+        outputs = [found.parts.get(position, {}).get(key) for key in keys]
+        ranked = _ranked(outputs, manifest, references, position, *places[0]) if all(outputs) else []
+        if ranked:
+            break
     else:
-        raise OptionError(f'cannot tell which output is which{why}; give --order, such as --order hm,wh,reg')
-    if not ranked:
         network = ', '.join(f'{head} ({count})' for head, count in manifest.heads.items())
         raise OptionError(
-            f'these {len(keys)} outputs are not those of this network, which has {network} with'
-            f' {manifest.cells[0]} x {manifest.cells[1]} cells: is this the right --manifest?'
+            f'cannot tell which output is which: no reference image has {len(keys)} finite outputs of this'
+            f' network, which has {network} with {manifest.cells[0]} x {manifest.cells[1]} cells; give the'
+            ' right --manifest, or --order, such as --order hm,wh,reg'
         )
     for (cost, heads), (more, others) in zip(ranked, ranked[1:2]):
         disputed = [index for index, head in enumerate(heads) if head != others[index]]
@@ -180,16 +123,12 @@ def _ranked(
     outputs must have the same type (with four classes, hm in float16 is as long as wh in float32), and fit
     the same network, with or without a mistake.
     """
-    images, contents, best = len(manifest.files[position].images), [load(output) for output in outputs], {}
-    for dtype in _DTYPES:
+    images, best = len(manifest.files[position].images), {}
+    for dtype in DTYPES:
         costs = {}
         for index, head in itertools.product(range(len(outputs)), manifest.heads):
             try:
-                array = as_head(outputs[index], contents[index], head, images, manifest, (dtype,))[place]
-            except NotFinite:
-                if dtype is np.float32:
-                    raise
-                continue
+                array = outputs[index].head(head, images, manifest, (dtype,))[place]
             except BadOutput:
                 continue
             for variant, expected in references.outputs.items():
@@ -220,15 +159,13 @@ def _distance(values: np.ndarray, expected: np.ndarray, is_hm: bool) -> float:
     return min(found)
 
 
-def _is_probability(
-    key: Key, found: Found, manifest: Manifest, references: References, complete: int
-) -> bool:
+def _is_probability(key: Key, found: Found, manifest: Manifest, references: References) -> bool:
     """Whether hm fits a sigmoid of the reference best; without one, whether it is within 0 and 1."""
     positions = references.positions(manifest)
-    for position in [*positions, complete]:
-        parts, images = found.parts.get(position, {}), len(manifest.files[position].images)
+    for position in [*positions, *found.parts]:
         with contextlib.suppress(BadOutput, KeyError):
-            hm = as_head(parts[key], load(parts[key]), 'hm', images, manifest)
+            images = len(manifest.files[position].images)
+            hm = found.parts[position][key].head('hm', images, manifest)
             if position not in positions:
                 return bool(hm.min() >= 0 and hm.max() <= 1)
             place, number = positions[position][0]

@@ -5,19 +5,19 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
-from ..detection import Geometry, Heads
+from ..detection import Heads
 from ..detection.heads import of_outputs
 from ..system.errors import DataError, OptionError
 from ..system.files import display_path
-from .manifest import Manifest
-from .order import Order, as_head, decide
+from .manifest import Image, Manifest
+from .order import Order, decide
 from .reference import References
-from .tools import CELLS, BadOutput, Found, Output, find_outputs, load
+from .tools import CELLS, POLYGRAPHY, BadOutput, Found, Output, check_finite, find_outputs
 
 #: seconds between two looks at the folder
 _POLL = 0.5
@@ -32,11 +32,10 @@ class Arrived(NamedTuple):
     to read them. ``failure``: what is wrong with them.
     """
 
-    image_id: int
+    image: Image
     heads: Optional[Heads]
-    geometry: Geometry
     milliseconds: float
-    failure: Optional[str] = None
+    failure: Optional[str]
 
 
 class Outputs:
@@ -76,7 +75,7 @@ class Outputs:
         self.repeated: List[Tuple[int, int]] = []
         self._places = manifest.places
         self._known = references.positions(manifest)
-        self._hashes: Dict[bytes, Tuple[int, int]] = {}
+        self._hashes: Dict[bytes, Image] = {}
         self._states: Dict[str, Tuple[Tuple[int, float], float]] = {}
         self._look(watch is not None)
 
@@ -105,7 +104,10 @@ class Outputs:
                 ids = waiting.pop(position)
                 each = 1000 * (time.perf_counter() - start) / len(ids)
                 for image_id in ids:
-                    yield self._arrived(position, self._places[image_id][1], heads, each, failure)
+                    place = self._places[image_id][1]
+                    image = self.manifest.files[position].images[place]
+                    own = {name: array[place] for name, array in heads.items()}
+                    yield Arrived(image, None if failure else self._first(image, own), each, failure)
                 last = time.monotonic()
             if waiting:
                 time.sleep(min(_POLL, max(0.01, self.watch)))
@@ -123,16 +125,16 @@ class Outputs:
         file, parts = self.manifest.files[position], self.found.parts.get(position)
         if not parts or self.order is None:
             raise BadOutput(f'the outputs of {file.stem} are missing')
-        if list(parts) == [CELLS]:
+        if CELLS in parts:
             return self._of_cells(parts[CELLS])
-        for key, head in self.order.heads.items():
+        for key in [*self.order.heads, *parts]:
+            shown = f'output number {key}' if isinstance(key, int) else f'output {key}'
             if key not in parts:
-                raise BadOutput(f'{_shown(key)} of {file.stem}, {head}, is missing')
-        further = [key for key in parts if key not in self.order.heads and key != CELLS]
-        if further:
-            raise BadOutput(f'{file.stem} has an output too many ({_shown(further[0])})')
+                raise BadOutput(f'{shown} of {file.stem}, {self.order.heads[key]}, is missing')
+            if key not in self.order.heads:
+                raise BadOutput(f'{file.stem} has an output too many ({shown})')
         return OrderedDict(
-            (head, as_head(parts[key], load(parts[key]), head, len(file.images), self.manifest))
+            (head, parts[key].head(head, len(file.images), self.manifest))
             for key, head in self.order.heads.items()
         )
 
@@ -146,16 +148,15 @@ class Outputs:
         damaged, or have the cells around the peaks alone."""
         found = {}
         for position, places in self._known.items():
-            if list(self.found.parts.get(position, {})) != [CELLS]:
-                with contextlib.suppress(BadOutput):
-                    heads = self.heads(position)
-                    for place, number in places:
-                        found[number] = {name: array[place] for name, array in heads.items()}
+            with contextlib.suppress(BadOutput):
+                heads = {} if CELLS in self.found.parts.get(position, ()) else self.heads(position)
+                for place, number in places if heads else ():
+                    found[number] = {name: array[place] for name, array in heads.items()}
         return found
 
     def remove(self, image_ids: Iterable[int]) -> None:
         """Remove the outputs of images, but those of the reference images."""
-        if self.found.tool == 'Polygraphy':  # one file has all images
+        if self.found.tool == POLYGRAPHY:  # one file has all images
             return
         for position in {self._places[image_id][0] for image_id in image_ids}.difference(self._known):
             for path in self._paths(position):
@@ -202,45 +203,33 @@ class Outputs:
     def _paths(self, position: int) -> List[str]:
         return sorted({output.path for output in self.found.parts.get(position, {}).values()})
 
-    def _arrived(
-        self, position: int, place: int, heads: Dict[str, np.ndarray], each: float, failure: Optional[str]
-    ) -> Arrived:
-        image = self.manifest.files[position].images[place]
-        if failure is not None:
-            return Arrived(image.id, None, image.geometry, each, failure)
-        own = {name: array[place] for name, array in heads.items()}
-        digest = hashlib.sha1(np.ascontiguousarray(own['hm'])).digest()
-        earlier, crc32 = self._hashes.setdefault(digest, (image.id, image.crc32))
-        if earlier != image.id and crc32 != image.crc32:
-            self.repeated.append((image.id, earlier))
-        return Arrived(image.id, self.ready(own), image.geometry, each)
+    def _first(self, image: Image, heads: Dict[str, np.ndarray]) -> Heads:
+        """The heads to be decoded; notes whether another image had the same."""
+        digest = hashlib.sha1(np.ascontiguousarray(heads['hm'])).digest()
+        earlier = self._hashes.setdefault(digest, image)
+        if earlier.id != image.id and earlier.crc32 != image.crc32:
+            self.repeated.append((image.id, earlier.id))
+        return self.ready(heads)
 
     def _of_cells(self, output: Output) -> 'OrderedDict[str, np.ndarray]':
         """The heads of one image from a file of run_device.py: float32 [n, 3 + channels of the other
         outputs]; class, cell, hm, and the others' values at that cell."""
-        shown, rows = display_path(output.path), load(output)
+        shown, rows = display_path(output.path), output.content()
         height, width = self.manifest.cells
         others = [head for head in self.order.heads.values() if head != 'hm']
         counts = [self.manifest.heads[head] for head in others]
         if rows.ndim != 2 or rows.shape[1] != 3 + sum(counts) or not len(rows):
             raise BadOutput(f'{shown} has {list(rows.shape)} values, not {3 + sum(counts)} per cell')
-        wrong = rows.size - int(np.isfinite(rows).sum())
-        if wrong:
-            raise BadOutput(f'{shown} has {wrong} values that are infinite or NaN')
+        check_finite(rows, f'{shown} has {{}} values that are infinite or NaN')
         classes, cells = (rows[:, column].astype(np.int64) for column in (0, 1))
         fill = 0.0 if self.order.is_probability else -1e4
         heads = OrderedDict(hm=np.full((self.manifest.heads['hm'], height * width), fill, np.float32))
-        try:
-            if min(classes.min(), cells.min()) < 0:
-                raise IndexError(output.path)
-            heads['hm'][classes, cells] = rows[:, 2]
-        except IndexError:
-            raise BadOutput(f'{shown} has cells or classes that this network does not have') from None
+        if not all(
+            0 <= found.min() <= found.max() < size for found, size in zip((classes, cells), heads['hm'].shape)
+        ):
+            raise BadOutput(f'{shown} has cells or classes that this network does not have')
+        heads['hm'][classes, cells] = rows[:, 2]
         for head, values in zip(others, np.split(rows[:, 3:].T, np.cumsum(counts)[:-1])):
             heads[head] = np.zeros((len(values), height * width), np.float32)
             heads[head][:, cells] = values
         return OrderedDict((head, array.reshape(1, -1, height, width)) for head, array in heads.items())
-
-
-def _shown(key: Any) -> str:
-    return f'output number {key}' if isinstance(key, int) else f'output {key}'

@@ -1,7 +1,7 @@
 """The tools that run a network on a device, by the files that they write: :data:`TOOLS`, the one list.
 
-:func:`find_outputs` finds the files of a folder, and :func:`load` reads one output. Which of them is which
-head is another matter (:mod:`.order`).
+:func:`find_outputs` finds the files of a folder, and :class:`Output` reads one. Which of them is which head
+is another matter (:mod:`.order`).
 """
 
 import base64
@@ -12,7 +12,7 @@ import json
 import os
 import re
 from functools import lru_cache, partial
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -26,8 +26,10 @@ RUN_NAME = 'run.json'
 CELLS = 'cells'
 #: the name of an output, or, where a tool numbers them, its number from 0
 Key = Union[str, int]
-#: Polygraphy's names of an array that is a pickle
-_PICKLES = ('Tensor', 'torch.Tensor')
+#: the tool that writes the outputs of all inputs into one file
+POLYGRAPHY = 'Polygraphy'
+#: types of the numbers in files that do not say it
+DTYPES = (np.float32, np.float16)
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, RecursionError)
 
 
@@ -35,13 +37,65 @@ class BadOutput(Exception):
     """An output is missing, truncated, not of this network, or not finite; the message says which and how."""
 
 
+def check_finite(array: np.ndarray, message: str) -> None:
+    """Raise BadOutput with their number if values are infinite or NaN."""
+    wrong = array.size - int(np.isfinite(array).sum())
+    if wrong:
+        raise BadOutput(message.format(wrong))
+
+
 class Output(NamedTuple):
     """An output of one input file. ``path``: of its file. ``key``: its name or number. ``read``: returns the
-    content."""
+    content: an array of floats, or, where the file does not say its type, uint8 [bytes]."""
 
     path: str
     key: Key
     read: Callable[[], np.ndarray]
+
+    def content(self) -> np.ndarray:
+        """What ``read`` gives.
+
+        Raises:
+            BadOutput: the file is missing or damaged.
+            DataError: the file has a form that is not read at all, such as pickles.
+        """
+        shown = display_path(self.path)
+        try:
+            return self.read()
+        except OSError as error:
+            raise BadOutput(f'cannot read {shown}: {error.strerror}') from None
+        except (StopIteration, *_DAMAGED):
+            raise BadOutput(f'{shown} is truncated or damaged') from None
+
+    def head(self, head: str, images: int, manifest: Manifest, dtypes: Sequence[type] = DTYPES) -> np.ndarray:
+        """The content as a head, float32 [images, channels, h, w].
+
+        Args:
+            head: its name.
+            images: in the input file; what fills up a batch behind them is cut off.
+            manifest: of the inputs.
+            dtypes: that are possible; bytes are of the last that fits their number.
+
+        Raises:
+            BadOutput: it cannot be read, has another size, or values that are infinite or NaN.
+            DataError: see :meth:`content`.
+        """
+        content, shown = self.content(), display_path(self.path)
+        batch, shape = manifest.document['batch'], (manifest.heads[head], *manifest.cells)
+        each = int(np.prod(shape))
+        found, has = [content], f'{list(content.shape)} values'
+        if content.dtype == np.uint8:
+            has = f'{content.size} bytes'
+            found = [content.view(dtype) for dtype in dtypes if content.size % np.dtype(dtype).itemsize == 0]
+        found = [array for array in found if array.size in (batch * each, images * each)]
+        if not found:
+            raise BadOutput(
+                f'{shown} has {has}, but {head} {[batch, *shape]} has {4 * batch * each} in float32 and'
+                f' {2 * batch * each} in float16'
+            )
+        array = found[-1].reshape((-1, *shape))[:images].astype(np.float32)
+        check_finite(array, f'{shown} has {{}} values of {head} that are infinite or NaN')
+        return array
 
 
 class Tool(NamedTuple):
@@ -90,10 +144,8 @@ def _array(path: str) -> np.ndarray:
 
 
 def _text(path: str) -> np.ndarray:
-    raise DataError(
-        f'{display_path(path)} is text with six decimals, too coarse to be judged: run ais_bench with'
-        ' --outfmt BIN'
-    )
+    shown = display_path(path)
+    raise DataError(f'{shown} is text, too coarse to be judged: run ais_bench with --outfmt BIN')
 
 
 #: by the suffix of a file with one output
@@ -102,20 +154,14 @@ _READERS = {'.bin': _bytes, '.raw': _bytes, '.npy': _array, '.txt': _text}
 
 def _of_trtexec(path: str, key: Key) -> np.ndarray:
     entry = next(entry for entry in _json(path) if entry['name'] == key)
-    return np.array(entry['values'], np.float32).reshape(
-        [int(side) for side in entry['dimensions'].split('x')]
-    )
+    return np.array(entry['values'], np.float32).reshape(list(map(int, entry['dimensions'].split('x'))))
 
 
 def _of_polygraphy(path: str, run: int, key: Key) -> np.ndarray:
     value = _results(path)[run]['outputs'][key]
     value = value.get('values', value)
-    kind = value['polygraphy_class']
-    if kind in _PICKLES:
-        raise DataError(
-            f'{display_path(path)}: {key} is a {kind}, a pickle, which may run code: save arrays, with'
-            ' polygraphy run MODEL --trt --save-outputs FILE'
-        )
+    if value['polygraphy_class'] in ('Tensor', 'torch.Tensor'):
+        raise _not_read(path, f'{key} is a Tensor, a pickle, which may run code: save arrays')
     content = base64.b64decode(value['array'], validate=True)
     return _floats(np.load(io.BytesIO(content), allow_pickle=False))
 
@@ -123,11 +169,12 @@ def _of_polygraphy(path: str, run: int, key: Key) -> np.ndarray:
 def _results(path: str) -> List[Dict[str, Any]]:
     runners = _json(path)['lst']
     if len(runners) != 1:
-        raise DataError(
-            f'{display_path(path)} has results of {len(runners)} runners: save those of one, with'
-            ' polygraphy run MODEL --trt --save-outputs FILE'
-        )
+        raise _not_read(path, f'has results of {len(runners)} runners: save those of one')
     return runners[0][1]
+
+
+def _not_read(path: str, why: str) -> DataError:
+    return DataError(f'{display_path(path)}: {why}, with polygraphy run MODEL --trt --save-outputs FILE')
 
 
 def _json(path: str) -> Any:
@@ -184,7 +231,7 @@ _RUN_DEVICE = Tool('run_device.py', r'/(?P<stem>[^/]+?)(?:_(?P<key>\d+)|\.cells)
 TOOLS = (
     Tool('files numbered from {}', r'/(?P<stem>[^/]+?)_(?:output_)?(?P<key>\d+)\.(?:bin|npy|txt)$', _by_name),
     Tool("trtexec's raw bindings", r'/(?P<stem>[^/]+)/(?P<key>[^/]+)\.output\.[\d.x]+\.\w+\.raw$', _by_name),
-    Tool('Polygraphy', r'\.json$', _in_polygraphy),
+    Tool(POLYGRAPHY, r'\.json$', _in_polygraphy),
     Tool("trtexec's JSON", r'/(?P<stem>[^/.]+)[^/]*\.json$', _in_trtexec),
 )
 
@@ -208,42 +255,40 @@ def find_outputs(folder: str, manifest: Manifest, growing: bool = False) -> Foun
     run = _run_of(folder, manifest)
     summaries = [path for path in [*paths, start + '_summary.json'] if path.endswith('summary.json')]
     listed = set() if growing or run else _listed(summaries)
-    stems = {file.stem: position for position, file in enumerate(manifest.files)}
-    found = Found('nothing', {}, [])
+    if listed:  # other files are of an earlier run into the same folder
+        paths = [path for path in paths if os.path.basename(path) in listed]
     for tool in TOOLS if run is None else [_RUN_DEVICE]:
         matches = [(path, re.search(tool.pattern, path)) for path in paths]
         matches = [(path, match) for path, match in matches if match]
-        if listed and tool is TOOLS[0]:  # other files are of an earlier run into the same folder
-            matches = [(path, match) for path, match in matches if os.path.basename(path) in listed]
-        found = _assigned(tool, matches, stems)
+        found = _assigned(tool, matches, manifest)
         if found.parts or found.foreign:
             break
     if run is None:
-        known = {match[0] for match in matches}
+        known = {path for path, _ in matches}
         others = [path for path in paths if path.endswith(('.bin', '.npy', '.raw')) and path not in known]
-        found.foreign.extend(path for path in others if not listed and '.input.' not in path)
+        found.foreign.extend(path for path in others if '.input.' not in path)
         return found._replace(tool='ais_bench, by its summary') if listed and found.parts else found
-    parts, names = found.parts, [str(name) for name in run['outputs']]
-    if set(names) & set(HEADS):  # an engine knows the names of its outputs, an .om does not
-        names = dict(enumerate(names), **{CELLS: CELLS})
+    parts, names = found.parts, dict(enumerate(map(str, run['outputs'])))
+    if set(names.values()) & set(HEADS):  # an engine knows the names of its outputs, an .om does not
         parts = {
-            position: {names[key]: output for key, output in part.items() if key in names}
+            position: {names.get(key, key): output for key, output in part.items()}
             for position, part in parts.items()
         }
     return found._replace(parts=parts, run=run)
 
 
-def _assigned(tool: Tool, files: List[Tuple[str, Any]], stems: Dict[str, int]) -> Found:
+def _assigned(tool: Tool, files: List[Tuple[str, Any]], manifest: Manifest) -> Found:
     """The outputs in a tool's files, by the position of their input file."""
-    parts, foreign, count = collections.defaultdict(dict), [], None
+    parts, foreign = collections.defaultdict(dict), []
+    positions = {file.stem: position for position, file in enumerate(manifest.files)}
     try:
         for file, output in tool.outputs(files):
-            position = stems.get(file, file)
-            count = position + 1 if isinstance(file, int) else None
+            position = positions.get(file, file)
             if isinstance(position, str):
                 foreign.append(output.path)
-            elif parts[position].setdefault(output.key, output).path != output.path:
-                other = parts[position][output.key].path
+                continue
+            other = parts[position].setdefault(output.key, output).path
+            if other != output.path:
                 raise DataError(
                     f'{display_path(other)} and {display_path(output.path)} are the same output of two runs:'
                     ' name the folder of one'
@@ -251,18 +296,16 @@ def _assigned(tool: Tool, files: List[Tuple[str, Any]], stems: Dict[str, int]) -
     except _DAMAGED:
         folder = display_path(os.path.dirname(files[0][0]))
         raise DataError(f'{folder} has a file that is damaged, or not what {tool.name} writes') from None
-    if count not in (None, len(stems)):
+    if tool.name == POLYGRAPHY and parts and len(parts) != len(positions):
         raise DataError(
-            f'{tool.name} knows results by their order alone, and here are {count} for {len(stems)} input'
-            ' files: run all of inputs/ in one call, in the order of names'
+            f'{tool.name} knows results by their order alone, and here are {len(parts)} for {len(positions)}'
+            ' input files: run all of inputs/ in one call, in the order of names'
         )
     first = 0
     if tool is TOOLS[0]:
         first = min((key for part in parts.values() for key in part), default=0)
-        parts = {
-            position: {key - first: output for key, output in part.items()}
-            for position, part in parts.items()
-        }
+        for position, part in parts.items():
+            parts[position] = {key - first: output for key, output in part.items()}
     return Found(tool.name.format(first), dict(parts), foreign)
 
 
@@ -274,9 +317,8 @@ def _listed(summaries: List[str]) -> Set[str]:
             entries = _json(path).get('filesinfo', {}).values()
             listed.update(os.path.basename(name) for entry in entries for name in entry['outfiles'])
         except (OSError, *_DAMAGED):
-            raise DataError(
-                f'{display_path(path)} is damaged: remove it to go by the names of the files'
-            ) from None
+            shown = display_path(path)
+            raise DataError(f'{shown} is damaged: remove it to go by the names of the files') from None
     return listed
 
 
@@ -285,35 +327,15 @@ def _run_of(folder: str, manifest: Manifest) -> Optional[Dict[str, Any]]:
     path = os.path.join(folder, RUN_NAME)
     if not os.path.isfile(path):
         return None
+    shown = display_path(path)
     try:
         run = _json(path)
-        recorded = run['manifest_sha256'], list(run['outputs']), int(run['peaks'])
+        recorded, _, _ = run['manifest_sha256'], list(run['outputs']), int(run['peaks'])
     except (OSError, *_DAMAGED):
-        raise DataError(f'{display_path(path)} is damaged: run run_device.py again') from None
-    if recorded[0] != manifest.sha256:
+        raise DataError(f'{shown} is damaged: run run_device.py again') from None
+    if recorded != manifest.sha256:
         raise DataError(
-            f'{display_path(path)} was made from another manifest: name that manifest with --manifest, or run'
-            ' run_device.py again'
+            f'{shown} was made from another manifest: name that manifest with --manifest, or run run_device.py'
+            ' again'
         )
     return run
-
-
-# one output
-
-
-def load(output: Output) -> np.ndarray:
-    """The content of an output: an array of floats, or, where the file does not say its type, uint8 [bytes].
-
-    Raises:
-        BadOutput: the file is missing or damaged.
-        DataError: the file has a form that is not read at all, such as pickles.
-    """
-    shown = display_path(output.path)
-    try:
-        return output.read()
-    except FileNotFoundError:
-        raise BadOutput(f'{shown} is missing') from None
-    except OSError as error:
-        raise BadOutput(f'cannot read {shown}: {error.strerror}') from None
-    except (StopIteration, *_DAMAGED):
-        raise BadOutput(f'{shown} is truncated or damaged') from None
