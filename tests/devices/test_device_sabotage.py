@@ -202,12 +202,16 @@ SABOTAGE = [
     (dict(change=sigmoid_once), 0, [], 'hm has been through a sigmoid'),
     (dict(change=sigmoid_twice), 1, ['hm has been through a sigmoid twice']),
     (dict(layout='trtexec', feed=rgb, change=exchange_heads), 1, ['rgb', 'exchanged']),
-    (dict(batch=2, change=repeat_the_first), 1, ['image 2 of each batch repeats image 1']),
-    (dict(batch=4, change=repeat_in_the_second_place), 1, ['image 2 of each batch of 4 repeats image 1']),
+    (dict(batch=2, change=repeat_the_first), 1, ['image 2 of each batch has the outputs of image 1']),
+    (
+        dict(batch=4, change=repeat_in_the_second_place),
+        1,
+        ['image 2 of each batch of 4 has the outputs of image 1'],
+    ),
     (
         dict(batch=4, change=repeat_the_first),
         1,
-        [f'image {place} of each batch of 4 repeats image 1' for place in (2, 3, 4)],
+        [f'image {place} of each batch of 4 has the outputs of image 1' for place in (2, 3, 4)],
     ),
     (dict(batch=4, change=exchange_two), 1, ['images 2 and 3 of each batch of 4 are exchanged']),
     (dict(change=one_late()), 1, ['every image has the outputs of the image before it']),
@@ -236,9 +240,7 @@ def test_what_a_device_does_differently_is_named(case, dumped, device, judge, mo
     assert all(f'difference: {words}' in err for words in mistakes)
     assert (found_status, comparison['same']) == (status, not status)
     assert ('heads' in comparison['failures']) is bool(status)
-    assert bool(comparison['repeated']) is (
-        'repeats' in ''.join(mistakes) or 'before it' in ''.join(mistakes)
-    )
+    assert bool(comparison['repeated']) is ('has the outputs' in ''.join(mistakes))
     assert sorted(comparison['order']['heads'].values()) == ['hm', 'reg', 'wh']
     if not status:
         assert found['metrics']['AP'] == pytest.approx(

@@ -11,6 +11,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..verification import tolerances
+from ..verification.heads import compare_heads
 from .mistakes import FLOAT16, MISTAKES, PLAIN, WORDS, Values
 from .order import sigmoid, sigmoids
 from .reference import References
@@ -116,18 +117,16 @@ def _is_finite(heads: Values) -> bool:
 
 
 def _figures(device: Device, expected: Mapping[str, Values]) -> List[HeadFigures]:
-    numbers, half, found = sorted(device), expected.get(FLOAT16), []
-    for name, plain in expected[PLAIN].items():
-        ours, others = plain[numbers], np.stack([device[number][name] for number in numbers])
-        difference = np.abs(ours.astype(np.float64) - others)
+    numbers, half, found = sorted(device), expected.get(FLOAT16, {}), []
+    plain = {name: array[numbers] for name, array in expected[PLAIN].items()}
+    others = {name: np.stack([device[number][name] for number in numbers]) for name in plain}
+    for name, facts in compare_heads([plain], [others]).facts['heads'].items():
         rounding = 0.0
-        if half and np.isfinite(half[name]).all():
-            rounding = float(np.abs(plain[: len(half[name])] - half[name]).mean(dtype=np.float64))
-        correlation = None
-        if np.ptp(ours) > 0 and np.ptp(others) > 0:
-            correlation = float(np.corrcoef(ours.ravel(), others.ravel())[0, 1])
-        scale, largest, mean = np.abs(ours).max(), difference.max(), difference.mean()
-        found.append(HeadFigures(name, float(scale), float(largest), float(mean), rounding, correlation))
+        if name in half and np.isfinite(half[name]).all():
+            first = expected[PLAIN][name][: len(half[name])]
+            rounding = float(np.abs(first - half[name]).mean(dtype=np.float64))
+        largest, mean = facts['absolute']['max'], facts['absolute']['mean']
+        found.append(HeadFigures(name, facts['scale'], largest, mean, rounding, facts['correlation']))
     return found
 
 
@@ -144,13 +143,13 @@ def _best(device: Device, expected: Mapping[str, Values], where: Mapping[int, in
     def distance(values: Values, others: Values) -> float:
         """Mean over the heads of the root mean square differences, in standard deviations."""
         found = []
-        for name in plain:
+        for name, scale in spread.items():
+            apart = _FARTHEST
             if values[name].shape == others[name].shape:
                 with np.errstate(over='ignore', invalid='ignore'):  # a variant may be infinite
-                    square = np.mean((values[name] - others[name]) ** 2, dtype=np.float64)
-                found.append(float(np.sqrt(square)) / spread[name])
-        found = [min(one, _FARTHEST) if np.isfinite(one) else _FARTHEST for one in found]
-        return (sum(found) + _FARTHEST * (len(plain) - len(found))) / len(plain)
+                    apart = np.sqrt(np.mean((values[name] - others[name]) ** 2, dtype=np.float64)) / scale
+            found.append(np.fmin(apart, _FARTHEST))  # that, too, for NaN
+        return float(np.mean(found))
 
     def image(variant: str, number: int) -> Dict[str, np.ndarray]:
         return {name: array[number] for name, array in expected[variant].items()}
@@ -187,18 +186,12 @@ def _best(device: Device, expected: Mapping[str, Values], where: Mapping[int, in
 def _unrecognised(heads: List[HeadFigures], partly: bool) -> str:
     if partly:
         return 'part of the difference remains unexplained'
-    correlations = ', '.join(
-        f'{head.name} {"constant" if head.correlation is None else format(head.correlation, ".4f")}'
-        for head in heads
-    )
     coarse = [head.mean / head.float16 for head in heads if head.float16 > 0]
     factor = f', {max(coarse):.0f} times what float16 would' if coarse else ''
     what = 'another network or another input may give this'
     if all(head.correlation is not None and head.correlation > 0.9 for head in heads):
         what = 'coarser numbers (a quantised network), or weights of another epoch, may give this'
-    return (
-        f'no mistake that is known here explains the difference{factor}; correlations: {correlations}; {what}'
-    )
+    return f'no mistake that is known here explains the difference{factor}; {what}'
 
 
 # images that have the outputs of another: batches that repeat one, and files under another's name
@@ -231,15 +224,11 @@ def _displaced(where: Mapping[int, int]) -> List[str]:
             where = {place: some.pop() for place, some in places.items()}
             noun, which = 'image', ' of each batch' if batch == 2 else f' of each batch of {batch}'
             break
-    words, done = [], set()
+    words = []
     for number, source in sorted(where.items()):
-        if source == number or number in done:
-            continue
-        if where.get(source) == number:
-            done.add(source)
+        mutual = where.get(source) == number  # as where an image has its own outputs
+        if mutual and number < source:
             words.append(f'{noun}s {number + 1} and {source + 1}{which} are exchanged')
-        elif where.get(source) == source:
-            words.append(f'{noun} {number + 1}{which} repeats {noun} {source + 1}')
-        else:
+        elif not mutual:
             words.append(f'{noun} {number + 1}{which} has the outputs of {noun} {source + 1}')
     return words

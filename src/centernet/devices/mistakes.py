@@ -7,7 +7,7 @@ images.
 
 import copy
 from collections import OrderedDict
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
     """One mistake, or float16.
 
     ``name``: in the names of files. ``words``: what it is. One of: ``feed``: uint8 image [H, W, 3] (blue,
-    green, red) and normalization -> the wrong input, float32 [3, H, W]; ``change``: changes a network in
+    green, red) and normalization -> the wrong input, numbers [3, H, W]; ``change``: changes a network in
     place; ``undo``: wrong heads -> the right ones, which needs the heads ``needs``.
     """
 
@@ -46,11 +46,7 @@ class Mistake(NamedTuple):
 
 def _again(planes: np.ndarray, normalization: Normalization) -> np.ndarray:
     mean, std = (np.array(part, np.float32).reshape(3, 1, 1) for part in normalization)
-    return ((planes - mean) / std).astype(np.float32)
-
-
-def _pixels(image: np.ndarray, divisor: float) -> np.ndarray:
-    return np.ascontiguousarray(image.transpose(2, 0, 1).astype(np.float32) / np.float32(divisor))
+    return (planes - mean) / std
 
 
 def _round_to_half(model: nn.Module) -> None:
@@ -71,7 +67,7 @@ def _deformable(model: nn.Module) -> List[DCN]:
     return [module for module in model.modules() if isinstance(module, DCN)]
 
 
-def _reorder_offsets(order: Callable[[int], List[int]]) -> Callable[[nn.Module], None]:
+def _reorder_offsets(order: Callable[[int], Sequence[int]]) -> Callable[[nn.Module], None]:
     """Give the offsets of every deformable convolution another order; ``order``: taps -> channels."""
 
     def change(model):
@@ -86,23 +82,19 @@ def _reorder_offsets(order: Callable[[int], List[int]]) -> Callable[[nn.Module],
     return change
 
 
-def _constant(offsets: bool = False, masks: bool = False) -> Callable[[nn.Module], None]:
-    """Make the offsets of every deformable convolution 0, or its masks 1."""
+def _constant(*parts: str) -> Callable[[nn.Module], None]:
+    """Make ``offsets`` of every deformable convolution 0, or ``masks`` 1."""
 
     def change(model):
         for module in _deformable(model):
             predicted = module.conv_offset_mask
             first = 2 * (predicted.weight.shape[0] // 3)
-            for chosen, part, value in ((offsets, slice(first), 0), (masks, slice(first, None), _CERTAIN)):
-                if chosen:
-                    predicted.weight.data[part] = 0
-                    predicted.bias.data[part] = value
+            for part in parts:
+                chosen = slice(first) if part == 'offsets' else slice(first, None)
+                predicted.weight.data[chosen] = 0
+                predicted.bias.data[chosen] = 0 if part == 'offsets' else _CERTAIN
 
     return change
-
-
-def _exchanged_planes(head: str) -> Callable[[Values], Dict[str, np.ndarray]]:
-    return lambda heads: dict(heads, **{head: heads[head][::-1]})
 
 
 #: in the order of the data's way
@@ -117,7 +109,7 @@ MISTAKES = (
     Mistake(
         'rgb_after',
         'as if channels were RGB: red and blue of the normalised input are exchanged',
-        lambda image, numbers: np.ascontiguousarray(normalise(image, numbers)[::-1]),
+        lambda image, numbers: normalise(image, numbers)[::-1],
     ),
     Mistake(
         'rgb_numbers',
@@ -135,15 +127,15 @@ MISTAKES = (
     Mistake(
         'unit',
         'as if not normalised: pixels divided by 255, without mean and standard deviation',
-        lambda image, _: _pixels(image, 255),
+        lambda image, _: image.transpose(2, 0, 1).astype(np.float32) / 255,
     ),
-    Mistake('pixels', 'as if not normalised: pixels from 0 to 255', lambda image, _: _pixels(image, 1)),
+    Mistake(
+        'pixels', 'as if not normalised: pixels from 0 to 255', lambda image, _: image.transpose(2, 0, 1)
+    ),
     Mistake(
         'nhwc',
         'as if the input were read as [N, H, W, C]',
-        lambda image, numbers: np.ascontiguousarray(
-            normalise(image, numbers).reshape(image.shape).transpose(2, 0, 1)
-        ),
+        lambda image, numbers: normalise(image, numbers).reshape(image.shape).transpose(2, 0, 1),
     ),
     Mistake(
         'offsets_xy',
@@ -153,20 +145,16 @@ MISTAKES = (
     Mistake(
         'offsets_blocks',
         'as if the offsets of the deformable convolutions were read as all y, then all x',
-        change=_reorder_offsets(
-            lambda taps: [channel for tap in range(taps) for channel in (tap, taps + tap)]
-        ),
+        change=_reorder_offsets(lambda taps: np.arange(2 * taps).reshape(2, taps).T.ravel()),
     ),
     Mistake(
-        'no_offsets',
-        'as if the offsets of the deformable convolutions were 0',
-        change=_constant(offsets=True),
+        'no_offsets', 'as if the offsets of the deformable convolutions were 0', change=_constant('offsets')
     ),
-    Mistake('no_masks', 'as if the deformable convolutions had no masks', change=_constant(masks=True)),
+    Mistake('no_masks', 'as if the deformable convolutions had no masks', change=_constant('masks')),
     Mistake(
         'ordinary',
         'as if the deformable convolutions were ordinary ones, without offsets and masks',
-        change=_constant(offsets=True, masks=True),
+        change=_constant('offsets', 'masks'),
     ),
     Mistake(
         'turned',
@@ -179,8 +167,15 @@ MISTAKES = (
         undo=lambda heads: dict(heads, wh=heads['reg'], reg=heads['wh']),
         needs='wh reg',
     ),
-    Mistake('wh', 'width and height exchanged in wh', undo=_exchanged_planes('wh'), needs='wh'),
-    Mistake('reg', 'x and y exchanged in reg', undo=_exchanged_planes('reg'), needs='reg'),
+    Mistake(
+        'wh',
+        'width and height exchanged in wh',
+        undo=lambda heads: dict(heads, wh=heads['wh'][::-1]),
+        needs='wh',
+    ),
+    Mistake(
+        'reg', 'x and y exchanged in reg', undo=lambda heads: dict(heads, reg=heads['reg'][::-1]), needs='reg'
+    ),
 )
 #: name -> what it is
 WORDS = OrderedDict((mistake.name, mistake.words) for mistake in MISTAKES)

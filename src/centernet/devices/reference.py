@@ -69,7 +69,8 @@ def write_references(
         runner = TorchNetwork(model, info.device, info.heads).plain()
         chosen = images if variant.name == PLAIN else images[:VARIANT_IMAGES]
         feed = variant.feed or normalise
-        parts = [runner.outputs(feed(image, normalization)[np.newaxis]) for image in chosen]
+        fed = [np.ascontiguousarray(feed(image, normalization), np.float32) for image in chosen]
+        parts = [runner.outputs(planes[np.newaxis]) for planes in fed]
         variants[variant.name] = {}
         for head in parts[0]:
             name = reference_name(variant.name, head)
