@@ -82,15 +82,15 @@ def judge(
 
 
 def _detections(outputs: Outputs, device: Any, limits: tolerances.Limits) -> Stage:
-    geometries = {image.id: image.geometry for file in outputs.manifest.files for image in file.images}
-    batches = []
+    manifest, batches = outputs.manifest, []
     for number, heads in sorted(device.items()):
         image_id = outputs.references.image_ids[number]
+        position, place = manifest.places[image_id]
         plain = {name: outputs.references.outputs[PLAIN][name][number] for name in heads}
         if outputs.order.is_probability:
             plain['hm'] = sigmoid(plain['hm']).astype(np.float32)
-        ours, others = outputs.ready(plain), outputs.ready(heads)
-        batches.append(ComparedBatch(ours, others, [geometries[image_id]], [image_id]))
+        geometries = [manifest.files[position].images[place].geometry]
+        batches.append(ComparedBatch(outputs.ready(plain), outputs.ready(heads), geometries, [image_id]))
     return compare_detections(batches, limits)
 
 
@@ -112,9 +112,7 @@ def format_judgement(found: Judgement) -> str:
     for stage in (found.detections, found.metrics):
         if stage is not None:
             lines += [stage.name + ':'] + ['  ' + line for line in lines_of(stage, 'device')]
-    pairs = [
-        f'image {image} has exactly the heat map of image {earlier}' for image, earlier in found.repeated
-    ]
+    pairs = ['image {} has exactly the heat map of image {}'.format(*pair) for pair in found.repeated]
     if pairs:
         lines.append(f'difference: {_shortened(pairs)}: was an output file overwritten?')
     if found.passed:

@@ -157,13 +157,12 @@ def save(path: str, array: np.ndarray) -> None:
 
 def open_network(path: str, device: int) -> Any:
     """Ascend or TensorRT, by the name of the file. Raises Problem if its packages are missing."""
-    kind, packages = (Ascend, 'ais_bench') if path.endswith('.om') else (TensorRT, 'tensorrt and cuda-python')
     if not os.path.isfile(path):
         raise Problem('no such file: {}'.format(path))
     try:
-        return kind(path, device)
+        return (Ascend if path.endswith('.om') else TensorRT)(path, device)
     except ImportError as error:
-        raise Problem('{} needs {} on this machine: {}'.format(path, packages, error)) from None
+        raise Problem('{} needs a package that is not on this machine: {}'.format(path, error)) from None
 
 
 def run(model: str, manifest: str, images: str, output: str, device: int = 0, peaks: int = 100) -> None:
@@ -206,12 +205,8 @@ def run(model: str, manifest: str, images: str, output: str, device: int = 0, pe
         seconds += time.perf_counter() - begin
         if not start:
             hm = number_of_hm(arrays, network.names, channels)
-            about = {
-                'manifest_sha256': hashlib.sha256(content).hexdigest(),
-                'outputs': network.names,
-                'hm': hm,
-                'peaks': peaks,
-            }
+            digest = hashlib.sha256(content).hexdigest()
+            about = dict(manifest_sha256=digest, outputs=network.names, hm=hm, peaks=peaks)
             with open(os.path.join(output, 'run.json'), 'w') as file:
                 json.dump(about, file)
         for place, (image, stem) in enumerate(chosen):
@@ -227,25 +222,24 @@ def run(model: str, manifest: str, images: str, output: str, device: int = 0, pe
     each = 1000 * seconds / len(entries)
     print('\n{:.2f} ms per image on the device, copies included'.format(each), file=sys.stderr)
     if differing:
-        print(
+        text = (
             'warning: {} inputs are not those of the manifest, such as that of image {}: OpenCV {} reads or'
-            ' warps otherwise; 4.x is needed'.format(len(differing), differing[0], cv2.__version__),
-            file=sys.stderr,
+            ' warps otherwise; 4.x is needed'
         )
+        print(text.format(len(differing), differing[0], cv2.__version__), file=sys.stderr)
 
 
 def main(words: Optional[Sequence[str]] = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    here = os.path.dirname(os.path.abspath(__file__))
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0], formatter_class=defaults)
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'manifest.json')
     parser.add_argument('model', help='an .om, or an engine of TensorRT')
-    parser.add_argument(
-        '--manifest', default=os.path.join(here, 'manifest.json'), help='default: beside this file'
-    )
+    parser.add_argument('--manifest', default=beside, help='that of the inputs')
     parser.add_argument('--images', required=True, help='folder of the images')
-    parser.add_argument('--output', default='outputs', help='folder for the outputs (default: outputs)')
-    parser.add_argument('--device', type=int, default=0, help='number of the device (default: 0)')
-    parser.add_argument('--peaks', type=int, default=100, help='how many are kept of an image (default: 100)')
+    parser.add_argument('--output', default='outputs', help='folder for the outputs')
+    parser.add_argument('--device', type=int, default=0, help='number of the device')
+    parser.add_argument('--peaks', type=int, default=100, help='how many are kept of an image')
     try:
         run(**vars(parser.parse_args(words)))
     except Problem as problem:
