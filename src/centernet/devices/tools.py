@@ -335,7 +335,7 @@ def _run_of(folder: str, manifest: Manifest) -> Optional[Dict[str, Any]]:
         raise DataError(f'{shown} is damaged: run run_device.py again') from None
     if recorded != manifest.sha256:
         raise DataError(
-            f'{shown} was made from another manifest: name that manifest with --manifest, or run run_device.py'
-            ' again'
+            f'{shown} was made from another manifest: name that manifest with --manifest, or run'
+            ' run_device.py again'
         )
     return run
