@@ -27,7 +27,7 @@ from long_run import watch_memory
 from centernet.coco import COCO_CLASSES
 from centernet.options.fields import to_json
 from centernet.options.selection import Selection
-from centernet.runs.journal import JOURNAL_NAME, VERSION, to_line
+from centernet.runs.journal import JOURNAL_NAME, VERSION
 from centernet.system.files import sha256
 from centernet.system.shards import Shard
 
@@ -174,12 +174,16 @@ def write_shards(folder: str, images: int) -> None:
             )
             if len(detections) == 1000 or image == images:
                 for item in detections:  # journals begin with what needs the annotations' hash
-                    files[(item['image_id'] - 1) % SHARDS].write(to_line(item))
+                    files[(item['image_id'] - 1) % SHARDS].write(_line(item))
                 detections = []
         file.write(']}')
     for index, lines in enumerate(files):
         lines.close()
         head(folder, Shard(index + 1, SHARDS), annotations)
+
+
+def _line(entry: Dict[str, Any]) -> bytes:
+    return json.dumps(entry, separators=(',', ':')).encode() + b'\n'
 
 
 def made_up_image(random: np.random.RandomState, share: np.ndarray) -> Tuple[List, List]:
@@ -212,8 +216,8 @@ def head(folder: str, shard: Shard, annotations: str) -> None:
     )
     record = attr.evolve(record_of(data, sha256(annotations)), selection=Selection(shard=shard))
     with open(path + '.head', 'wb') as file:
-        file.write(to_line({'journal': VERSION, 'record': to_json(record)}))
-        file.write(to_line({'session': record.session()}))
+        file.write(_line({'journal': VERSION, 'record': to_json(record)}))
+        file.write(_line({'session': record.session()}))
         with open(path, 'rb') as rest:
             shutil.copyfileobj(rest, file, 1 << 20)
     os.replace(path + '.head', path)
