@@ -36,6 +36,12 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: i
     )
 
 
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """Build the projection for a block that changes the shape, and nothing for others."""
+    changes = stride != 1 or in_channels != out_channels
+    return projection(in_channels, out_channels, stride) if changes else nn.Sequential()
+
+
 def projection(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     """Build a 1x1 convolution and BatchNorm."""
     layer = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)

@@ -5,13 +5,13 @@ convolutions: Zhou et al., "Objects as Points", 2019, appendix A. Module names a
 checkpoints.
 """
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Type
 
 import torch
 from torch import nn
 
-from .blocks import BasicBlock, convolution, projection
-from .heads import Concatenate, add_heads, bilinear_upsampling, make_head
+from .blocks import BasicBlock, convolution, shortcut
+from .heads import Concatenate, Detector, bilinear_upsampling
 
 #: widths of DLA-34's six levels
 DLA34_CHANNELS = (16, 32, 64, 128, 256, 512)
@@ -66,19 +66,17 @@ class Tree(nn.Module):
             )
         self.levels = levels
         self.level_root = level_root
-        self.downsample = nn.MaxPool2d(stride, stride) if stride > 1 else None
-        self.project = None
-        if in_channels != out_channels:
-            self.project = projection(in_channels, out_channels)
+        self.downsample = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Sequential()
+        self.project = shortcut(in_channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor, children: Sequence[torch.Tensor] = ()) -> torch.Tensor:
-        bottom = self.downsample(x) if self.downsample is not None else x
+        bottom = self.downsample(x)
         if self.level_root:
             children = (*children, bottom)
         if self.levels > 1:
             x1 = self.tree1(x)
             return self.tree2(x1, children=(*children, x1))
-        x1 = self.tree1(x, self.project(bottom) if self.project is not None else bottom)
+        x1 = self.tree1(x, self.project(bottom))
         return self.root(self.tree2(x1), x1, *children)
 
 
@@ -132,43 +130,56 @@ class IDAUp(nn.Module):
     def __init__(self, out_channels: int, channels: Sequence[int], factors: Sequence[int]) -> None:
         super().__init__()
         for i in range(1, len(channels)):
-            setattr(self, f'proj_{i}', DeformConv(channels[i], out_channels))
+            setattr(self, f'proj_{i}', self.projection(channels[i], out_channels))
             setattr(self, f'up_{i}', bilinear_upsampling(out_channels, factors[i]))
-            setattr(self, f'node_{i}', DeformConv(out_channels, out_channels))
+            setattr(self, f'node_{i}', self.node(out_channels))
 
-    def forward(self, *layers: torch.Tensor) -> Tuple[torch.Tensor, ...]:
+    def projection(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build the layer before upsampling."""
+        return DeformConv(in_channels, out_channels)
+
+    def node(self, channels: int) -> nn.Module:
+        """Build the layer behind :meth:`join`."""
+        return DeformConv(channels, channels)
+
+    def join(self, raised: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
+        """Join two layers of the same shape."""
+        return raised + finer
+
+    def forward(self, *layers: torch.Tensor) -> List[torch.Tensor]:
         """Inputs, finest first -> the first input, then one joined output per further input, same size."""
         outputs = [layers[0]]
         for i, layer in enumerate(layers[1:], 1):
             raised = getattr(self, f'up_{i}')(getattr(self, f'proj_{i}')(layer))
-            outputs.append(getattr(self, f'node_{i}')(raised + outputs[-1]))
-        return tuple(outputs)
+            outputs.append(getattr(self, f'node_{i}')(self.join(raised, outputs[-1])))
+        return outputs
 
 
 class DLAUp(nn.Module):
-    """Aggregates the base's layers, coarsest first: each step upsamples all coarser layers by one level."""
+    """Aggregates the base's layers, coarsest first: each step upsamples all coarser layers by one level.
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    Args:
+        channels: of the layers, finest first.
+        aggregation: :class:`IDAUp` or a subclass.
+    """
+
+    def __init__(self, channels: Sequence[int], aggregation: Type[IDAUp] = IDAUp) -> None:
         super().__init__()
-        count = len(channels)
-        inputs = list(channels)
-        for i in range(count - 1):
-            j = count - 2 - i
-            setattr(self, f'ida_{i}', IDAUp(channels[j], inputs[j:], [1] + [2] * (count - 1 - j)))
-            inputs[j + 1 :] = [channels[j]] * (count - 1 - j)
+        for i in range(len(channels) - 1):
+            finer, coarser = channels[-2 - i], channels[-1 - i]
+            setattr(self, f'ida_{i}', aggregation(finer, [finer] + [coarser] * (i + 1), [1] + [2] * (i + 1)))
 
     def forward(self, *layers: torch.Tensor) -> List[torch.Tensor]:
         """Layers, finest first -> one aggregated output per level, finest first."""
         layers = list(layers)
         outputs = [layers[-1]]
         for i in range(len(layers) - 1):
-            j = len(layers) - 2 - i
-            layers[j:] = getattr(self, f'ida_{i}')(*layers[j:])
+            layers[-2 - i :] = getattr(self, f'ida_{i}')(*layers[-2 - i :])
             outputs.insert(0, layers[-1])
         return outputs
 
 
-class DLASeg(nn.Module):
+class DLASeg(Detector):
     """DLA with heads at stride 4.
 
     Args:
@@ -177,21 +188,15 @@ class DLASeg(nn.Module):
         channels: widths of the base's six levels.
     """
 
-    FIRST_LEVEL, LAST_LEVEL = 2, 5  # strides 4 and 32; the last aggregation takes levels 2 to 4
-
     def __init__(
         self, heads: Dict[str, int], head_conv: int, channels: Sequence[int] = DLA34_CHANNELS
     ) -> None:
         super().__init__()
         self.base = DLABase(channels)
-        self.dla_up = DLAUp(channels[self.FIRST_LEVEL :])
-        used = channels[self.FIRST_LEVEL : self.LAST_LEVEL]
-        self.ida_up = IDAUp(used[0], used, [2**i for i in range(len(used))])
-        self.heads = tuple(heads)
-        add_heads(self, lambda name, outputs: make_head(name, used[0], outputs, head_conv), heads)
+        self.dla_up = DLAUp(channels[2:])  # strides 4 to 32
+        used = channels[2:5]
+        self.ida_up = IDAUp(used[0], used, [1, 2, 4])
+        self.add_heads(heads, used[0], head_conv)
 
-    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
-        levels = self.dla_up(*self.base(x)[self.FIRST_LEVEL :])
-        features = self.ida_up(*levels[: self.LAST_LEVEL - self.FIRST_LEVEL])[-1]
-        return {name: getattr(self, name)(features) for name in self.heads}
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.ida_up(*self.dla_up(*self.base(x)[2:])[:3])[-1]

@@ -1,6 +1,6 @@
 """The last layers of every CenterNet network: heads, and upsampling that is initially bilinear."""
 
-from typing import Callable, Dict, Sequence
+from typing import Dict, Sequence
 
 import torch
 from torch import nn
@@ -29,18 +29,39 @@ def make_head(name: str, in_channels: int, out_channels: int, head_conv: int) ->
     return nn.Sequential(nn.Conv2d(in_channels, head_conv, 3, padding=1), nn.ReLU(inplace=True), last)
 
 
-def add_heads(module: nn.Module, make: Callable[[str, int], nn.Module], heads: Dict[str, int]) -> None:
-    """Register ``make(name, channels)`` on ``module`` under the name of each head.
+class Detector(nn.Module):
+    """A network with heads on its features, at stride 4."""
 
-    Raises:
-        ArchitectureError: the network already has an attribute of that name.
-    """
-    for name, channels in heads.items():
-        if hasattr(module, name):
-            raise ArchitectureError(
-                f'{name!r} cannot be the name of a head: the network has an attribute of that name'
-            )
-        module.add_module(name, make(name, channels))
+    #: see :func:`make_head`
+    make_head = staticmethod(make_head)
+
+    def add_heads(self, heads: Dict[str, int], in_channels: int, head_conv: int) -> None:
+        """Build the heads.
+
+        Args:
+            heads: name -> channels.
+            in_channels: of the features.
+            head_conv: channels of the heads' 3x3 convolution; 0 omits it.
+
+        Raises:
+            ArchitectureError: the network already has an attribute of a head's name.
+        """
+        self.heads = tuple(heads)
+        for name, channels in heads.items():
+            if hasattr(self, name):
+                raise ArchitectureError(
+                    f'{name!r} cannot be the name of a head: the network has an attribute of that name'
+                )
+            self.add_module(name, self.make_head(name, in_channels, channels, head_conv))
+
+    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
+        """[N, 3, H, W] -> head name to raw output [N, channels, H/4, W/4]."""
+        features = self.features(x)
+        return {name: getattr(self, name)(features) for name in self.heads}
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, 3, H, W] -> what the heads take, [N, in_channels, H/4, W/4]."""
+        raise NotImplementedError
 
 
 class Concatenate(nn.Module):

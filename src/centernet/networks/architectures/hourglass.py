@@ -4,14 +4,15 @@ Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", 2016, in 
 "CornerNet", 2018, section 3.5: strides in place of pooling, five levels, widths 256 to 512.
 """
 
-from typing import Dict, Sequence
+from collections import OrderedDict
+from typing import Any, Dict, Sequence
 
 import torch
 from torch import nn
 
 from ...system.errors import ArchitectureError
-from .blocks import BasicBlock, projection
-from .heads import add_heads, make_head
+from .blocks import BasicBlock, convolution, projection, shortcut
+from .heads import Detector, make_head
 
 #: channels at each size, finest (stride 4) first
 CHANNELS = (256, 256, 384, 384, 384, 512)
@@ -20,26 +21,12 @@ BLOCKS = (2, 2, 2, 2, 2, 4)
 STACKS = 2
 
 
-class Convolution(nn.Module):
-    """A convolution, BatchNorm and ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.relu(self.bn(self.conv(x)))
-
-
 class Residual(BasicBlock):
     """Two 3x3 convolutions and a residual, projected if the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, stride)
-        changes = stride != 1 or in_channels != out_channels
-        self.skip = projection(in_channels, out_channels, stride) if changes else nn.Sequential()
+        self.skip = shortcut(in_channels, out_channels, stride)
 
     def shortcut(self, x: torch.Tensor) -> torch.Tensor:
         return self.skip(x)
@@ -68,7 +55,7 @@ class Hourglass(nn.Module):
         return self.up1(x) + self.up2(self.low3(self.low2(self.low1(x))))
 
 
-class HourglassNet(nn.Module):
+class HourglassNet(Detector):
     """Two hourglasses with their own heads; the second takes the features of the first.
 
     Args:
@@ -84,33 +71,38 @@ class HourglassNet(nn.Module):
         if not head_conv:
             raise ArchitectureError('the heads of hourglass need a 3x3 convolution: head_conv is 0')
         width = CHANNELS[0]
-        self.pre = nn.Sequential(Convolution(3, 128, 7, 2), Residual(128, width, 2))
+        self.pre = nn.Sequential(named_convolution(3, 128, 7, 2), Residual(128, width, 2))
         self.kps = nn.ModuleList(Hourglass() for _ in range(STACKS))
-        self.cnvs = nn.ModuleList(Convolution(width, width, 3) for _ in range(STACKS))
+        self.cnvs = nn.ModuleList(named_convolution(width, width, 3) for _ in range(STACKS))
         self.inters = nn.ModuleList(Residual(width, width) for _ in range(STACKS - 1))
         self.inters_ = nn.ModuleList(projection(width, width) for _ in range(STACKS - 1))
         self.cnvs_ = nn.ModuleList(projection(width, width) for _ in range(STACKS - 1))
         self.relu = nn.ReLU(inplace=True)
-        self.heads = tuple(heads)
-        add_heads(
-            self,
-            lambda name, outputs: nn.ModuleList(
-                stack_head(name, width, outputs, head_conv) for _ in range(STACKS)
-            ),
-            heads,
-        )
+        self.add_heads(heads, width, head_conv)
 
-    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """[N, 3, H, W], H and W multiples of 128 -> head name to raw output [N, channels, H/4, W/4].
+    def make_head(self, *options: Any) -> nn.Module:
+        """As :func:`make_head`, for every stack."""
+        return StackHeads(stack_head(*options) for _ in range(STACKS))
 
-        The outputs are those of the last stack. The heads of the first stack serve only training.
-        """
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pre(x)
         for i in range(STACKS):
             features = self.cnvs[i](self.kps[i](x))
             if i < STACKS - 1:
                 x = self.inters[i](self.relu(self.inters_[i](x) + self.cnvs_[i](features)))
-        return {name: getattr(self, name)[-1](features) for name in self.heads}
+        return features
+
+
+class StackHeads(nn.ModuleList):
+    """A head for each stack. That of the last one is used; the others serve only training."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self[-1](x)
+
+
+def named_convolution(*options: int) -> nn.Sequential:
+    """As :func:`.blocks.convolution`, with names."""
+    return nn.Sequential(OrderedDict(zip(('conv', 'bn', 'relu'), convolution(*options))))
 
 
 def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
@@ -118,10 +110,7 @@ def residuals(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[Residual(out_channels if i else in_channels, out_channels) for i in range(count)])
 
 
-def stack_head(name: str, in_channels: int, out_channels: int, head_conv: int) -> nn.Sequential:
+def stack_head(*options: Any) -> nn.Sequential:
     """Build a head with the parameter names of the published checkpoints."""
-    first, relu, last = make_head(name, in_channels, out_channels, head_conv)
-    inner = nn.Sequential()
-    inner.add_module('conv', first)
-    inner.add_module('relu', relu)
-    return nn.Sequential(inner, last)
+    first, relu, last = make_head(*options)
+    return nn.Sequential(nn.Sequential(OrderedDict(conv=first, relu=relu)), last)

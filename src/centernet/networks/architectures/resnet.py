@@ -5,13 +5,13 @@ its 3x3 convolution. The three transposed convolutions: Xiao et al., "Simple Bas
 Estimation", 2018.
 """
 
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 import torch
 from torch import nn
 
-from .blocks import BasicBlock, projection
-from .heads import add_heads, make_head
+from .blocks import BasicBlock, shortcut
+from .heads import Detector
 
 
 class Block(BasicBlock):
@@ -19,10 +19,10 @@ class Block(BasicBlock):
 
     def __init__(self, in_channels: int, width: int, stride: int = 1) -> None:
         super().__init__(in_channels, width, stride)
-        self.downsample = downsampling(in_channels, width, stride)
+        self.downsample = shortcut(in_channels, width, stride)
 
     def shortcut(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.downsample is None else self.downsample(x)
+        return self.downsample(x)
 
 
 class Bottleneck(nn.Module):
@@ -39,13 +39,12 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = downsampling(in_channels, width * self.expansion, stride)
+        self.downsample = shortcut(in_channels, width * self.expansion, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
 #: depth -> the block, and the number of blocks in each of the four stages
@@ -58,7 +57,7 @@ DEPTHS = {
 }
 
 
-class ResNet(nn.Module):
+class ResNet(Detector):
     """A residual network, upsampling from stride 32 to stride 4, and heads.
 
     Args:
@@ -93,8 +92,7 @@ class ResNet(nn.Module):
             steps += self.step_up(channels, out_channels)
             channels = out_channels
         self.deconv_layers = nn.Sequential(*steps)
-        self.heads = tuple(heads)
-        add_heads(self, lambda name, outputs: make_head(name, channels, outputs, head_conv), heads)
+        self.add_heads(heads, channels, head_conv)
 
     def step_up(self, in_channels: int, out_channels: int) -> List[nn.Module]:
         """Build the layers that double the size: [N, in_channels, h, w] -> [N, out_channels, 2h, 2w]."""
@@ -102,15 +100,6 @@ class ResNet(nn.Module):
         nn.init.normal_(up.weight, std=0.001)
         return [up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
-    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
-        """[N, 3, H, W], H and W multiples of 32 -> head name to raw output [N, channels, H/4, W/4]."""
+    def features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        x = self.deconv_layers(x)
-        return {name: getattr(self, name)(x) for name in self.heads}
-
-
-def downsampling(in_channels: int, out_channels: int, stride: int) -> Optional[nn.Sequential]:
-    """Build the projection for a block that changes the shape (option B of the paper), otherwise None."""
-    changes = stride != 1 or in_channels != out_channels
-    return projection(in_channels, out_channels, stride) if changes else None
+        return self.deconv_layers(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
