@@ -318,7 +318,7 @@ def test_the_evaluation_takes_it_as_any_network(spelling, data_folder, tmp_path)
     for number, (batch_size, flip) in enumerate([(1, False), (5, False), (5, True)]):
         network = OnnxNetwork(path, 'cpu', 1)
         done = run(data, tmp_path / str(number), network, batch_size=batch_size, flip_test=flip)
-        with open(done.score.results) as file:
+        with open(done.files[0]) as file:
             found.append(json.load(file))
     assert len(found[0]) == 1200
     assert found[0] == found[1] != found[2]
