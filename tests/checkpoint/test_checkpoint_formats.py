@@ -71,8 +71,8 @@ def test_the_plain_entries_are_kept_and_the_others_left_out(tmp_path, form):
         'step': np.int64(7),
         'flip': True,
         'mean': torch.zeros(3),
-        'opt': argparse.Namespace(std=torch.ones(1, 1, 3), other=torch.ones(3)),
-        'weights': torch.ones(3),
+        'opt': argparse.Namespace(std=torch.ones(1, 1, 3)),
+        'random': torch.ones(17),
         'ids': {1: 2, 'a': 3},
         'state_dict': network().state_dict(),
     }
@@ -86,8 +86,8 @@ def test_the_plain_entries_are_kept_and_the_others_left_out(tmp_path, form):
         'lr': {'base': 5e-4, 'drop': [90, 120]},
         'best': 0.5,
         'step': 7,
-        'mean': [0, 0, 0],  # of the input, and so read
-        'opt': {'std': [[[1, 1, 1]]], 'other': None},
+        'mean': [0, 0, 0],
+        'opt': {'std': [[[1, 1, 1]]]},
         'ids': {1: 2, 'a': 3},
     }
     assert type(checkpoint.meta['best']) is float and type(checkpoint.meta['step']) is int

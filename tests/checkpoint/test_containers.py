@@ -44,7 +44,7 @@ def test_a_single_entry(tmp_path, name):
     }
     found = read(tmp_path, saved)
     assert (list(found.state_dict), found.entry, found.epoch) == (['conv.weight', 'conv.bias'], name, 3)
-    assert found.meta == {}
+    assert found.meta == {'rng': {'torch': [1] * 5}, 'metrics': {'loss': 0.5}}
 
 
 @pytest.mark.parametrize(

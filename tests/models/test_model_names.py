@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from centernet.networks.architectures import create_model, default_head_conv
+from centernet.networks.architectures import create_model
 from centernet.networks.architectures.registry import TABLE
 
 HEADS = {'hm': 80, 'wh': 2, 'reg': 2}
@@ -96,4 +96,3 @@ def test_dla_tiny_is_dla_34_node_for_node():
             assert all(
                 big == small or big in (4 * small, 8 * small) for small, big in zip(shape, full[name])
             ), name
-    assert default_head_conv('dla_tiny') == 64

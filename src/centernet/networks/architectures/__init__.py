@@ -6,6 +6,6 @@ have the names and shapes of the published checkpoints. Building a network downl
 its own module, so networks without deformable convolutions do not need that operator.
 """
 
-from .registry import ARCHITECTURES, create_model, default_head_conv, divisor
+from .registry import ARCHITECTURES, create_model, divisor
 
-__all__ = ['ARCHITECTURES', 'create_model', 'default_head_conv', 'divisor']
+__all__ = ['ARCHITECTURES', 'create_model', 'divisor']

@@ -60,13 +60,13 @@ def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = No
         heads: channels by head name, such as ``{'hm': 80, 'wh': 2, 'reg': 2}``; the output has the same
             order.
         head_conv: channels of the 3x3 convolution in each head; 0 for heads of a single 1x1 convolution; by
-            default :func:`default_head_conv`.
+            default those of the published checkpoints.
 
     Returns:
         The network, in training mode.
 
     Raises:
-        ArchitectureError: the architecture is unknown, or heads or head_conv are invalid.
+        ArchitectureError: the architecture is unknown, or heads are invalid.
     """
     entry = _lookup(arch)
     head_conv = entry.head_conv if head_conv is None else head_conv
@@ -75,19 +75,8 @@ def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = No
         raise ArchitectureError(
             f"heads must be channels by name, such as {{'hm': 80, 'wh': 2, 'reg': 2}}, not {heads!r}"
         )
-    if type(head_conv) is not int or head_conv < 0:
-        raise ArchitectureError(f'head_conv must be a number of channels or 0, not {head_conv!r}')
     module = importlib.import_module('.' + entry.module, __package__)
     return getattr(module, entry.builder)(dict(heads), head_conv, **entry.options)
-
-
-def default_head_conv(arch: str) -> int:
-    """Return the ``head_conv`` of the architecture's published checkpoints.
-
-    Raises:
-        ArchitectureError: the architecture is unknown.
-    """
-    return _lookup(arch).head_conv
 
 
 def divisor(arch: str) -> int:

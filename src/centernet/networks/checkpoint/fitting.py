@@ -1,6 +1,5 @@
 """A checkpoint -> the network it belongs to, with its weights."""
 
-import re
 from collections import OrderedDict
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -36,8 +35,6 @@ _WIDEST_BODY = 256
 
 # where a state dict usually is
 _USUAL = ('', 'state_dict')
-_MMCV_OFFSETS = re.compile(r'\.conv_offset\.(weight|bias)$')
-_PREVIOUS_FRAME = ('base.pre_img_layer.', 'base.pre_hm_layer.')
 # BatchNorm's counters matter to training with momentum None only, and torch < 0.4.1 did not save them.
 _OPTIONAL = '.num_batches_tracked'
 # A head's last convolution: after a 3x3 one, and in the hourglass's second stack.
@@ -61,53 +58,34 @@ def load_model(path: str, arch: Optional[str] = None, weights_key: Optional[str]
         arch = known_name(arch)
         divisor(arch)  # raises, before a large file is read
     checkpoint = read_checkpoint(path, weights_key)
-    usual = checkpoint.entry in _USUAL
-    notes = [] if usual else [f'the weights are the entry {checkpoint.entry} of the file']
-    checkpoint = _rename_offsets(checkpoint, notes)
+    state_dict = checkpoint.state_dict
+    notes = []
+    if checkpoint.entry not in _USUAL:
+        notes.append(f'the weights are the entry {checkpoint.entry} of the file')
     if arch is None:
         arch = checkpoint.meta.get('arch', DEFAULT_ARCH)
         arch = known_name(arch) if type(arch) is str else arch
-    heads, head_conv = read_heads(checkpoint.state_dict)
+    heads, head_conv = read_heads(state_dict)
     if not heads:
-        names = _first(list(checkpoint.state_dict))
+        names = _first(list(state_dict))
         raise CheckpointError(f'{path} has no heads: no names start with hm, wh or reg ({names})')
-    _check_size(path, heads, head_conv, checkpoint.state_dict)
+    _check_size(path, heads, head_conv, state_dict)
     try:
         model = create_model(arch, heads, head_conv)
+        expected = model.state_dict()
+        problems = _differences(expected, state_dict, arch)
+        unused = [name for name in state_dict if name not in expected]
+        if problems:
+            fitting = next((name for name in TABLE if _fits(name, state_dict, heads, head_conv)), None)
+            problems += [f"{len(unused)} of the file's unknown ({_first(unused)})"] if unused else []
+            advice = f'give --arch {fitting}, which fits' if fitting else 'no architecture fits'
+            raise CheckpointError(f'{path} does not fit {arch}: {"; ".join(problems)}; {advice}')
     except ArchitectureError as error:
         raise CheckpointError(f'{path}: {error}') from error
-    problems = _differences(model.state_dict(), checkpoint.state_dict, arch)
-    unused = [name for name in checkpoint.state_dict if name not in model.state_dict()]
-    if problems:
-        best, same = _closest(arch, checkpoint.state_dict, heads, head_conv)
-        advice = f'it fits {best}: give --arch {best}'
-        if same < 1:
-            problems += [f"{len(unused)} of the file's unknown ({_first(unused)})"] if unused else []
-            advice = f'the closest architecture is {best}, with {same:.0%} of the entries'
-        raise CheckpointError(f'{path} does not fit {arch}: {"; ".join(problems)}; {advice}')
-    model.load_state_dict(checkpoint.state_dict, strict=False)
+    model.load_state_dict(state_dict, strict=False)
     if unused:
         notes.append(f"not used: {len(unused)} of the checkpoint's entries ({_first(unused)})")
-    if any(name.startswith(_PREVIOUS_FRAME) for name in unused):
-        notes.append(
-            "CenterTrack's layers for the previous frame are among them: the metrics are those of single"
-            ' images without the previous frame'
-        )
     return LoadedModel(model.eval(), arch, heads, checkpoint, notes)
-
-
-def _rename_offsets(checkpoint: Checkpoint, notes: List[str]) -> Checkpoint:
-    """Take mmcv's name of the layer that gives a deformable convolution its offsets and masks; the layer is
-    the same, with its channels in the same order."""
-    renamed = OrderedDict(
-        (_MMCV_OFFSETS.sub(r'.conv_offset_mask.\1', name), value)
-        for name, value in checkpoint.state_dict.items()
-    )
-    count = len(set(renamed).difference(checkpoint.state_dict))
-    if not count or len(renamed) != len(checkpoint.state_dict):  # a file with both names has another network
-        return checkpoint
-    notes.append(f"{count} entries with mmcv's name conv_offset are read as conv_offset_mask")
-    return checkpoint._replace(state_dict=renamed)
 
 
 def _check_size(path: str, heads: Heads, head_conv: Optional[int], state_dict: StateDict) -> None:
@@ -153,31 +131,11 @@ def _differences(expected: StateDict, given: StateDict, arch: str) -> List[str]:
     return problems
 
 
-def _closest(arch: str, given: StateDict, heads: Heads, head_conv: int) -> Tuple[str, float]:
-    """The architecture that is closest to a file, and the share of the entries that are the same: 1 where the
-    file fits.
-
-    Args:
-        arch: the requested one.
-        given, heads, head_conv: of the file.
-    """
-    best, most = arch, 0.0
-    # Building a network takes time. So the requested one comes first, then those with the most specific
-    # landmark, then small networks before large ones; and one that has nearly all entries ends the search.
-    for name in sorted(TABLE, key=lambda name: (name != arch, -len(TABLE[name].landmark), len(name), name)):
-        if (TABLE[name].landmark not in given and name != arch) or most > 0.9:
-            continue
-        try:
-            expected = create_model(name, heads, head_conv).state_dict()
-        except ArchitectureError:
-            continue
-        if not _differences(expected, given, name):
-            return name, 1.0
-        same = sum(key in given and given[key].shape == value.shape for key, value in expected.items())
-        share = same / len(set(expected) | set(given))
-        if share > most:
-            best, most = name, share
-    return best, most
+def _fits(arch: str, given: StateDict, heads: Heads, head_conv: int) -> bool:
+    """Whether a file has the entries of an architecture. Its landmark comes first: building takes time."""
+    if TABLE[arch].landmark not in given:
+        return False
+    return not _differences(create_model(arch, heads, head_conv).state_dict(), given, arch)
 
 
 def _first(parts: List[str], most: int = 3) -> str:

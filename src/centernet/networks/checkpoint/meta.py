@@ -15,8 +15,6 @@ from .unpickler import Inert
 #: A value may hold so many; its parts share them equally, so that a file of references to references stays
 #: small. A list that is longer than its share is left out.
 _MOST_VALUES = 3 << 19
-#: entries that may be tensors, of so many numbers
-_READ = {'mean', 'std', 'input_size', 'input_res', 'input_h', 'input_w'}
 _MOST_IN_TENSOR = 16
 _NUMBER = re.compile('(b1|[iu][1248]|f[248])$')
 
@@ -25,30 +23,22 @@ def plain_values(entries: Dict[str, Any], file: SavedFile) -> Dict[str, Any]:
     """The entries that are numbers, text, or lists and dictionaries of these.
 
     Namespaces and objects of a dictionary's subclass become dictionaries, arrays lists, numpy's numbers
-    Python's, and paths text; small tensors that describe the input become lists, too. Within lists and
-    dictionaries other values are None.
+    Python's, paths text, and small tensors lists. Within lists and dictionaries other values are None.
 
     Args:
         entries: of the saved object.
         file: holds the values of the tensors.
     """
-    entries = {name: _read_small(name, value, file) for name, value in entries.items()}
-    entries = {name: value for name, value in entries.items() if not is_tensor(value)}
     found = {name: _plain(value, _MOST_VALUES // len(entries), file) for name, value in entries.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _read_small(name: str, value: Any, file: SavedFile) -> Any:
-    """The numbers of an entry that describes the input and is a small tensor; other entries as they are."""
-    if name not in _READ or not is_tensor(value):
-        return value
-    size = value.args[2]
-    small = len(size) < 5 and 0 < functools.reduce(operator.mul, size, 1) <= _MOST_IN_TENSOR
-    return file.tensor(value).tolist() if small else value
-
-
 def _plain(value: Any, room: int, file: SavedFile) -> Any:
     """A plain copy of a value of at most ``room`` values; None for what has none."""
+    if is_tensor(value):
+        size = value.args[2]
+        small = len(size) < 5 and 0 < functools.reduce(operator.mul, size, 1) <= _MOST_IN_TENSOR
+        return file.tensor(value).tolist() if small else None
     if type(value) is Inert:
         value = _python_value(value) if value.entries is None else value.entries
     if type(value) in (bool, float, str) or (type(value) is int and value.bit_length() < 64):
@@ -60,10 +50,9 @@ def _plain(value: Any, room: int, file: SavedFile) -> Any:
     room //= len(value) + 1
     if not isinstance(value, dict):
         return [_plain(part, room, file) for part in value]
-    value = {key: _read_small(key, part, file) for key, part in value.items()}
-    if value and all(map(is_tensor, value.values())):  # more weights
-        return None
-    return {key: _plain(part, room, file) for key, part in value.items()}
+    plain = {key: _plain(part, room, file) for key, part in value.items()}
+    more_weights = None in plain.values() and all(map(is_tensor, value.values()))
+    return None if more_weights else plain
 
 
 def _python_value(value: Inert) -> Any:

@@ -10,7 +10,7 @@ from ...system.errors import CheckpointError
 from ...system.files import sha256
 from .file_formats import LEGACY_MAGIC, LegacyFile, SavedFile, ZipFile
 from .meta import plain_values
-from .state_dicts import TRAINING, dictionary, find_state_dict, printable, tensors_of
+from .state_dicts import TRAINING, dictionary, find_state_dict, is_tensor, printable, tensors_of
 from .unpickler import Pickles, RefusedError, Unpickler
 
 _HTML_STARTS = (b'<!doctype', b'<html', b'<head', b'<?xml')
@@ -57,7 +57,10 @@ def read_checkpoint(path: Union[str, 'os.PathLike[str]'], weights_key: Optional[
             kept = {
                 name: value
                 for name, value in entries
-                if type(name) is str and name != omitted and not TRAINING.search(name)
+                if type(name) is str
+                and name != omitted
+                and not TRAINING.search(name)
+                and not (is_tensor(value) and not omitted)
             }
             meta = plain_values(kept, saved_file)
     except FileNotFoundError:

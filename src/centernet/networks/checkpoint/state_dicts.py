@@ -87,10 +87,9 @@ def tensors_of(path: str, found: Found, file: SavedFile) -> 'OrderedDict[str, to
             continue
         prefix = _PREFIX.match(name)
         name = name[prefix.end() :] if prefix else name
+        name = name.replace('.conv_offset.', '.conv_offset_mask.')  # mmcv's name of the same layer
         if name in state_dict:
-            raise CheckpointError(
-                f'{path} has {printable(name)!r} twice, with and without "module." or "model."'
-            )
+            raise CheckpointError(f'{path} has {printable(name)!r} twice, such as with and without "module."')
         state_dict[name] = file.tensor(value)
     return state_dict
 
