@@ -93,7 +93,7 @@ def _attributes(node: Node, names: Sequence[str]) -> Dict[str, Any]:
     for name, key, default, count in zip(names, standard, (1, 0, 1, 1, 1), (2, 2, 2, 1, 1)):
         value = node.attributes.get(name, default)
         values = value if isinstance(value, list) and count == 2 else [value] * count
-        values = values[:2] if values[:2] == values[2:] else values * 2 if len(values) < count else values
+        values = values[:2] if values[:2] == values[2:] else values
         if len(values) != count or not all(isinstance(item, int) for item in values):
             raise ModelError(f'{node.name} ({node.op_type}): {name} is {value}; it takes {count} integers')
         found[key] = values if count == 2 else values[0] or 1

@@ -6,7 +6,7 @@ it returns its own boxes.
 
 import os
 from collections import OrderedDict
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import onnx
@@ -18,25 +18,19 @@ from ...detection.heads import notes_on, ordered, why_no_boxes
 from ...onnxfile.graph import of_model
 from ...onnxfile.loading import ModelAndFiles, check_input, damage_named, read_model_and_files
 from ...onnxfile.output_chain import chain_before
-from ...system.device import available_cpus
+from ...system.device import available_cpus, describe_device, parse_device
 from ...system.errors import DeviceError, ModelError, OptionError
 from ...system.files import sha256
 from ..facts import facts_of_metadata
 from ..network import Network, NetworkInfo
 from ..output_names import note_on_exchanged, note_on_image
-from .onnx_compatibility import HAS_DEFORM_CONV, make_runnable
-from .onnx_devices import CPU, Placement, device_name, placement
+from .onnx_compatibility import HAS_DEFORM_CONV, RUNTIME_VERSION, make_runnable
 
 __all__ = ['HAS_DEFORM_CONV', 'OnnxNetwork', 'open_file']
 
 _DTYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(double)': np.float64}
 # of an input whose size is open, to find out the number of classes
 _TRIAL_SIZE = (128, 128)
-
-
-def open_file(path: str, device: str, threads: Optional[int]) -> 'OnnxNetwork':
-    """As :func:`~centernet.networks.open_network`, for an ONNX file."""
-    return OnnxNetwork(path, device, threads)
 
 
 class OnnxNetwork(Network):
@@ -59,7 +53,7 @@ class OnnxNetwork(Network):
     ) -> None:
         path = None if isinstance(model, onnx.ModelProto) else os.fspath(model)
         self._name = path or 'the model'
-        wanted, threads = placement(device), available_cpus() if threads is None else threads
+        used, threads = _resolve(device), available_cpus() if threads is None else threads
         proto, files = ModelAndFiles(model, []) if path is None else read_model_and_files(path)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         with damage_named(self._name):
@@ -72,7 +66,14 @@ class OnnxNetwork(Network):
             notes = note_on_exchanged(graph) + note_on_image(graph)
         del proto, graph  # large networks do not fit into memory twice
         self._decodes = runnable.decodes
-        self._session, used = self._start(runnable.model, wanted, threads, device == 'auto')
+        self._start(runnable.model, used, threads)
+        if used != 'cpu' and 'CUDAExecutionProvider' not in self._session.get_providers():
+            if device != 'auto':
+                raise DeviceError(
+                    f'{used}: onnxruntime {onnxruntime.__version__} cannot use it; are the CUDA and cuDNN'
+                    ' that it was built for installed?'
+                )
+            used = 'cpu'
         with damage_named(self._name):  # names need not be text
             self._find_input()
             heads = self._find_heads()
@@ -87,16 +88,17 @@ class OnnxNetwork(Network):
         if runnable.translated:
             into = 'DeformConv' if HAS_DEFORM_CONV else 'standard operators'
             notes.append(f'{runnable.translated} runs through its translation to {into}')
+        named = used == 'cpu' or torch.cuda.is_available()
         self.info = NetworkInfo(
             file=path,
             sha256=path and sha256(path),
             arch=metadata.get('arch', 'unknown architecture'),
             heads=heads,
             runtime='onnxruntime',
-            device=used.device,
-            device_name=device_name(used.device),
+            device=used,
+            device_name=describe_device(torch.device(used))['device_name'] if named else None,
             provider=self._session.get_providers()[0],
-            threads=threads if used == CPU else None,
+            threads=threads if used == 'cpu' else None,
             batch_size=self._batch_size,
             decodes=runnable.decodes,
             translated=runnable.translated,
@@ -115,30 +117,24 @@ class OnnxNetwork(Network):
         boxes, scores, classes = self._run(images, DECODED)
         return RawBoxes(boxes / DOWN_RATIO, scores, classes)
 
-    def _start(
-        self, model: Any, wanted: Placement, threads: int, auto: bool
-    ) -> Tuple[onnxruntime.InferenceSession, Placement]:
-        """The session, and where it runs."""
+    def _start(self, model: Any, device: str, threads: int) -> None:
+        """Start the session."""
+        providers: List[Any] = ['CPUExecutionProvider']
+        if device != 'cpu':
+            cuda = {'device_id': int(device.split(':')[1])}
+            if RUNTIME_VERSION >= (1, 18):
+                cuda['use_tf32'] = 0  # as with --precision fp32; older versions have no choice
+            providers.insert(0, ('CUDAExecutionProvider', cuda))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # hides its advice about files
         try:
-            session = onnxruntime.InferenceSession(
-                model if isinstance(model, str) else model.SerializeToString(),
-                options,
-                providers=[wanted.provider] if wanted == CPU else [wanted.provider, CPU.provider],
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, str) else model.SerializeToString(), options, providers=providers
             )
         except Exception as error:  # onnxruntime's own kinds, which have no common base
             raise self._failure('cannot run', error) from error
-        if wanted == CPU or 'CUDAExecutionProvider' in session.get_providers():
-            return session, wanted
-        if not auto:
-            raise DeviceError(
-                f'{wanted.device}: onnxruntime {onnxruntime.__version__} cannot use it; are the CUDA and'
-                ' cuDNN that it was built for installed?'
-            )
-        return session, CPU
 
     def _find_input(self) -> None:
         """Find the image input, its type, batch and size."""
@@ -208,17 +204,16 @@ class OnnxNetwork(Network):
             found = self._session.run(list(names), {self._input: np.ascontiguousarray(images, self._dtype)})
         except Exception as error:
             raise self._failure('failed while running', error) from error
-        arrays = dict(zip(names, found))
-        for name, array in arrays.items():
-            expected = _expected_shape(name, arrays, images.shape, self._decodes)
-            if array.shape != expected:
+        cells = tuple(side // DOWN_RATIO for side in images.shape[2:])
+        for name, array in zip(names, found):
+            if array.shape[:1] != images.shape[:1] or (name in HEADS and array.shape[2:] != cells):
                 raise ModelError(
                     f'{self._name}: for an input {list(images.shape)} its output {name} has the shape'
-                    f' {list(array.shape)}, not {list(expected)}'
+                    f' {list(array.shape)}, not [N, channels, H/{DOWN_RATIO}, W/{DOWN_RATIO}]'
                 )
         return [
             array[:count].astype(np.int64 if name == 'classes' else np.float32, copy=False)
-            for name, array in arrays.items()
+            for name, array in zip(names, found)
         ]
 
     def _failure(self, what: str, error: Exception) -> ModelError:
@@ -226,20 +221,28 @@ class OnnxNetwork(Network):
         return ModelError(f'onnxruntime {onnxruntime.__version__} {what} {self._name}: {said}')
 
 
-def _expected_shape(
-    name: str, arrays: Mapping[str, np.ndarray], image_shape: Sequence[int], decodes: bool
-) -> Tuple[int, ...]:
-    """The shape that an output must have: any number of channels and of boxes."""
-    count, _, height, width = image_shape
-    if name in HEADS:
-        channels = arrays[name].shape[1] if arrays[name].ndim == 4 else 1
-        return count, channels, height // DOWN_RATIO, width // DOWN_RATIO
-    if name not in DECODED or not decodes:
-        return (count,) + arrays[name].shape[1:]
-    boxes = arrays['scores'].shape[1] if arrays['scores'].ndim == 2 else 0
-    return (count, boxes, 4) if name == 'boxes' else (count, boxes)
+def _resolve(name: str) -> str:
+    """Choose ``cpu`` or ``cuda:N`` for ``--device``.
+
+    Raises:
+        DeviceError: the name is unknown, or onnxruntime was built without CUDA.
+    """
+    kind, index = parse_device(name)
+    has_cuda = 'CUDAExecutionProvider' in onnxruntime.get_available_providers()
+    if kind == 'cpu' or (kind == 'auto' and not has_cuda):
+        return 'cpu'
+    if not has_cuda:
+        raise DeviceError(
+            f'{name}: onnxruntime {onnxruntime.__version__} is built without CUDA; use --device cpu, or'
+            ' install onnxruntime-gpu'
+        )
+    return f'cuda:{index or 0}'
 
 
 def _fixed(length: Union[int, str, None]) -> Optional[int]:
     """A side that the file fixes, as an int; None for an open one."""
     return length if isinstance(length, int) and length > 0 else None
+
+
+#: as :func:`~centernet.networks.open_network` calls it
+open_file = OnnxNetwork
