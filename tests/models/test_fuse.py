@@ -114,11 +114,10 @@ def test_the_network_stays_as_it_is(tiny):
     assert all(torch.equal(value, first[head]) for head, value in fuse(model)(images).items())
 
 
-@pytest.mark.parametrize('own', [torch.nn.Sigmoid(), torch.nn.Conv2d(64, 2, 1, groups=2)])
-def test_the_network_stays_as_it_is_if_it_cannot_be_fused(tiny, own):
+def test_the_network_stays_as_it_is_if_it_cannot_be_fused(tiny):
     model, images, _ = tiny
     model = copy.deepcopy(model)
-    model.wh[2] = torch.nn.Sequential(own)
+    model.wh[2] = torch.nn.Sequential(torch.nn.Sigmoid())
     before = model(images)
     assert fuse(model) is None
     assert not any('forward' in vars(module) for module in model.modules())

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...kernels import DCN, layers
-from .heads import Concatenate
+from .heads import Concatenate, Detector
 
 
 class _Unsupported(Exception):
@@ -80,8 +80,6 @@ class _Record:
         finally:
             for leaf in leaves:
                 vars(leaf).pop('forward', None)
-        values = self.outputs.values() if isinstance(self.outputs, dict) else [None]
-        _expect(all(isinstance(value, _Value) for value in values), 'the outputs are not a dict of tensors')
 
     def _recorder(self, module: nn.Module) -> Callable[..., _Value]:
         def forward(*inputs: Any) -> _Value:
@@ -109,13 +107,11 @@ def _joined(record: _Record) -> List[_Step]:
     for step in record.steps:
         if not uses[step.output]:
             continue
-        in_place = getattr(step.module, 'inplace', False)
-        _expect(not in_place or uses[step.inputs[0]] == 1, 'a value that is changed in place has other uses')
         makers = [maker_of(value) for value in step.inputs]
         first = makers[0]
         if isinstance(step.module, nn.BatchNorm2d):
-            _expect(first and first.takes_norm(), 'a BatchNorm that does not follow a convolution')
-            _expect(step.module.running_var is not None, 'a BatchNorm without statistics')
+            if not (first and first.takes_norm()):
+                raise _Unsupported('a BatchNorm that does not follow a convolution')
             first.norm, first.output = step.module, step.output
         elif isinstance(step.module, nn.ReLU) and first and first.takes_relu():
             first.relu, first.output = True, step.output
@@ -131,21 +127,8 @@ def _joined(record: _Record) -> List[_Step]:
     return joined
 
 
-def _expect(condition: Any, what: str) -> None:
-    if not condition:
-        raise _Unsupported(what)
-
-
 def _pair(value: Any) -> Tuple[int, int]:
-    _expect(not isinstance(value, str), f'padding {value}')
     return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def _single(value: Any) -> int:
-    """The one number that an option is given as, or twice."""
-    vertical, horizontal = _pair(value)
-    _expect(vertical == horizontal, f'{value} differs by axis')
-    return vertical
 
 
 def _folded(step: _Step, outputs_at: int = 0) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -154,12 +137,8 @@ def _folded(step: _Step, outputs_at: int = 0) -> Tuple[torch.Tensor, torch.Tenso
     bias = weight.new_zeros(weight.shape[outputs_at]) if bias is None else bias.detach()
     if norm is None:
         return weight, bias
-    scale = 1 / torch.sqrt(norm.running_var.double() + norm.eps)
-    if norm.affine:
-        scale = scale * norm.weight.detach().double()
-    bias = (bias.double() - norm.running_mean.double()) * scale
-    if norm.affine:
-        bias = bias + norm.bias.detach().double()
+    scale = norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    bias = (bias.double() - norm.running_mean.double()) * scale + norm.bias.detach().double()
     shape = [1] * weight.dim()
     shape[outputs_at] = -1
     return weight * scale.float().view(shape), bias.float()
@@ -182,30 +161,18 @@ def _make_layer(step: _Step, bf16: bool) -> Callable[..., torch.Tensor]:
     if isinstance(module, nn.ReLU):
         return F.relu
     if isinstance(module, nn.Upsample):
-        _expect(module.mode == 'nearest' and module.scale_factor in (2, 3, 4), str(module))
         factor = int(module.scale_factor)
         return layers.Spread(torch.ones(1, 1, factor, factor), factor, (0, 0), step.relu)
-    stride, padding, kernel = _single(module.stride), _pair(module.padding), _pair(module.kernel_size)
+    stride, padding = _pair(module.stride)[0], _pair(module.padding)
     if isinstance(module, nn.MaxPool2d):
-        _expect(module.dilation == 1 and not module.ceil_mode and not module.return_indices, str(module))
-        _expect(all(2 * p <= k for p, k in zip(padding, kernel)), str(module))
-        return layers.MaxPool(kernel, stride, padding)
-    dilation = _single(module.dilation)
+        return layers.MaxPool(_pair(module.kernel_size), stride, padding)
     if isinstance(module, DCN):
         groups = module.deformable_groups
-        return layers.DeformableConvolution(
-            *_folded(step), stride, padding, dilation, groups, step.relu, bf16
-        )
-    _expect(dilation == 1 and getattr(module, 'padding_mode', 'zeros') == 'zeros', str(module))
+        return layers.DeformableConvolution(*_folded(step), stride, padding, 1, groups, step.relu, bf16)
     if isinstance(module, nn.Conv2d):
-        _expect(module.groups == 1, str(module))
         return layers.Convolution(*_folded(step), stride, padding, step.relu, bf16)
-    doubles = all(k == stride + 2 * p for k, p in zip(kernel, padding))
-    _expect(doubles and not any(_pair(module.output_padding)), str(module))
     if module.groups == 1:
         return layers.TransposedConvolution(*_folded(step, 1), stride, padding, step.relu, bf16)
-    plain = step.norm is None and module.bias is None
-    _expect(module.groups == module.in_channels == module.out_channels and plain, str(module))
     return layers.Spread(module.weight.detach(), stride, padding, step.relu)
 
 
@@ -238,19 +205,16 @@ def fuse(model: nn.Module, bf16: bool = False) -> Optional[FusedNetwork]:
     """Fuse a network.
 
     Args:
-        model: a float32 network on the CPU, in evaluation mode, such as one from
-            :func:`centernet.networks.architectures.create_model`.
+        model: a float32 network on the CPU, in evaluation mode. Its layers have the options that those of
+            :func:`centernet.networks.architectures.create_model` have: no dilation, no groups but for
+            upsampling, the same stride on both axes.
         bf16: round the factors of products to bfloat16, see :func:`centernet.kernels.layers.why_no_bf16`.
 
     Returns:
         The fused network, which does not share parameters with the model; None if the layers are not
-        compiled, or the network has others, hooks, or forwards that were replaced.
+        compiled, or the network has others.
     """
-    changed = any(
-        module._forward_hooks or module._forward_pre_hooks or 'forward' in vars(module)
-        for module in model.modules()
-    )
-    if changed or not layers.available():
+    if not isinstance(model, Detector) or not layers.available():
         return None
     try:
         return FusedNetwork(_Record(model), bf16)
