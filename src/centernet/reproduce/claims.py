@@ -14,14 +14,14 @@ class NetworkClaims(NamedTuple):
     """What is claimed about a checkpoint.
 
     ``weights``: the name of its file; ``input_size``: the (height, width) of fix_res and of the exports;
-    ``ap``: protocol -> AP in [0, 1], None if none is published, and it is only measured.
+    ``ap``: protocol -> AP in [0, 1].
     """
 
     arch: str
     weights: str
     sha256: str
     input_size: Tuple[int, int]
-    ap: Dict[str, Optional[float]]
+    ap: Dict[str, float]
 
 
 class Claims(NamedTuple):
@@ -55,7 +55,7 @@ PUBLISHED = Claims(
             catalog.RESDCN_18.name,
             catalog.RESDCN_18.sha256,
             (512, 512),
-            {'fix_res': None, 'keep_res': 0.281, 'keep_res, flip': 0.300},
+            {'keep_res': 0.281, 'keep_res, flip': 0.300},
         ),
     ),
 )

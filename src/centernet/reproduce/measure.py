@@ -1,10 +1,8 @@
 """Measure every claim: AP by the published protocols, and each export against its checkpoint."""
 
-import contextlib
 import os
 import platform
-import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import attr
 import onnx
@@ -32,7 +30,7 @@ from ..verification.tolerances import FLOAT32, TABLE
 from ..verification.verify import same_run
 from .claims import PROTOCOLS, Claims
 
-HOLDS, FAILS, NOT_COMPARABLE, NO_CLAIM = 'holds', 'fails', 'not comparable', 'no claim'
+HOLDS, FAILS, NOT_COMPARABLE = 'holds', 'fails', 'not comparable'
 #: the files of a finished reproduction
 REPORTS = ('report.md', 'report.json')
 
@@ -61,9 +59,9 @@ class Settings(NamedTuple):
 class Row(NamedTuple):
     """A claim and what was measured.
 
-    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: an AP or a SHA-256; None if none is
-    published. ``tolerance``: None if the two must be equal. ``verdict``: ``holds``, ``fails``, ``not
-    comparable`` (AP of fewer images than the claim is about) or ``no claim`` (none is published).
+    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: an AP or a SHA-256. ``tolerance``:
+    None if the two must be equal. ``verdict``: ``holds``, ``fails`` or ``not comparable`` (AP of fewer images
+    than the claim is about).
     """
 
     kind: str
@@ -83,14 +81,13 @@ class Row(NamedTuple):
 
 
 class Reproduction(NamedTuple):
-    """All rows. ``images``: how many were evaluated. ``seconds``: by step."""
+    """All rows. ``images``: how many were evaluated."""
 
     claims: Claims
     rows: List[Row]
     images: int
     settings: Settings
     environment: Dict[str, Any]
-    seconds: Dict[str, float]
 
     @property
     def passed(self) -> bool:
@@ -137,7 +134,7 @@ def reproduce(
     measured = sha256(data.annotations)
     rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, measured)]
     images = len(settings.selection.of(data.image_ids, data.annotations))
-    found = Reproduction(claims, rows, images, settings, environment, {})
+    found = Reproduction(claims, rows, images, settings, environment)
     resume = not any(os.path.exists(os.path.join(folder, name)) for name in REPORTS)
     for name in REPORTS:
         remove_file(os.path.join(folder, name))
@@ -160,20 +157,17 @@ def reproduce(
 
 
 def _measure(found, settings, network, path, resume, say):
-    """Add the rows of one network, in steps that are named and timed."""
+    """Add the rows of one network."""
     data, selection, loading = settings.data, settings.selection, settings.loading
     loaded = load_model(path, network.arch)
     checkpoint = TorchNetwork.of_checkpoint(loaded, settings.device, path, settings.threads)
     height, width = network.input_size
     fix_res = Protocol(input_height=height, input_width=width, normalization=COCO)
 
-    @contextlib.contextmanager
-    def step(name: str) -> Iterator[str]:
-        """Yields the folder of the step."""
+    def begin(name):
+        """Say it, and return the step's folder."""
         say(f'{network.arch}, {name}')
-        start = time.perf_counter()
-        yield folder_of(name)
-        found.seconds[f'{network.arch}, {name}'] = round(time.perf_counter() - start, 1)
+        return folder_of(name)
 
     def folder_of(name):
         return os.path.join(settings.folder, network.arch, name.replace(', ', '_').replace(' ', '_'))
@@ -188,28 +182,27 @@ def _measure(found, settings, network, path, resume, say):
         keep_res, flip_test = PROTOCOLS[name]
         protocol = Protocol(keep_res=True, normalization=COCO) if keep_res else fix_res
         record = record_of(checkpoint, data, attr.evolve(protocol, flip_test=flip_test), selection, loading)
-        with step(name) as folder:
-            run = evaluate(checkpoint, data, record, folder, is_resumed(folder, record), settings.progress)
+        folder = begin(name)
+        run = evaluate(checkpoint, data, record, folder, is_resumed(folder, record), settings.progress)
         found.rows.append(_ap_row(found, network, name, ap, run))
     if not settings.targets:
         return
-    with step('export') as folder:
-        stem = os.path.splitext(network.weights)[0]
-        files = export(loaded, folder, stem, settings.targets, size=network.input_size)
+    stem = os.path.splitext(network.weights)[0]
+    files = export(loaded, begin('export'), stem, settings.targets, size=network.input_size)
     for target, file in zip(settings.targets, [path for path in files if path.endswith('.onnx')]):
         row = Row('export', network.arch, f'AP of the export for {target}', tolerance=FLOAT32.metrics)
-        with step('verify ' + target) as folder:
-            try:
-                model = open_network(file, settings.onnx_device, settings.threads)
-            except ModelError as error:
-                found.rows.append(row._replace(note=str(error)))
-                continue
-            record = record_of_both(checkpoint, model, data, fix_res, selection, loading)
-            resumed = is_resumed(os.path.join(folder, 'model'), record)
-            options = {'target': target, 'progress': settings.progress, 'resume': resumed}
-            options.update(reference_folder=folder_of('fix_res'), reuse=True)  # the checkpoint's detections
-            verified = verify(checkpoint, model, data, folder, record, **options)
-            write_verification(folder, document(verified))
+        folder = begin('verify ' + target)
+        try:
+            model = open_network(file, settings.onnx_device, settings.threads)
+        except ModelError as error:
+            found.rows.append(row._replace(note=str(error)))
+            continue
+        record = record_of_both(checkpoint, model, data, fix_res, selection, loading)
+        resumed = is_resumed(os.path.join(folder, 'model'), record)
+        options = {'target': target, 'progress': settings.progress, 'resume': resumed}
+        options.update(reference_folder=folder_of('fix_res'), reuse=True)  # the checkpoint's detections
+        verified = verify(checkpoint, model, data, folder, record, **options)
+        write_verification(folder, document(verified))
         found.rows.append(_export_row(row, verified))
 
 
@@ -217,10 +210,7 @@ def _ap_row(found, network, name, ap, run) -> Row:
     limit = TABLE[found.claims.tolerance].limit
     row = Row('AP', network.arch, f'AP, {name}', ap, run.metrics.stats['AP'], limit)
     if run.failed:
-        count = len(run.failed)
-        return row._replace(note=f'{count} image{"" if count == 1 else "s"} could not be read')
-    if ap is None:
-        return row._replace(verdict=NO_CLAIM, tolerance=None)
+        return row._replace(note=f'images that could not be read: {len(run.failed)}')
     if found.images != found.claims.images:
         return row._replace(verdict=NOT_COMPARABLE, note=f'{found.images} of {found.claims.images} images')
     # the last binary digit of a decimal number must not decide

@@ -6,9 +6,9 @@ from typing import Any, Dict, List
 
 from ..system.files import atomic_write
 from ..verification import tolerances
-from .measure import FAILS, NO_CLAIM, NOT_COMPARABLE, REPORTS, Reproduction, Row
+from .measure import FAILS, NOT_COMPARABLE, REPORTS, Reproduction, Row
 
-_COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance', 'verdict')
+_COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance', 'verdict', 'note')
 
 
 def document(found: Reproduction) -> Dict[str, Any]:
@@ -26,19 +26,13 @@ def document(found: Reproduction) -> Dict[str, Any]:
         'settings': {
             'limit': settings.selection.limit,
             'targets': settings.targets,
-            'batch_size': settings.loading.batch_size,
-            'workers': settings.loading.workers,
-            'threads': settings.threads,
-            'onnx_device': settings.onnx_device,
         },
-        'seconds': found.seconds,
     }
 
 
 def verdict(found: Reproduction) -> str:
     """Return the result in one sentence."""
-    claims = sum(row.verdict != NO_CLAIM for row in found.rows)
-    failing, left = len(found.having(FAILS)), found.having(NOT_COMPARABLE)
+    claims, failing, left = len(found.rows), len(found.having(FAILS)), found.having(NOT_COMPARABLE)
     if failing:
         return f'NOT reproduced: {failing} of {claims} claims {"fails" if failing == 1 else "fail"}'
     if left:
@@ -49,13 +43,7 @@ def verdict(found: Reproduction) -> str:
 
 def format_reproduction(found: Reproduction) -> str:
     """Return the rows and the verdict as text, without a trailing newline."""
-    cells = [_COLUMNS] + [_cells(row) for row in found.rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_COLUMNS))]
-    lines = []
-    for line, note in zip(cells, [''] + [row.note for row in found.rows]):
-        text = '  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        lines.append(text + (f'  ({note})' if note else ''))
-    return '\n'.join(lines + ['', verdict(found)])
+    return '\n'.join([*_claims_table(found), '', verdict(found)])
 
 
 def write_report(folder: str, found: Reproduction) -> List[str]:
@@ -74,10 +62,11 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
 
 
 def _markdown(found):
-    claims, environment = found.claims, []
-    for name, value in found.environment.items():
-        for key, item in value.items() if isinstance(value, dict) else [('', value)]:
-            environment.append(((name + ' ' + key).strip().replace('_', ' '), item))
+    claims = found.claims
+    tolerances_table = _table(
+        ('of', 'limit', 'unit', 'reason'),
+        [(name, f'{item.limit:g}', item.unit, item.why) for name, item in _tolerances(found).items()],
+    )
     lines = [
         f'# {claims.data}: claims and measurements',
         '',
@@ -86,20 +75,20 @@ def _markdown(found):
         f'Source of the expected AP (in [0, 1]): {claims.source}. An export is expected to have the AP of the'
         ' PyTorch network on the same images; it is measured with onnxruntime.',
         '',
-        *_table(_COLUMNS + ('note',), [_cells(row) + (row.note,) for row in found.rows]),
+        *_claims_table(found),
         '',
         f'{found.images} of {claims.images} images were evaluated.',
+        '',
+        '## Tolerances',
+        '',
+        *tolerances_table,
+        '',
+        '## Environment',
+        '',
+        '```json',
+        json.dumps(found.environment, indent=2),
+        '```',
     ]
-    for title, columns, rows in (
-        (
-            'Tolerances',
-            ('of', 'limit', 'unit', 'reason'),
-            [(name, f'{item.limit:g}', item.unit, item.why) for name, item in _tolerances(found).items()],
-        ),
-        ('Environment', ('item', 'value'), environment),
-        ('Time', ('step', 'seconds'), [(name, f'{value:.1f}') for name, value in found.seconds.items()]),
-    ):
-        lines += ['', '## ' + title, '', *_table(columns, rows)]
     return '\n'.join(lines) + '\n'
 
 
@@ -108,12 +97,16 @@ def _tolerances(found):
     return {name: tolerances.TABLE[name] for name in ('metrics', found.claims.tolerance)}
 
 
+def _claims_table(found):
+    return _table(_COLUMNS, [_cells(row) for row in found.rows])
+
+
 def _table(columns, rows):
-    return [_line(columns), _line(['---'] * len(columns)), *map(_line, rows)]
-
-
-def _line(cells):
-    return '| ' + ' | '.join(' '.join(str(cell).split()).replace('|', '\\|') for cell in cells) + ' |'
+    """The lines of a Markdown table, aligned for the terminal."""
+    cells = [[' '.join(str(cell).split()).replace('|', '\\|') for cell in row] for row in [columns, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    cells.insert(1, ['-' * width for width in widths])
+    return ['| ' + ' | '.join(map(str.ljust, row, widths)) + ' |' for row in cells]
 
 
 def _cells(row: Row):
@@ -125,10 +118,11 @@ def _cells(row: Row):
         '' if row.difference is None else f'{round(row.difference, 4) + 0.0:+.4f}',  # not -0.0000
         '' if row.tolerance is None else f'{row.tolerance:g}',
         row.verdict,
+        row.note,
     )
 
 
 def _value(value):
     if isinstance(value, float):
         return f'{value:.4f}'
-    return '' if value is None else str(value)[:12] + ('...' if len(str(value)) > 12 else '')
+    return '' if value is None else value[:12] + '...'
