@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import subprocess
-import time
 
 import pytest
 from support.downloads import CONTENT, get, refused
@@ -89,9 +88,6 @@ def test_a_part_of_another_file_is_discarded(server, served, path, part):
         ([status(500), status(502)], ['all'] * 3),
         ([status(503), status(408)], ['all'] * 3),
         ([status(429)], ['all'] * 2),
-        ([status(503, Retry_After='0')], ['all'] * 2),
-        ([status(429, Retry_After='Wed, 21 Oct 2099 07:28:00 GMT')], ['all'] * 2),
-        ([status(503, Retry_After='soon')], ['all'] * 2),
         ([with_headers(Content_Length=None)], ['all']),
     ],
     ids=called,
@@ -120,7 +116,6 @@ QUOTA_PAGE = '<html><head><title>Google Drive - Quota exceeded</title></head><bo
         (with_headers(Content_Length=300000), '300000 bytes, expected 300001'),
         (with_headers(Content_Length=300002), '300002 bytes, expected 300001'),
         (redirect('ftp://files.example/a'), 'ftp'),
-        (status(429, Retry_After='7777'), 'retry after 7777 s'),
         (lambda handler, content: serve(handler, b'x' * len(content)), 'SHA-256'),
     ],
     ids=called,
@@ -191,14 +186,6 @@ def test_only_progress_is_retried_without_end(server, served, path, monkeypatch)
     os.unlink(path)
     server.faults['/a'] = [drop(1)] * 25
     assert '(3 attempts)' in refused(file, path)
-
-
-def test_retry_after_is_waited_for(server, served, path):
-    file = served(CONTENT, 'a')
-    server.faults['/a'] = [status(503, Retry_After='1')]
-    start = time.monotonic()
-    get(file, path)
-    assert time.monotonic() - start >= 1
 
 
 def test_a_full_disk(served, path):

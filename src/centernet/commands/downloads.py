@@ -57,14 +57,13 @@ def fetch_files(arguments: Namespace, words: Sequence[str], say: IO[str]) -> Lis
     """
     from ..fetch import choose, fetch
 
-    return fetch(
-        choose(words, arguments.mirror),
-        folders(arguments),
-        arguments.timeout,
-        arguments.attempts,
-        not arguments.no_progress,
-        lambda status: print(status, file=say, flush=True),
-    )
+    files, places = choose(words, arguments.mirror), folders(arguments)
+    options = arguments.timeout, arguments.attempts, not arguments.no_progress
+    statuses = []
+    for status in fetch(files, places, *options):
+        print(status, file=say, flush=True)
+        statuses.append(status)
+    return statuses
 
 
 def folders(arguments: Namespace) -> Dict[str, str]:

@@ -20,29 +20,17 @@ from .catalog import RemoteFile, ZippedFile
 _log = logging.getLogger(__name__)
 _BLOCK = 1 << 16
 _TEMPORARY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
-#: how often a URL is tried before the next one, unless --attempts says otherwise
-ATTEMPTS = 5
-#: seconds to wait for a connection and for each block of data, unless --timeout says otherwise
-TIMEOUT = 60.0
 #: seconds before the first retry, doubled for each further one
 BACKOFF = 1.0
-#: seconds; a server that asks for a longer wait counts as unavailable
-LONGEST_RETRY_AFTER = 120
 #: bytes after which a connection that drops counts as the first failure again
 PROGRESS = 1 << 20
 
 
 class _Interruption(Exception):
-    """The transfer ended early, and the missing part can be requested; ``wait``: after so many seconds."""
-
-    def __init__(self, reason, wait=None):
-        super().__init__(reason)
-        self.wait = wait
+    """The transfer ended early, and the missing part can be requested."""
 
 
-def download(
-    file: RemoteFile, path: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS, progress: bool = True
-) -> str:
+def download(file: RemoteFile, path: str, timeout: float, attempts: int, progress: bool) -> str:
     """Download a file to ``path``. It is called ``<path>.part`` until its size and SHA-256 are right, and a
     later call resumes that.
 
@@ -119,7 +107,7 @@ def _download(url, file, part, timeout, attempts, progress):
             failures = 1 if size_of(part) - before >= PROGRESS else failures + 1
             if failures >= attempts:
                 raise FetchError(f'{error} ({attempts} attempts)') from error
-            wait = min(30.0, BACKOFF * 2 ** (failures - 1)) if error.wait is None else error.wait
+            wait = min(30.0, BACKOFF * 2 ** (failures - 1))
             _log.info('%s: %s; retrying in %.1f s', file.name, error, wait)
             time.sleep(wait)
 
@@ -159,11 +147,7 @@ def _check_response(response, file, have, part):
     status, headers = response.status_code, response.headers
     said = f'HTTP {status} {response.reason or ""}'.rstrip()
     if status in _TEMPORARY_STATUSES:
-        asked = headers.get('Retry-After', '')
-        wait = int(asked) if asked.isdigit() else None  # a date, too, means the usual wait
-        if wait is not None and wait > LONGEST_RETRY_AFTER:
-            raise FetchError(f'{said}: the server asks to retry after {wait} s')
-        raise _Interruption(said, wait)
+        raise _Interruption(said)
     content_range = headers.get('Content-Range', '')
     if have and (status == 416 or (status == 206 and not content_range.startswith(f'bytes {have}-'))):
         remove_file(part)

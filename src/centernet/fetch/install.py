@@ -4,12 +4,12 @@ import contextlib
 import fcntl
 import logging
 import os
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple
+from typing import Dict, Iterable, Iterator, NamedTuple
 
 from ..system.errors import FetchError, OutputError
 from ..system.files import display_path, ensure_folder, remove_file
 from .catalog import RemoteFile, ZippedFolder
-from .download import ATTEMPTS, TIMEOUT, download, matches
+from .download import download, matches
 from .unpack import unpack
 
 _log = logging.getLogger(__name__)
@@ -65,26 +65,19 @@ def check(file: RemoteFile, folder: str) -> Status:
 
 
 def fetch(
-    files: Iterable[RemoteFile],
-    folders: Dict[str, str],
-    timeout: float = TIMEOUT,
-    attempts: int = ATTEMPTS,
-    progress: bool = True,
-    report: Callable[[Status], None] = lambda status: None,
-) -> List[Status]:
-    """Download and unpack the files that are missing. Valid files are kept, and invalid ones are not
-    replaced. One that fails does not keep the others from being fetched.
+    files: Iterable[RemoteFile], folders: Dict[str, str], timeout: float, attempts: int, progress: bool
+) -> Iterator[Status]:
+    """Download and unpack the files that are missing, and yield the status of each. Valid files are kept, and
+    invalid ones are not replaced. One that fails does not keep the others from being fetched.
 
     Args:
         files: from :func:`.catalog.choose`.
         folders: group -> folder.
         timeout, attempts, progress: see :func:`.download.download`.
-        report: called with each file's status when it is known.
 
     Raises:
         OutputError: something cannot be written.
     """
-    statuses = []
     for file in files:
         folder = folders[file.group]
         status = check(file, folder)
@@ -100,9 +93,7 @@ def fetch(
             status = status._replace(detail=status.detail + '; move it away to download the file')
         else:
             remove_file(_archive(file, folder))  # a process killed after unpacking leaves it
-        statuses.append(status)
-        report(status)
-    return statuses
+        yield status
 
 
 def _fetch(file, folder, timeout, attempts, progress):
