@@ -59,9 +59,8 @@ def test_the_architecture_comes_from_the_checkpoint(tmp_path):
     assert load_model(save(tmp_path / 'c.pth', weights('res_18'), arch='dla_tiny'), 'res_18').arch == 'res_18'
 
 
-@pytest.mark.parametrize('arch', ['res_181', ['res_18']])
-def test_a_checkpoint_of_an_unknown_architecture(tmp_path, arch):
-    message = refusal(save(tmp_path / 'a.pth', weights(), arch=arch))
+def test_a_checkpoint_of_an_unknown_architecture(tmp_path):
+    message = refusal(save(tmp_path / 'a.pth', weights(), arch='res_181'))
     assert str(tmp_path) in message and 'did you mean res_18?' in message
 
 

@@ -24,16 +24,11 @@ def test_the_architectures_are_these():
 @pytest.mark.parametrize(
     'given, meant',
     [
-        ('res18', 'res_18'),
-        ('resnet18', 'res_18'),
-        ('resnet_101', 'res_101'),
-        ('dla34', 'dla_34'),
-        ('DLA-34', 'dla_34'),
-        ('resdcn18', 'resdcn_18'),
-        ('resnetdcn_50', 'resdcn_50'),
+        ('res181', 'res_18'),
+        ('resnet_1011', 'res_101'),
+        ('dla35', 'dla_34'),
         ('dlav0', 'dlav0_34'),
         ('hourglas', 'hourglass'),
-        ('large_hourglass', 'hourglass'),
     ],
 )
 def test_an_unknown_architecture_gets_a_suggestion(given, meant):
@@ -55,16 +50,15 @@ def test_an_unknown_architecture_gets_a_suggestion(given, meant):
         ('resdcn18', 'resdcn_18'),
         ('resnet_dcn_50', 'resdcn_50'),
         ('hourglass_104', 'hourglass'),
+        ('large_hourglass', 'hourglass'),
         ('dla_34', 'dla_34'),
-        ('dlav0', 'dlav0'),
-        ('yolov3', 'yolov3'),
     ],
 )
 def test_other_spellings(given, meant):
     assert known_name(given) == meant
 
 
-@pytest.mark.parametrize('given', ['yolov3', '', None, 3.6, ()])
+@pytest.mark.parametrize('given', ['yolov3', ''])
 def test_a_name_like_no_other_gets_only_the_list(given):
     with pytest.raises(ArchitectureError, match=r'unknown architecture .* dla_34, ') as caught:
         create_model(given, {'hm': 3})

@@ -46,8 +46,6 @@ for _depth in (18, 34, 50, 101, 152):
         'resnet_dcn', 'ResNetDCN', {'depth': _depth}, 64, 32, 'deconv_layers.0.conv_offset_mask.weight'
     )
 
-# names of other repositories that are more than another spelling
-_ALIASES = {'hourglass_104': 'hourglass', 'hourglass104': 'hourglass', 'large_hourglass': 'hourglass'}
 #: names of all architectures, sorted
 ARCHITECTURES = tuple(sorted(TABLE))
 
@@ -68,7 +66,7 @@ def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = No
     Raises:
         ArchitectureError: the architecture is unknown, or heads are invalid.
     """
-    entry = _lookup(arch)
+    entry = TABLE[known_name(arch)]
     head_conv = entry.head_conv if head_conv is None else head_conv
     named = isinstance(heads, dict) and all(isinstance(name, str) and name.isidentifier() for name in heads)
     if not (heads and named and all(type(channels) is int and channels > 0 for channels in heads.values())):
@@ -85,23 +83,21 @@ def divisor(arch: str) -> int:
     Raises:
         ArchitectureError: the architecture is unknown.
     """
-    return _lookup(arch).divisor
+    return TABLE[known_name(arch)].divisor
 
 
 def known_name(arch: str) -> str:
-    """Return the name of an architecture that is spelled in another way: ``resnet18`` -> ``res_18``,
-    ``dla34`` -> ``dla_34``; other names as they are."""
-    if arch in TABLE:
-        return arch
-    known = {_plain(name): name for name in ARCHITECTURES}
-    return known.get(_plain(_ALIASES.get(arch, arch)), arch)
+    """Return the name of an architecture that may be spelled in another way, as ``resnet18`` or ``dla34``.
 
-
-def _lookup(arch: Any) -> Architecture:
-    if type(arch) is str and arch in TABLE:
-        return TABLE[arch]
+    Raises:
+        ArchitectureError: the architecture is unknown.
+    """
     known = {_plain(name): name for name in ARCHITECTURES}
-    near = difflib.get_close_matches(_plain(str(arch)), sorted(known), n=1, cutoff=0.5)
+    known.update(hourglass104='hourglass', largehourglass='hourglass')  # in other repositories
+    plain = _plain(arch)
+    if plain in known:
+        return known[plain]
+    near = difflib.get_close_matches(plain, sorted(known), n=1, cutoff=0.5)
     guess = f': did you mean {known[near[0]]}?' if near else ''
     raise ArchitectureError(f'unknown architecture {arch!r}{guess}; known: {", ".join(ARCHITECTURES)}')
 

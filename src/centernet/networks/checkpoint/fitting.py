@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ...system.errors import ArchitectureError, CheckpointError
-from ..architectures import create_model, divisor
+from ..architectures import create_model
 from ..architectures.registry import TABLE, known_name
 from .reader import Checkpoint, read_checkpoint
 
@@ -54,23 +54,19 @@ def load_model(path: str, arch: Optional[str] = None, weights_key: Optional[str]
         CheckpointError: the file cannot be read, or does not fit; the message says why, and which
             architecture fits.
     """
-    if arch is not None:
-        arch = known_name(arch)
-        divisor(arch)  # raises, before a large file is read
+    arch = arch and known_name(arch)  # raises, before a large file is read
     checkpoint = read_checkpoint(path, weights_key)
     state_dict = checkpoint.state_dict
     notes = []
     if checkpoint.entry not in _USUAL:
         notes.append(f'the weights are the entry {checkpoint.entry} of the file')
-    if arch is None:
-        arch = checkpoint.meta.get('arch', DEFAULT_ARCH)
-        arch = known_name(arch) if type(arch) is str else arch
     heads, head_conv = read_heads(state_dict)
     if not heads:
         names = _first(list(state_dict))
         raise CheckpointError(f'{path} has no heads: no names start with hm, wh or reg ({names})')
     _check_size(path, heads, head_conv, state_dict)
     try:
+        arch = arch or known_name(str(checkpoint.meta.get('arch', DEFAULT_ARCH)))
         model = create_model(arch, heads, head_conv)
         expected = model.state_dict()
         problems = _differences(expected, state_dict, arch)

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import pathlib
 import re
 from typing import Any, Dict
 
@@ -23,7 +22,7 @@ def plain_values(entries: Dict[str, Any], file: SavedFile) -> Dict[str, Any]:
     """The entries that are numbers, text, or lists and dictionaries of these.
 
     Namespaces and objects of a dictionary's subclass become dictionaries, arrays lists, numpy's numbers
-    Python's, paths text, and small tensors lists. Within lists and dictionaries other values are None.
+    Python's, and small tensors lists. Within lists and dictionaries other values are None.
 
     Args:
         entries: of the saved object.
@@ -63,8 +62,6 @@ def _python_value(value: Inert) -> Any:
         return value.state
     if value.name == 'torch.Size':
         return value.args[0]
-    if value.name.startswith('pathlib.'):
-        return str(pathlib.PurePosixPath(*value.args))
     if value.name == 'numpy.core.multiarray.scalar':
         array = _array(*value.args, shape=())
         return None if array is None else array.item()

@@ -11,9 +11,7 @@ from ...system.files import sha256
 from .file_formats import LEGACY_MAGIC, LegacyFile, SavedFile, ZipFile
 from .meta import plain_values
 from .state_dicts import TRAINING, dictionary, find_state_dict, is_tensor, printable, tensors_of
-from .unpickler import Pickles, RefusedError, Unpickler
-
-_HTML_STARTS = (b'<!doctype', b'<html', b'<head', b'<?xml')
+from .unpickler import RefusedError
 
 
 class Checkpoint(NamedTuple):
@@ -47,7 +45,7 @@ def read_checkpoint(path: Union[str, 'os.PathLike[str]'], weights_key: Optional[
     path = os.fspath(path)
     try:
         with open(path, 'rb') as file:
-            head = file.read(1 << 16)
+            head = file.read(64)
             file.seek(0)
             saved_file = _format_of(path, head)(file)
             found = find_state_dict(path, saved_file.saved, weights_key)
@@ -86,29 +84,9 @@ def _format_of(path: str, head: bytes) -> Type[SavedFile]:
     """The format of a file, by its first bytes."""
     if head.startswith(b'PK\x03\x04'):
         return ZipFile
-    text = head.lstrip(b'\xef\xbb\xbf \t\r\n')
-    if not head:
-        what = 'is empty: download or copy it again'
-    elif text.lower().startswith(_HTML_STARTS):
-        what = (
-            'is a web page, not a checkpoint: the server sent a page instead of the file (Google Drive does'
-            ' so for large files and over quota); download it in a browser'
-        )
-    elif text.startswith(b'version https://git-lfs'):
-        what = 'is a Git LFS pointer, not the checkpoint itself: run git lfs pull'
-    elif LEGACY_MAGIC in head[:32]:
+    if LEGACY_MAGIC in head[:32]:
         return LegacyFile
-    else:
-        what = f'is not a checkpoint of torch.save{_what_else(head)}'
-    raise CheckpointError(f'{path} {what}')
-
-
-def _what_else(head: bytes) -> str:
-    """What to say of a file that starts like no known format."""
-    try:
-        Unpickler(Pickles(head)).load()
-    except RefusedError as error:
-        return f': it is a pickle that {printable(error)}'
-    except Exception:  # not a pickle, or a damaged one
-        pass
-    return f': it starts with {head[:8]!r}'
+    raise CheckpointError(
+        f'{path} is not a checkpoint of torch.save: it starts with {head[:40]!r}; if it is empty, a web'
+        ' page (Google Drive sends one for large files) or a Git LFS pointer, download it again'
+    )

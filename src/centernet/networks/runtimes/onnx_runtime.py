@@ -151,10 +151,6 @@ class OnnxNetwork(Network):
         check_input(self._name, item.shape)
         self._input, self._dtype = item.name, _DTYPES[item.type]
         self._batch_size, _, *sides = map(_fixed, item.shape)
-        if sides.count(None) == 1:
-            raise ModelError(
-                f'{self._name}: one side of its input {list(item.shape)} is fixed and the other is not'
-            )
         self._size = None if None in sides else tuple(sides)
 
     def _find_heads(self) -> 'OrderedDict[str, int]':
