@@ -127,7 +127,7 @@ def test_a_figure_beyond_its_tolerance_fails(reproduce, claims, figures, offset,
     status, document, out, _ = reproduce('--target', 'none', claims=claims)
     assert verdicts(document)['AP, keep_res'] == verdict
     assert (status, document['reproduced']) == ((0, True) if verdict == 'holds' else (1, False))
-    assert ('NOT reproduced: 1 of 3 claims fails' in out) == (verdict == 'fails')
+    assert ('NOT reproduced: 1 of 3 claims fail' in out) == (verdict == 'fails')
 
 
 @pytest.mark.slow

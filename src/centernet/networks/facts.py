@@ -133,9 +133,7 @@ def _class_names(place: Mapping[str, Any], classes: int) -> Optional[Tuple[str, 
         if isinstance(names, str):
             names = [name.strip() for name in names.split(',')]
         if isinstance(names, dict):
-            names = _by_channel(names, classes) or _by_channel(
-                {str(channel): name for name, channel in names.items()}, classes
-            )
+            names = _by_channel(names)
         if isinstance(names, list) and all(isinstance(name, str) and name for name in names):
             if len(names) == classes + 1 and names[0].lower() in _BACKGROUND:
                 names = names[1:]
@@ -144,10 +142,11 @@ def _class_names(place: Mapping[str, Any], classes: int) -> Optional[Tuple[str, 
     return None
 
 
-def _by_channel(names: Mapping[Any, Any], classes: int) -> Optional[List[Any]]:
-    names = {str(key): name for key, name in names.items()}
-    for first in (0, 1):
-        channels = [str(channel) for channel in range(first, first + classes)]
-        if set(names) == set(channels):
-            return [names[channel] for channel in channels]
+def _by_channel(names: Mapping[Any, Any]) -> Optional[List[Any]]:
+    pairs = [(key, name) if isinstance(name, str) else (name, key) for key, name in names.items()]
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        numbered = {int(channel): name for channel, name in pairs}
+        first = min(numbered)
+        if first in (0, 1):
+            return [numbered[channel] for channel in range(first, first + len(numbered))]
     return None

@@ -50,11 +50,6 @@ class Settings(NamedTuple):
     targets: Tuple[str, ...] = tuple(TARGETS)
     progress: bool = True
 
-    @property
-    def onnx_device(self) -> str:
-        """The device of onnxruntime, which may lack what torch has."""
-        return 'cpu' if self.device.type == 'cpu' else 'auto'
-
 
 class Row(NamedTuple):
     """A claim and what was measured.
@@ -103,7 +98,7 @@ def reproduce(
     claims: Claims,
     weights: Dict[str, str],
     settings: Settings,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None],
 ) -> Reproduction:
     """Measure claims.
 
@@ -145,7 +140,7 @@ def reproduce(
                 _same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)
             )
             try:
-                _measure(found, settings, network, weights[network.arch], resume, say)
+                _measure(found, network, weights[network.arch], resume, say)
             except (ArchitectureError, CheckpointError, ModelError, OptionError) as error:
                 rows.append(Row('weights', network.arch, f'runs as {network.arch}', note=str(error)))
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
@@ -156,8 +151,9 @@ def reproduce(
     return found
 
 
-def _measure(found, settings, network, path, resume, say):
+def _measure(found, network, path, resume, say):
     """Add the rows of one network."""
+    settings = found.settings
     data, selection, loading = settings.data, settings.selection, settings.loading
     loaded = load_model(path, network.arch)
     checkpoint = TorchNetwork.of_checkpoint(loaded, settings.device, path, settings.threads)
@@ -188,12 +184,13 @@ def _measure(found, settings, network, path, resume, say):
     if not settings.targets:
         return
     stem = os.path.splitext(network.weights)[0]
+    onnx_device = 'cpu' if settings.device.type == 'cpu' else 'auto'  # onnxruntime may lack what torch has
     files = export(loaded, begin('export'), stem, settings.targets, size=network.input_size)
     for target, file in zip(settings.targets, [path for path in files if path.endswith('.onnx')]):
         row = Row('export', network.arch, f'AP of the export for {target}', tolerance=FLOAT32.metrics)
         folder = begin('verify ' + target)
         try:
-            model = open_network(file, settings.onnx_device, settings.threads)
+            model = open_network(file, onnx_device, settings.threads)
         except ModelError as error:
             found.rows.append(row._replace(note=str(error)))
             continue

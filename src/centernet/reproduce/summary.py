@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict, List
 
 from ..system.files import atomic_write
-from ..verification import tolerances
+from ..verification.tolerances import TABLE
 from .measure import FAILS, NOT_COMPARABLE, REPORTS, Reproduction, Row
 
 _COLUMNS = ('network', 'claim', 'expected', 'measured', 'difference', 'tolerance', 'verdict', 'note')
@@ -21,7 +21,6 @@ def document(found: Reproduction) -> Dict[str, Any]:
         'claims': {'data': found.claims.data, 'source': found.claims.source},
         'images': found.images,
         'rows': [dict(row._asdict(), difference=row.difference) for row in found.rows],
-        'tolerances': {name: item._asdict() for name, item in _tolerances(found).items()},
         'environment': found.environment,
         'settings': {
             'limit': settings.selection.limit,
@@ -34,7 +33,7 @@ def verdict(found: Reproduction) -> str:
     """Return the result in one sentence."""
     claims, failing, left = len(found.rows), len(found.having(FAILS)), found.having(NOT_COMPARABLE)
     if failing:
-        return f'NOT reproduced: {failing} of {claims} claims {"fails" if failing == 1 else "fail"}'
+        return f'NOT reproduced: {failing} of {claims} claims fail'
     if left:
         notes = '; '.join(sorted({row.note for row in left}))
         return f'no claim fails, but only {claims - len(left)} of {claims} could be compared ({notes})'
@@ -63,10 +62,8 @@ def write_report(folder: str, found: Reproduction) -> List[str]:
 
 def _markdown(found):
     claims = found.claims
-    tolerances_table = _table(
-        ('of', 'limit', 'unit', 'reason'),
-        [(name, f'{item.limit:g}', item.unit, item.why) for name, item in _tolerances(found).items()],
-    )
+    limits = [('metrics', TABLE['metrics']), (claims.tolerance, TABLE[claims.tolerance])]
+    limits = [(name, f'{item.limit:g}', item.unit, item.why) for name, item in limits]
     lines = [
         f'# {claims.data}: claims and measurements',
         '',
@@ -81,7 +78,7 @@ def _markdown(found):
         '',
         '## Tolerances',
         '',
-        *tolerances_table,
+        *_table(('of', 'limit', 'unit', 'reason'), limits),
         '',
         '## Environment',
         '',
@@ -90,11 +87,6 @@ def _markdown(found):
         '```',
     ]
     return '\n'.join(lines) + '\n'
-
-
-def _tolerances(found):
-    """The tolerances of the rows' AP, and of the exports."""
-    return {name: tolerances.TABLE[name] for name in ('metrics', found.claims.tolerance)}
 
 
 def _claims_table(found):

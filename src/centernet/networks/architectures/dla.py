@@ -85,7 +85,6 @@ class DLABase(nn.Module):
 
     def __init__(self, channels: Sequence[int] = DLA34_CHANNELS) -> None:
         super().__init__()
-        self.channels = tuple(channels)
         self.base_layer = convolution(3, channels[0], 7, 1)
         self.level0 = convolution(channels[0], channels[0], 3, 1)
         self.level1 = convolution(channels[0], channels[1], 3, 2)

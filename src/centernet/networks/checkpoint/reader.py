@@ -69,8 +69,6 @@ def read_checkpoint(path: Union[str, 'os.PathLike[str]'], weights_key: Optional[
         raise CheckpointError(f'{path} {printable(error)}') from error
     except OSError as error:
         raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror or error}') from error
-    except MemoryError as error:
-        raise CheckpointError(f'{path} is damaged, or does not fit into memory') from error
     except Exception as error:  # a damaged pickle may raise anything
         kind = '' if type(error) is ValueError else f'{type(error).__name__}: '
         raise CheckpointError(

@@ -1,7 +1,6 @@
 """What runs a network: one list. A new runtime is a module beside this one, and an entry."""
 
 import importlib
-import os
 from typing import NamedTuple, Optional, Tuple
 
 from ...system.errors import OptionError
@@ -17,23 +16,22 @@ class Runtime(NamedTuple):
         name: as it is recorded.
         module: of this package, imported when it opens a file: ``open_file(path, device, threads, **options)
             -> Network``.
-        suffixes, start: its files by the end of their name, or else by their first bytes.
+        suffix: of the names of its files.
         options: of :func:`open_network`, those that it takes.
         command: that evaluates its files.
     """
 
     name: str
     module: str
-    suffixes: Tuple[str, ...]
-    start: bytes
+    suffix: str
     options: Tuple[str, ...]
     command: str
 
 
 #: the last one takes every file that is no other's
 RUNTIMES = (
-    Runtime('onnxruntime', 'onnx_runtime', ('.onnx',), b'\x08', (), 'eval-onnx'),
-    Runtime('torch', 'torch_runtime', ('.pth',), b'', ('arch', 'weights_key', 'precision'), 'eval-pth'),
+    Runtime('onnxruntime', 'onnx_runtime', '.onnx', (), 'eval-onnx'),
+    Runtime('torch', 'torch_runtime', '', ('arch', 'weights_key', 'precision'), 'eval-pth'),
 )
 
 
@@ -75,11 +73,4 @@ def open_network(
 
 def find_runtime(path: str) -> Runtime:
     """The entry of :data:`RUNTIMES` that runs a file."""
-    for runtime in RUNTIMES:
-        if path.lower().endswith(runtime.suffixes):
-            return runtime
-    start = b''
-    if os.path.isfile(path):
-        with open(path, 'rb') as file:
-            start = file.read(1)
-    return next(runtime for runtime in RUNTIMES if start.startswith(runtime.start))
+    return next(runtime for runtime in RUNTIMES if path.lower().endswith(runtime.suffix))

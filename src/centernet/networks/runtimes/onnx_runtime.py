@@ -160,11 +160,6 @@ class OnnxNetwork(Network):
         for item in outputs:
             if item.type in _DTYPES and len(item.shape or ()) in (0, 4):
                 channels[item.name] = _fixed(item.shape[1]) if item.shape else None
-            elif item.name in HEADS:
-                raise ModelError(
-                    f'{self._name}: its output {item.name} is {item.type} {list(item.shape)}; it should be'
-                    f' float [N, channels, H/{DOWN_RATIO}, W/{DOWN_RATIO}]'
-                )
         for name in DECODED if self._decodes else ():
             channels.pop(name, None)
         if None in channels.values():
