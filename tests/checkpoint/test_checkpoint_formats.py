@@ -2,9 +2,7 @@
 
 import argparse
 import hashlib
-import io
 import struct
-import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
@@ -150,16 +148,6 @@ def test_views_slices_and_parameters(tmp_path, form):
     for name, value in saved.items():
         assert read[name].shape == value.shape and torch.equal(read[name], value), name
         assert read[name].is_contiguous() and not read[name].requires_grad
-
-
-def test_a_zip_file_of_a_big_endian_machine(tmp_path):
-    little = io.BytesIO()
-    save(tmp_path / 'little.pth', {'w': torch.tensor([1.5, -2.0])}, 'zip')
-    little.write((tmp_path / 'little.pth').read_bytes())
-    with zipfile.ZipFile(little) as archive:
-        data = archive.read(next(name for name in archive.namelist() if name.endswith('data.pkl')))
-    write_zip(tmp_path / 'big.pth', data, {'0': struct.pack('>2f', 1.5, -2.0)}, byteorder=b'big')
-    assert read_checkpoint(tmp_path / 'big.pth').state_dict['w'].tolist() == [1.5, -2.0]
 
 
 def test_text_that_python_2_wrote(tmp_path):

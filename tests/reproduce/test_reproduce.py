@@ -167,7 +167,9 @@ def test_other_annotations_fail(reproduce, claims):
     claims = change(claims, ap={})._replace(annotations_sha256='0' * 64)
     status, document, _, _ = reproduce('--target', 'none', claims=claims)
     assert status == 1
-    assert [row['kind'] for row in document['rows'] if row['verdict'] == 'fails'] == ['data']
+    assert [claim for claim, verdict in verdicts(document).items() if verdict == 'fails'] == [
+        'SHA-256 of the annotations'
+    ]
 
 
 @pytest.mark.slow

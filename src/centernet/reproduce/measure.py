@@ -54,12 +54,11 @@ class Settings(NamedTuple):
 class Row(NamedTuple):
     """A claim and what was measured.
 
-    ``kind``: ``data``, ``weights``, ``AP`` or ``export``. ``expected``: an AP or a SHA-256. ``tolerance``:
+    ``expected``: an AP or a SHA-256. ``tolerance``:
     None if the two must be equal. ``verdict``: ``holds``, ``fails`` or ``not comparable`` (AP of fewer images
     than the claim is about).
     """
 
-    kind: str
     network: Optional[str]
     claim: str
     expected: Any = None
@@ -127,7 +126,7 @@ def reproduce(
         weights_sha256=digests,
     )
     measured = sha256(data.annotations)
-    rows = [_same('data', None, 'SHA-256 of the annotations', claims.annotations_sha256, measured)]
+    rows = [_same(None, 'SHA-256 of the annotations', claims.annotations_sha256, measured)]
     images = len(settings.selection.of(data.image_ids, data.annotations))
     found = Reproduction(claims, rows, images, settings, environment)
     resume = not any(os.path.exists(os.path.join(folder, name)) for name in REPORTS)
@@ -136,13 +135,11 @@ def reproduce(
     try:
         for network in claims.networks:
             digest = digests[network.arch]
-            rows.append(
-                _same('weights', network.arch, f'SHA-256 of {network.weights}', network.sha256, digest)
-            )
+            rows.append(_same(network.arch, f'SHA-256 of {network.weights}', network.sha256, digest))
             try:
                 _measure(found, network, weights[network.arch], resume, say)
             except (ArchitectureError, CheckpointError, ModelError, OptionError) as error:
-                rows.append(Row('weights', network.arch, f'runs as {network.arch}', note=str(error)))
+                rows.append(Row(network.arch, f'runs as {network.arch}', note=str(error)))
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
         cause = error.__cause__ if isinstance(error, Interrupted) else error
         raise Interrupted(
@@ -187,7 +184,7 @@ def _measure(found, network, path, resume, say):
     onnx_device = 'cpu' if settings.device.type == 'cpu' else 'auto'  # onnxruntime may lack what torch has
     files = export(loaded, begin('export'), stem, settings.targets, size=network.input_size)
     for target, file in zip(settings.targets, [path for path in files if path.endswith('.onnx')]):
-        row = Row('export', network.arch, f'AP of the export for {target}', tolerance=FLOAT32.metrics)
+        row = Row(network.arch, f'AP of the export for {target}', tolerance=FLOAT32.metrics)
         folder = begin('verify ' + target)
         try:
             model = open_network(file, onnx_device, settings.threads)
@@ -205,7 +202,7 @@ def _measure(found, network, path, resume, say):
 
 def _ap_row(found, network, name, ap, run) -> Row:
     limit = TABLE[found.claims.tolerance].limit
-    row = Row('AP', network.arch, f'AP, {name}', ap, run.metrics.stats['AP'], limit)
+    row = Row(network.arch, f'AP, {name}', ap, run.metrics.stats['AP'], limit)
     if run.failed:
         return row._replace(note=f'images that could not be read: {len(run.failed)}')
     if found.images != found.claims.images:
@@ -230,5 +227,5 @@ def _digest(path):
         raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
 
 
-def _same(kind, network, claim, expected, measured):
-    return Row(kind, network, claim, expected, measured, None, HOLDS if expected == measured else FAILS)
+def _same(network, claim, expected, measured):
+    return Row(network, claim, expected, measured, None, HOLDS if expected == measured else FAILS)

@@ -27,6 +27,20 @@ class BasicBlock(nn.Module):
         return x
 
 
+class ProjectedBlock(BasicBlock):
+    """Two 3x3 convolutions and a residual, projected if the shape changes."""
+
+    #: the projection's name in the published checkpoints
+    PROJECTION = 'downsample'
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, channels, stride)
+        self.add_module(self.PROJECTION, shortcut(in_channels, channels, stride))
+
+    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        return getattr(self, self.PROJECTION)(x)
+
+
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
     """Build a convolution, BatchNorm and ReLU."""
     return nn.Sequential(

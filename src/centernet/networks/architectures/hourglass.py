@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...system.errors import ArchitectureError
-from .blocks import BasicBlock, convolution, projection, shortcut
+from .blocks import ProjectedBlock, convolution, projection
 from .heads import Detector, make_head
 
 #: channels at each size, finest (stride 4) first
@@ -21,15 +21,8 @@ BLOCKS = (2, 2, 2, 2, 2, 4)
 STACKS = 2
 
 
-class Residual(BasicBlock):
-    """Two 3x3 convolutions and a residual, projected if the shape changes."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__(in_channels, out_channels, stride)
-        self.skip = shortcut(in_channels, out_channels, stride)
-
-    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
-        return self.skip(x)
+class Residual(ProjectedBlock):
+    PROJECTION = 'skip'
 
 
 class Hourglass(nn.Module):

@@ -10,19 +10,8 @@ from typing import Dict, List
 import torch
 from torch import nn
 
-from .blocks import BasicBlock, shortcut
+from .blocks import ProjectedBlock, shortcut
 from .heads import Detector
-
-
-class Block(BasicBlock):
-    """Two 3x3 convolutions and a residual, projected if the shape changes."""
-
-    def __init__(self, in_channels: int, width: int, stride: int = 1) -> None:
-        super().__init__(in_channels, width, stride)
-        self.downsample = shortcut(in_channels, width, stride)
-
-    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
-        return self.downsample(x)
 
 
 class Bottleneck(nn.Module):
@@ -49,8 +38,8 @@ class Bottleneck(nn.Module):
 
 #: depth -> the block, and the number of blocks in each of the four stages
 DEPTHS = {
-    18: (Block, (2, 2, 2, 2)),
-    34: (Block, (3, 4, 6, 3)),
+    18: (ProjectedBlock, (2, 2, 2, 2)),
+    34: (ProjectedBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),

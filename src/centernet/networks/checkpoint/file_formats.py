@@ -40,7 +40,6 @@ class SavedFile:
     """
 
     saved: Any = None
-    _order = '<'
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -73,7 +72,7 @@ class SavedFile:
 
     def _array(self, storage: Storage) -> np.ndarray:
         dtype = STORAGE_TYPES[storage.kind]
-        array = np.frombuffer(bytearray(self._read(storage)), self._order + dtype).astype(dtype, copy=False)
+        array = np.frombuffer(bytearray(self._read(storage)), dtype)
         return (array.astype('u4') << 16).view('f4') if storage.kind == 'BFloat16Storage' else array
 
     def _read(self, storage: Storage) -> bytes:
@@ -121,8 +120,8 @@ class ZipFile(SavedFile):
         if len(pickles) != 1:
             raise ValueError('it is a zip archive without data.pkl, not one of torch.save')
         self._folder = pickles[0][: -len('data.pkl')]
-        if self._folder + 'byteorder' in names:
-            self._order = {b'little': '<', b'big': '>'}[self._zip.read(self._entry('byteorder'))]
+        if self._folder + 'byteorder' in names and self._zip.read(self._entry('byteorder')) != b'little':
+            raise ValueError('its numbers are not little-endian')
         with self._zip.open(self._entry('data.pkl')) as entry:
             unpickler = Unpickler(Pickles(entry.read(BUDGET)))
         self.saved = unpickler.load()

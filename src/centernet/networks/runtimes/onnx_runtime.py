@@ -176,12 +176,11 @@ class OnnxNetwork(Network):
 
     def _run(self, images: Any, names: Sequence[str]) -> List[torch.Tensor]:
         """Outputs as tensors (float32, or int64 for classes), whatever batch the file is fixed to."""
-        images = np.asarray(images)
         size = tuple(images.shape[2:])
         if self._size not in (None, size):
             sizes = [f'{height} x {width}' for height, width in (self._size, size)]
             raise OptionError(f'{self._name} takes images of {sizes[0]} (height x width), not of {sizes[1]}')
-        step = self._batch_size or max(1, len(images))
+        step = self._batch_size or len(images)
         starts = range(0, len(images), step)
         parts = [self._run_batch(images[start : start + step], names) for start in starts]
         return [torch.from_numpy(np.concatenate(part)) for part in zip(*parts)]

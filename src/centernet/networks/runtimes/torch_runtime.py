@@ -29,8 +29,7 @@ def open_file(
     """As :func:`~centernet.networks.open_network`, for a checkpoint."""
     found = resolve_device(device)
     check_precision(precision, found)
-    loaded = load_model(path, arch, weights_key)
-    return TorchNetwork.of_checkpoint(loaded, found, path, threads, precision)
+    return TorchNetwork.of_checkpoint(load_model(path, arch, weights_key), found, path, threads, precision)
 
 
 class TorchNetwork(Network):
