@@ -195,9 +195,13 @@ def to_json(record: Any) -> Dict[str, Any]:
         elif attr.has(type(value)):
             found[field.name] = to_json(value)
         else:
-            dump = field.metadata.get('dump')
-            found[field.name] = dump(value) if dump and value is not None else value
+            found[field.name] = _plain(field, value)
     return json.loads(json.dumps(found))
+
+
+def _plain(field: Any, value: Any) -> Any:
+    dump = field.metadata.get('dump')
+    return dump(value) if dump and value is not None else value
 
 
 def from_json(record: Type[Record], document: Mapping[str, Any]) -> Record:
@@ -244,8 +248,7 @@ def differences(old: Any, new: Any, prefix: str = '') -> List[Difference]:
         if attr.has(type(before)):
             found += differences(before, now, name + '.')
         elif field.metadata.get('means') and before != now:
-            dump = field.metadata['dump']
-            shown = [dump(value) if dump and value is not None else value for value in (before, now)]
+            shown = _plain(field, before), _plain(field, now)
             found.append(Difference(name, *shown, field.metadata['means']))
     return found
 

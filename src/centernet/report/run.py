@@ -8,10 +8,10 @@ from ..coco import CocoData
 from ..options.fields import from_json
 from ..options.selection import DataOptions
 from ..runs import run as folders
-from ..runs.merge import recorded_data
+from ..runs.merge import data_of
 from ..runs.record import Record
 from ..system.errors import DataError
-from ..system.files import display_path, sha256
+from ..system.files import display_path
 
 
 class Run(NamedTuple):
@@ -80,28 +80,17 @@ def load_run(folder: str, options: Optional[DataOptions] = None) -> Run:
     if opened is None:
         raise DataError(f'{shown} is not the folder of a finished evaluation: no image is finished')
     with opened:
-        found = recorded_data(opened)
-    document = _read(folder, folders.METRICS_NAME)
+        document = _read(folder, folders.METRICS_NAME)
     # a resumed run that had nothing left to evaluate may have scored fewer images than its journal has
-    record = opened.record = from_json(Record, document['record'])
-    if options is not None and options.given:
-        data = CocoData.load(options.data, options.annotations, options.images)
-    elif found is None:
-        raise DataError(
-            f'{shown} was evaluated on {record.data.annotations}, which is missing: name the data with'
-            ' --data, or with --annotations and --images'
-        )
-    else:
-        data = CocoData.load(None, found[0], (options and options.images) or found[1])
-    if sha256(data.annotations) != record.data.sha256:
-        path = display_path(data.annotations)
-        raise DataError(f'{path} is not the file that {shown} was evaluated on: its content differs')
-    if not {None, *data.categories}.issuperset(record.data.channels):
+    opened.record = from_json(Record, document['record'])
+    options = options or DataOptions()
+    given = CocoData.load(options.data, options.annotations, options.images) if options.given else None
+    data = data_of(opened, given, options.images, need_images=True)
+    if not {None, *data.categories}.issuperset(data.channels):
         raise DataError(
             f'{shown} was not measured against the annotations, but against the detections of another'
             ' network; there is no report of that'
         )
-    data = data.with_channels(record.data.channels)
     return make_run(opened, data, document)
 
 

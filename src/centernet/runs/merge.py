@@ -60,7 +60,7 @@ def merge(
         for part in parts:
             for session in part.sessions:
                 _check_same(parts[0], part, session, mixed_devices, say)
-        data = load_data(parts, data)
+        data = data_of(parts[0], data)
         if os.path.realpath(output) in {os.path.realpath(part.folder) for part in parts}:
             raise OptionError(f'--output {display_path(output)} is the folder of a shard: choose another')
         _check_complete(parts, data)
@@ -85,47 +85,44 @@ def score_run(folder: str, data: Optional[str]) -> Score:
     if earlier is None:
         raise DataError(f'{display_path(folder)}: no image is finished yet')
     with earlier:
-        coco = load_data([earlier], open_coco(data) if data else None)
+        coco = data_of(earlier, open_coco(data) if data else None)
         record = earlier.record
     with Run.begin(folder, record, resume=True) as run:
         return conclude(run, coco)
 
 
-def load_data(parts: Sequence[Run], data: Optional[CocoData]) -> CocoData:
-    """Return the data set that parts of a run were evaluated on, with its channels.
+def data_of(
+    run: Run, data: Optional[CocoData] = None, images: Optional[str] = None, need_images: bool = False
+) -> CocoData:
+    """Return the data set that a run was evaluated on, with its channels.
 
     Args:
-        parts: of the run.
-        data: the data set if it is known; else the one that the parts name.
+        run: its folder.
+        data: the data set if it is known; else the one that the run recorded, or the sample in its folder.
+        images: the folder of the images, if it is not the recorded one.
+        need_images: whether the images are read, too.
 
     Raises:
         DataError: it is missing, or another.
     """
-    record = parts[0].record
-    if data is None:
-        found = [pair for pair in map(recorded_data, parts) if pair]
-        if not found:
-            raise DataError(
-                f'{parts[0].name} was evaluated on {record.data.annotations}, which is missing: name the'
-                ' data with --data, or with --annotations and --images'
-            )
-        data = CocoData.load(None, *found[0], need_images=False)
-    if sha256(data.annotations) != record.data.sha256:
-        raise DataError(
-            f'{display_path(data.annotations)} is not the file that {parts[0].name} was evaluated on: its'
-            ' content differs'
-        )
-    return data.with_channels(record.data.channels)
-
-
-def recorded_data(run: Run) -> Optional[Sequence[str]]:
-    """Return the annotations file and the folder of images that a run recorded, or the sample beside it; None
-    if they are missing."""
     recorded = run.record.data
-    moved = os.path.join(run.folder, 'sample')  # the sample in the folder of a run that was moved
-    annotations = os.path.join(moved, 'annotations', 'instances_val2017.json')
-    pairs = (recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))
-    return next((pair for pair in pairs if pair[0] and os.path.exists(pair[0])), None)
+    if data is None:
+        moved = os.path.join(run.folder, 'sample')  # the sample in the folder of a run that was moved
+        annotations = os.path.join(moved, 'annotations', 'instances_val2017.json')
+        pairs = (recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))
+        found = next((pair for pair in pairs if pair[0] and os.path.exists(pair[0])), None)
+        if found is None:
+            raise DataError(
+                f'{run.name} was evaluated on {recorded.annotations}, which is missing: name the data with'
+                ' --data, or with --annotations and --images'
+            )
+        data = CocoData.load(None, found[0], images or found[1], need_images)
+    if sha256(data.annotations) != recorded.sha256:
+        raise DataError(
+            f'{display_path(data.annotations)} is not the file that {run.name} was evaluated on: its content'
+            ' differs'
+        )
+    return data.with_channels(recorded.channels)
 
 
 def _check_same(first: Run, other: Run, session: Record, mixed_devices: bool, say: Any) -> None:
