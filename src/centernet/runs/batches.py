@@ -11,7 +11,7 @@ from ..coco import read_image
 from ..detection import Geometry, InputSpec
 from ..detection.normalization import normalise
 from ..detection.preprocess import warp
-from ..system.errors import DataError
+from ..system.errors import DataError, Interrupted
 from ..system.processes import ProcessError, ordered_map
 
 #: keep_res: images of the same size are searched for in so many consecutive batches
@@ -57,10 +57,6 @@ class Batch(NamedTuple):
     pictures: Sequence[np.ndarray] = ()
 
 
-class LoaderError(Exception):
-    """A loader process died; the message says how, and at which batch."""
-
-
 def plan_batches(
     files: Sequence[File], batch_size: int, size_of: Callable[[int], Hashable] = lambda image_id: None
 ) -> List[List[File]]:
@@ -97,7 +93,7 @@ def make_loader(
         workers: number of processes that load ahead; 0 loads one batch at a time in this process.
 
     Raises:
-        LoaderError: a worker process died.
+        Interrupted: a worker process died.
     """
     load = _BatchLoader(spec, test_scales)
     if not workers:
@@ -108,7 +104,7 @@ def make_loader(
         yield from ordered_map(load, batches, workers, _bytes(spec, test_scales) * largest)
     except ProcessError as error:
         ids = ', '.join(str(image_id) for image_id, _ in error.task)
-        raise LoaderError(
+        raise Interrupted(
             f'a loader process {error.how} at batch {batches.index(error.task) + 1} of {len(batches)} (images'
             f' {ids}), perhaps because memory ran out; fewer --workers or a smaller --batch-size need less'
         ) from error

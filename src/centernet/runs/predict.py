@@ -15,7 +15,7 @@ from ..options.fields import of_values
 from ..options.protocol import Protocol
 from ..system.errors import Interrupted, OptionError, OutputError
 from ..system.files import display_path
-from .batches import Batch, LoaderError, load_pictures
+from .batches import Batch, load_pictures
 from .journal import Finished
 from .run import Run
 from .sources import Source
@@ -74,7 +74,7 @@ def keep(run: Run, source: Source, found: Iterator[Predicted], make_bar: MakeBar
                 bar.update(len(item.finished) + len(item.failures))
     except (KeyboardInterrupt, SystemExit) as error:
         raise Interrupted(_how_to_resume(run, source, 'interrupted')) from error
-    except LoaderError as error:
+    except Interrupted as error:
         raise Interrupted(_how_to_resume(run, source, error)) from error
     except OutputError as error:
         raise OutputError(_how_to_resume(run, source, error)) from error
