@@ -79,7 +79,7 @@ def run(arguments: Any) -> int:
     stream = setup.text_stream(arguments)
     counts = [(len(source.pictures), 'picture'), (len(source.videos), 'video')]
     shown = ', '.join(setup.counted(count, noun) for count, noun in counts if count)
-    print('\n'.join(headline(record, plan.protocol, shown, [])), file=stream)
+    print('\n'.join(headline(record, plan.protocol, shown)), file=stream)
     progress = not arguments.no_progress
     found = detect_files(network, source, record, options, arguments.output, arguments.resume, progress)
     objects = setup.counted(len(found.document.annotations), 'object')

@@ -60,10 +60,11 @@ def run(arguments: Any) -> int:
     setup.start(arguments)
     from ..devices.dump import Dump, check_space, describe_bytes
     from ..devices.manifest import MANIFEST_NAME
-    from ..runs.plan import prepare, weights_or_sample
+    from ..runs.plan import headline, prepare, weights_or_sample
 
     file = weights_or_sample(arguments.weights, arguments.data or arguments.annotations)
-    network, data, record, lines = prepare(setup.read_plan(arguments, file), arguments.output)
+    plan = setup.read_plan(arguments, file)
+    network, data, record = prepare(plan, arguments.output)
     chosen = Dump(
         network,
         data,
@@ -84,7 +85,7 @@ def run(arguments: Any) -> int:
         f' {describe_bytes(chosen.bytes)} ({describe_bytes(free)} free); their outputs will take'
         f' {describe_bytes(chosen.outputs)} in float32'
     )
-    print('\n'.join([*lines[:-2], space]), file=stream)
+    print('\n'.join([*headline(record, plan.protocol, data)[:-2], space]), file=stream)
     files = chosen.write(arguments.output)
     for image_id, why in chosen.failed.items():
         print(f'{image_id} was left out: {why}', file=stream)

@@ -47,7 +47,7 @@ def run(arguments: Any, path: str) -> Any:
     comes first."""
     from ..networks.runtimes import find_runtime
     from ..runs.evaluate import evaluate
-    from ..runs.plan import prepare, warn_of_normalization
+    from ..runs.plan import headline, prepare, warn_of_normalization
 
     command = find_runtime(path).command
     if command != arguments.command:
@@ -56,8 +56,8 @@ def run(arguments: Any, path: str) -> Any:
     if arguments.dask:
         found = _on_cluster(arguments, plan)
     else:
-        network, data, record, lines = prepare(plan, arguments.output)
-        print('\n'.join(lines), file=setup.text_stream(arguments))
+        network, data, record = prepare(plan, arguments.output)
+        print('\n'.join(headline(record, plan.protocol, data)), file=setup.text_stream(arguments))
         warn_of_normalization(network, data, record)
         about = arguments.output, arguments.resume, not arguments.no_progress, pages(arguments)
         found = evaluate(network, data, record, *about)
@@ -126,7 +126,7 @@ def folder_names(paths: List[str]) -> List[str]:
 
 def _on_cluster(arguments: Any, plan: Any) -> Any:
     """Evaluate on a Dask cluster; returns the Score."""
-    from ..runs.cluster import Cluster, evaluate_on
+    from ..runs.cluster import evaluate_on
 
     if plan.selection.shard != WHOLE:
         raise OptionError('--dask divides the run by itself: omit --shard')
@@ -137,5 +137,6 @@ def _on_cluster(arguments: Any, plan: Any) -> Any:
         cluster = f'cluster: {arguments.dask}, {setup.counted(workers, "worker")}, {shards} shards'
         print('\n'.join([*lines[:-1], cluster, '']), file=setup.text_stream(arguments))
 
-    cluster = Cluster(arguments.dask, arguments.certificates, arguments.shards)
-    return evaluate_on(cluster, plan, arguments.output, announce, not arguments.no_progress, pages(arguments))
+    where = arguments.dask, arguments.certificates, arguments.shards
+    about = arguments.output, announce, not arguments.no_progress, pages(arguments)
+    return evaluate_on(*where, plan, *about)

@@ -76,5 +76,5 @@ def _evaluate_sample() -> Tuple[str, int]:
     network_options, data = of_environment(NetworkOptions), of_environment(DataOptions)
     path = weights_or_sample(network_options.weights, data.given)
     plan = Plan(file=path, network=network_options, data=data)
-    network, coco, record, _ = prepare(plan, folder)
+    network, coco, record = prepare(plan, folder)
     return folder, evaluate(network, coco, record, folder).exit_status

@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 import zlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import attr
 
@@ -21,10 +21,10 @@ from ..system.errors import Interrupted, OptionError
 from ..system.files import atomic_write, display_path, ensure_folder, remove_file
 from ..system.provenance import versions
 from ..system.shards import Shard, shard_of_folder
-from .cluster_worker import Job, Stopped, check, claim, describe, run_shard
+from .cluster_worker import Job, check, describe, run_shard
 from .journal import JOURNAL_NAME
 from .merge import merge
-from .plan import Plan, open_data
+from .plan import Plan, headline, match_data, open_data
 from .predict import progress_bar
 from .record import Record
 from .run import Run
@@ -38,20 +38,10 @@ _CONNECT_S = 20
 SHARDS_NAME = 'shards'
 
 
-class Cluster(NamedTuple):
-    """Where the scheduler is.
-
-    ``address``: ``tls://host:port``. ``certificates``: the folder of ca.pem, node.pem and node.key.
-    ``shards``: how many, None to choose.
-    """
-
-    address: str
-    certificates: str
-    shards: Optional[int] = None
-
-
 def evaluate_on(
-    cluster: Cluster,
+    address: str,
+    certificates: str,
+    shards: Optional[int],
     plan: Plan,
     output: str,
     announce: Callable[[List[str], int, int], None],
@@ -61,7 +51,9 @@ def evaluate_on(
     """Evaluate on a cluster; finished images in the output folder are not evaluated again.
 
     Args:
-        cluster: where.
+        address: of the scheduler, ``tls://host:port``.
+        certificates: the folder of ca.pem, node.pem and node.key.
+        shards: how many, None to choose.
         plan: what.
         output: the folder for results.json, metrics.json and ``shards``.
         announce: gets the lines about the run, the number of shards and that of workers, before it starts.
@@ -76,39 +68,33 @@ def evaluate_on(
     """
     data = open_data(plan.data, output, need_images=pages is not None)
     ids = plan.selection.all_shards(data.image_ids, data.annotations)
-    job = _job(plan, display_path(data.annotations), os.path.join(os.path.abspath(output), SHARDS_NAME))
+    job = _job(plan, os.path.join(os.path.abspath(output), SHARDS_NAME))
     ensure_folder(job.folder)
     again = 'run the same command to continue'
-    with _client(cluster) as client, _token(job):
+    with _client(address, certificates) as client, _token(job):
         workers = _check_workers(client, job)
-        client.run(claim, job.folder, job.name)
         try:
-            record, lines = client.submit(describe, job, pure=False).result()
-            count = _shard_count(cluster, job.folder, len(ids), workers)
-            announce(lines, count, workers)
-            shards = [Shard(index + 1, count) for index in range(count)]
-            _finish(client, job, record, {shard: shard.of(ids) for shard in shards}, progress)
+            record = client.submit(describe, job, pure=False).result()
+            count = _shard_count(shards, job.folder, len(ids), workers)
+            matched = match_data(plan.data, data, plan.file, record.network)
+            announce(headline(record, plan.protocol, matched), count, workers)
+            parts = [Shard(index + 1, count) for index in range(count)]
+            _finish(client, job, record, {shard: shard.of(ids) for shard in parts}, progress)
         except (KeyboardInterrupt, SystemExit) as error:
             raise Interrupted(f'interrupted; {again}') from error
-        except Stopped as error:
-            raise Interrupted('another call of the command has taken over') from error
         except Exception as error:
-            if _is_lost_worker(error):
+            if type(error).__name__ == 'KilledWorker':  # of distributed.scheduler
                 raise Interrupted(
                     'a shard was lost with several workers, one after the other, perhaps because memory ran'
                     f' out; {again}'
                 ) from error
             if client.status == 'running':
                 raise
-            raise Interrupted(f'lost the scheduler {cluster.address}; {again}') from error
-        finally:
-            with contextlib.suppress(Exception):
-                if client.status == 'running':
-                    client.run(claim, job.folder, None)
-    return merge([os.path.join(job.folder, shard.folder) for shard in shards], output, data, pages=pages)
+            raise Interrupted(f'lost the scheduler {address}; {again}') from error
+    return merge([os.path.join(job.folder, shard.folder) for shard in parts], output, data, pages=pages)
 
 
-def _job(plan: Plan, shown_data: str, folder: str) -> Job:
+def _job(plan: Plan, folder: str) -> Job:
     """What the workers get, with absolute paths."""
     names = ('data', 'annotations', 'images')
     paths = {name: getattr(plan.data, name) for name in names if getattr(plan.data, name)}
@@ -117,50 +103,36 @@ def _job(plan: Plan, shown_data: str, folder: str) -> Job:
     file = None if plan.file == SAMPLE_WEIGHTS else os.path.abspath(plan.file)
     plan = attr.evolve(plan, file=file, data=attr.evolve(plan.data, **paths))
     read = [*paths.values(), *([file] if file else [])]
-    return Job(f'centernet-{uuid.uuid4().hex}', plan, shown_data, read, folder, versions())
+    return Job(f'centernet-{uuid.uuid4().hex}', plan, read, folder, versions())
 
 
 def _finish(client: Any, job: Job, record: Record, ids: Dict[Shard, List[int]], progress: bool) -> None:
     """Evaluate the shards that are not finished. ``ids``: of the images of each."""
     from distributed import as_completed
 
-    finished = {shard.index: _count_finished(job, record, shard, ids[shard]) for shard in ids}
-    todo = [shard for shard in ids if finished[shard.index] < len(ids[shard])]
+    left = {shard: len(ids[shard]) - _count_finished(job, record, shard, ids[shard]) for shard in ids}
+    todo = [shard for shard in ids if left[shard]]
     total = sum(map(len, ids.values()))
-    bar = progress_bar(progress)(total, sum(finished.values()))
-
-    def note(event: Any) -> None:
-        """Take a worker's report; called in a thread of the client."""
-        finished.update([event[1]])
-        bar.update(sum(finished.values()) - bar.n)
-
-    with contextlib.closing(bar):
-        client.subscribe_topic(job.name, note)
+    with contextlib.closing(progress_bar(progress)(total, total - sum(left.values()))) as bar:
         futures = client.map(run_shard, todo, job=job, expected=record, pure=False)
         waiting = dict(zip(futures, todo))
         for future in as_completed(futures, loop=client.loop):
             journal, shard = future.result(), waiting.pop(future)
+            bar.update(left[shard])
             if journal is not None:
                 folder = ensure_folder(os.path.join(job.folder, shard.folder))
                 with atomic_write(os.path.join(folder, JOURNAL_NAME), 'wb') as file:
                     file.write(zlib.decompress(journal))
         if waiting:
             raise ConnectionError('futures were cancelled')
-        bar.update(total - bar.n)
-
-
-def _is_lost_worker(error: Exception) -> bool:
-    from distributed.scheduler import KilledWorker
-
-    return isinstance(error, KilledWorker)
 
 
 @contextlib.contextmanager
-def _client(cluster: Cluster) -> Iterator[Any]:
+def _client(address: str, certificates: str) -> Iterator[Any]:
     """Connect to the scheduler."""
-    if not cluster.address.startswith('tls://'):
+    if not address.startswith('tls://'):
         raise OptionError(
-            f'--dask {cluster.address}: the ports of a cluster run whatever they are sent, so only'
+            f'--dask {address}: the ports of a cluster run whatever they are sent, so only'
             ' tls://host:port is accepted'
         )
     try:
@@ -173,16 +145,16 @@ def _client(cluster: Cluster) -> Iterator[Any]:
         ) from None
     for name in ('distributed', 'distributed.client', 'distributed.core'):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is said in one line
-    files = [os.path.join(cluster.certificates, name) for name in ('ca.pem', 'node.pem', 'node.key')]
+    files = [os.path.join(certificates, name) for name in ('ca.pem', 'node.pem', 'node.key')]
     for path in files:
         if not os.path.isfile(path):
             raise OptionError(f'no certificate {display_path(path)}: deploy/dask/certificates.sh makes them')
     names = ('tls_ca_file', 'tls_client_cert', 'tls_client_key')
     security = Security(require_encryption=True, **dict(zip(names, files)))
     try:
-        client = Client(cluster.address, security=security, timeout=_CONNECT_S, set_as_default=False)
+        client = Client(address, security=security, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise OptionError(f'cannot connect to {cluster.address}: {_reason(error)}') from None
+        raise OptionError(f'cannot connect to {address}: {_reason(error)}') from None
     try:
         yield client
     finally:
@@ -220,15 +192,15 @@ def _check_workers(client: Any, job: Job) -> int:
     return len(client.run(check, job))
 
 
-def _shard_count(cluster: Cluster, folder: str, images: int, workers: int) -> int:
+def _shard_count(wanted: Optional[int], folder: str, images: int, workers: int) -> int:
     """Return the number of shards: that of an earlier call, if there was one."""
     earlier = {shard.count for shard in map(shard_of_folder, os.listdir(folder)) if shard}
-    if len(earlier) > 1 or (earlier and cluster.shards not in (None, *earlier)):
+    if len(earlier) > 1 or (earlier and wanted not in (None, *earlier)):
         counts = ' and into '.join(map(str, sorted(earlier)))
         raise OptionError(
             f'{display_path(folder)} is divided into {counts}: use that --shards, or another --output'
         )
-    chosen = cluster.shards or max(_PER_WORKER * workers, -(-images // _MOST_IMAGES))
+    chosen = wanted or max(_PER_WORKER * workers, -(-images // _MOST_IMAGES))
     return max(earlier, default=min(chosen, images))
 
 

@@ -1,16 +1,17 @@
 """What runs on the workers of a Dask cluster."""
 
-import functools
 import multiprocessing
 import os
 import shutil
 import threading
 import time
 import zlib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import attr
 
+from ..coco import CocoData
+from ..networks.network import Network
 from ..options.fields import RUN
 from ..sample import SAMPLE_WEIGHTS
 from ..system.device import apply_threads, prepare_threads
@@ -18,28 +19,27 @@ from ..system.errors import DataError, OptionError
 from ..system.provenance import versions
 from ..system.shards import Shard
 from .journal import JOURNAL_NAME
-from .plan import Plan, Prepared, prepare
-from .predict import predict
+from .plan import Plan, prepare
+from .predict import predict, progress_bar
 from .record import Record
 from .run import JournalBusy, Run
 from .sources import DataSource
 
-#: seconds to wait for the journal of a worker that was lost: network file systems keep its lock for a while
-_BUSY_S = 120
-_REPORT_S = 0.5
+#: seconds to wait for the journal of another worker, which finishes its shard after Ctrl-C, or was lost:
+#: network file systems keep its lock for a while
+_BUSY_S = 600
 
 
 class Job(NamedTuple):
     """What all shards of a run have in common.
 
     ``name``: of this call of the command. ``plan``: with absolute paths; its file is None for the sample's
-    checkpoint. ``shown_data``: the data set as it is shown to people. ``paths``: of the files that are read.
-    ``folder``: of the shards, absolute. ``versions``: of the client; all workers must have them.
+    checkpoint. ``paths``: of the files that are read. ``folder``: of the shards, absolute. ``versions``: of
+    the client; all workers must have them.
     """
 
     name: str
     plan: Plan
-    shown_data: str
     paths: Sequence[str]
     folder: str
     versions: Dict[str, Optional[str]]
@@ -50,14 +50,9 @@ class Job(NamedTuple):
         return os.path.join(self.folder, f'.{self.name}')
 
 
-class Stopped(Exception):
-    """The run was stopped, or started again by another call of the command."""
-
-
 # Of this process. Shards are evaluated one at a time, and the last network is kept for the next one.
 _one_at_a_time = threading.Lock()
-_prepared: Dict[str, Prepared] = {}
-_owners: Dict[str, Optional[str]] = {}
+_prepared: Dict[str, Tuple[Network, CocoData, Record]] = {}
 
 
 def check(job: Job, dask_worker: Any = None) -> None:
@@ -75,16 +70,10 @@ def check(job: Job, dask_worker: Any = None) -> None:
             raise DataError(f'the worker {here} does not see {path}: mount it there under the same path')
 
 
-def claim(folder: str, name: Optional[str]) -> None:
-    """Let only the run ``name``, or none, write into a folder; others stop at their next batch."""
-    _owners[folder] = name
-
-
-def describe(job: Job) -> Tuple[Record, List[str]]:
-    """Load the network; return the record of the run, and the lines about it."""
+def describe(job: Job) -> Record:
+    """Load the network; return the record of the run."""
     with _one_at_a_time:
-        prepared = _prepare(job)
-        return prepared.record, prepared.lines
+        return _prepare(job)[2]
 
 
 def run_shard(shard: Shard, job: Job, expected: Record) -> Optional[bytes]:
@@ -100,11 +89,10 @@ def run_shard(shard: Shard, job: Job, expected: Record) -> Optional[bytes]:
 
     Raises:
         OptionError: this worker has other versions, or would compute something else.
-        Stopped: see :func:`claim`.
         Others as :func:`.evaluate.evaluate`.
     """
     with _one_at_a_time:
-        network, data, record, _ = _prepare(job)
+        network, data, record = _prepare(job)
         found = expected.differences(record, RUN)
         if found:
             here = _worker().address
@@ -113,9 +101,8 @@ def run_shard(shard: Shard, job: Job, expected: Record) -> Optional[bytes]:
         folder = os.path.join(job.folder if shared else _scratch(job), shard.folder)
         record = attr.evolve(record, selection=attr.evolve(record.selection, shard=shard))
         source = DataSource(data, record.selection.of(data.image_ids, data.annotations))
-        _owners.setdefault(job.folder, job.name)
         with _begin(folder, record) as run:
-            predict(network, source, run, functools.partial(_Reporter, job, shard))
+            predict(network, source, run, progress_bar(False))
         if shared:
             return None
         with open(os.path.join(folder, JOURNAL_NAME), 'rb') as file:
@@ -136,27 +123,7 @@ def _begin(folder: str, record: Record) -> Run:
             time.sleep(1)
 
 
-class _Reporter:
-    """Tells the client how many images of a shard are finished."""
-
-    def __init__(self, job: Job, shard: Shard, _total: int, finished: int) -> None:
-        self.job, self.shard, self.finished = job, shard, finished
-        self.reported = 0.0
-        self.update(0)
-
-    def update(self, count: int) -> None:
-        if _owners.get(self.job.folder) != self.job.name:
-            raise Stopped
-        self.finished += count
-        if time.time() - self.reported > _REPORT_S:
-            self.close()
-
-    def close(self) -> None:
-        self.reported = time.time()
-        _worker().log_event(self.job.name, [self.shard.index, self.finished])
-
-
-def _prepare(job: Job) -> Prepared:
+def _prepare(job: Job) -> Tuple[Network, CocoData, Record]:
     check(job)  # this worker may have joined after the client looked
     states = [os.stat(path) for path in job.paths]
     key = repr((job.plan, [(state.st_mtime, state.st_size) for state in states]))
@@ -168,7 +135,7 @@ def _prepare(job: Job) -> Prepared:
         threads = prepare_threads(plan.network.threads)
         apply_threads(threads)
         plan = attr.evolve(plan, network=attr.evolve(plan.network, threads=threads))
-        _prepared[key] = prepare(plan, _scratch(job), job.shown_data)
+        _prepared[key] = prepare(plan, _scratch(job))
     return _prepared[key]
 
 

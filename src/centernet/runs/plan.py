@@ -1,7 +1,7 @@
 """What the user asked for, and what it takes to do it: the network, the data set and the record of a run."""
 
 import logging
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, List, Optional, Tuple
 
 import attr
 
@@ -31,15 +31,6 @@ class Plan:
     protocol: Protocol = attr.ib(factory=Protocol)
     selection: Selection = attr.ib(factory=Selection)
     loading: Loading = attr.ib(factory=Loading)
-
-
-class Prepared(NamedTuple):
-    """A network and the data for it. ``record``: of the evaluation. ``lines``: what to say before it."""
-
-    network: Network
-    data: CocoData
-    record: Record
-    lines: List[str]
 
 
 def open_network_of(options: NetworkOptions, path: Optional[str] = None) -> Network:
@@ -94,41 +85,34 @@ def match_data(
         raise OptionError(f'cannot evaluate {name} on {data.annotations}: {error}') from error
 
 
-def prepare(plan: Plan, sample_parent: str, shown_data: Optional[str] = None) -> Prepared:
-    """Open the network and the data of a plan.
-
-    Args:
-        plan: what to evaluate.
-        sample_parent: where the built-in sample is written, if it is needed.
-        shown_data: the data set as it is shown to people.
-    """
+def prepare(plan: Plan, sample_parent: str) -> Tuple[Network, CocoData, Record]:
+    """Open the network and the data of a plan, and describe the evaluation. ``sample_parent``: where the
+    built-in sample is written, if it is needed."""
     network = open_network_of(plan.network, plan.file)
     data = match_data(plan.data, open_data(plan.data, sample_parent), network.info.file, network.info)
     record = record_of(
         network, data, plan.protocol, plan.selection, plan.loading, not plan.data.given, plan.data.categories
     )
-    shown = shown_data or display_path(data.annotations)
-    return Prepared(network, data, record, headline(record, plan.protocol, shown, data.notes))
+    return network, data, record
 
 
-def headline(record: Record, wanted: Protocol, data: str, notes: Sequence[str]) -> List[str]:
+def headline(record: Record, wanted: Protocol, data: Any) -> List[str]:
     """The lines before the results: network, data, what was assumed, protocol and device.
 
     Args:
         record: of the run.
         wanted: the protocol as the user gave it.
-        data: what it runs on.
-        notes: lines about the data.
+        data: what it runs on: a data set, or text.
     """
     info, loading = record.network, record.loading
+    shown = [data] if isinstance(data, str) else [display_path(data.annotations), *data.notes]
     epoch = '' if info.epoch is None else f', epoch {info.epoch}'
     precision = '' if info.precision == FP32 else f', {info.precision}'
     threads = '' if info.threads is None else f', {info.threads} thread{"s" * (info.threads != 1)}'
     workers = f'{loading.workers or "no"} loader process{"es" * (loading.workers != 1)}'
     return [
         f'network: {info.arch} ({display_weights(info.file)}){epoch}',
-        f'data: {data}',
-        *notes,
+        'data: ' + '\n'.join(shown),
         *info.notes,
         f'input: {record.protocol.describe(info, wanted)}',
         f'device: {info.device} ({info.device_name or "unknown"}){precision}{threads}, batches of'
