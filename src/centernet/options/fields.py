@@ -53,22 +53,17 @@ def option(
     )
 
 
-def at_least(least: int) -> Callable:
-    """A validator of numbers; None is valid, too."""
+def whole(
+    help: str, means: Optional[str] = None, default: Optional[int] = None, least: int = 1, **more: Any
+) -> Any:
+    """Declare a field with a whole number of at least ``least``; the others as for :func:`option`."""
 
     def check(_: Any, field: Any, value: Any) -> None:
         if value is not None and value < least:
             raise OptionError(f'{flag(field.name)} must be at least {least}, not {value}')
 
-    return check
-
-
-def whole(
-    help: str, means: Optional[str] = None, default: Optional[int] = None, least: int = 1, **more: Any
-) -> Any:
-    """Declare a field with a whole number of at least ``least``; the others as for :func:`option`."""
     more.setdefault('metavar', 'N')
-    return option(default, help, means, check=at_least(least), type=int, **more)
+    return option(default, help, means, check=check, type=int, **more)
 
 
 def flag(name: str) -> str:

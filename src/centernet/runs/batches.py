@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Hashable, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Hashable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -128,15 +128,6 @@ def _bytes(spec: InputSpec, test_scales: Sequence[float]) -> int:
     return pixels * 3 * np.dtype(np.float32).itemsize
 
 
-class _LoadedImage(NamedTuple):
-    """A readable image, warped once per test scale: uint8 [input height, input width, 3]."""
-
-    image_id: int
-    times: LoadTimes
-    size: Tuple[int, int]
-    inputs: List[Tuple[np.ndarray, Geometry]]
-
-
 class _BatchLoader:
     """A function from files to a Batch; it can be pickled."""
 
@@ -150,40 +141,31 @@ class _BatchLoader:
             # survive a fork.
             cv2.setNumThreads(0)
             self.process = os.getpid()
-        loaded: List[_LoadedImage] = []
+        ids, times, sizes, loaded = [], [], [], []
         failures: Dict[int, str] = {}
         for image_id, path in files:
+            start = time.perf_counter()
             try:
-                loaded.append(self._load(image_id, path))
+                image = read_image(path) if isinstance(path, str) else path
+                read = time.perf_counter()
+                loaded.append([warp(image, self.spec, scale) for scale in self.test_scales])
+                times.append(LoadTimes(1000 * (read - start), 1000 * (time.perf_counter() - read)))
+                sizes.append(image.shape[:2])
+                ids.append(image_id)
             except DataError as error:
                 failures[image_id] = str(error)
             except (MemoryError, cv2.error) as error:
                 failures[image_id] = f'cannot preprocess the image file {path}: {_reason(error)}'
         start = time.perf_counter()
         try:
-            scales = [
-                _group(list(inputs), self.spec, empty) for inputs in zip(*(image.inputs for image in loaded))
-            ]
+            scales = [_group(list(inputs), self.spec, empty) for inputs in zip(*loaded)]
         except (MemoryError, cv2.error) as error:
             why = f'cannot preprocess a batch of {len(loaded)}: {_reason(error)}'
-            failures.update((image.image_id, why) for image in loaded)
-            loaded, scales = [], []
-        each = 1000 * (time.perf_counter() - start) / max(1, len(loaded))
-        return Batch(
-            [image.image_id for image in loaded],
-            [image.times._replace(pre=image.times.pre + each) for image in loaded],
-            [image.size for image in loaded],
-            scales,
-            failures,
-        )
-
-    def _load(self, image_id: int, path: Union[str, np.ndarray]) -> _LoadedImage:
-        start = time.perf_counter()
-        image = read_image(path) if isinstance(path, str) else path
-        read = time.perf_counter()
-        inputs = [warp(image, self.spec, scale) for scale in self.test_scales]
-        times = LoadTimes(1000 * (read - start), 1000 * (time.perf_counter() - read))
-        return _LoadedImage(image_id, times, image.shape[:2], inputs)
+            failures.update(dict.fromkeys(ids, why))
+            ids, times, sizes, scales = [], [], [], []
+        each = 1000 * (time.perf_counter() - start) / max(1, len(ids))
+        times = [item._replace(pre=item.pre + each) for item in times]
+        return Batch(ids, times, sizes, scales, failures)
 
 
 def _reason(error: Exception) -> str:
