@@ -144,10 +144,6 @@ class Journal:
         ]
         return Finished(image_id, results, ImageTimes(*entry['times']), tuple(entry['size']))
 
-    def session_of(self, image_id: int) -> Record:
-        """Return the record of the session that evaluated a finished image."""
-        return self.sessions[self.finished[image_id].session]
-
     def cut(self) -> None:
         """Remove an incomplete line from the end of the file."""
         self._file.truncate(self._end)

@@ -243,10 +243,6 @@ def find_runs(folders: Sequence[str]) -> Dict[str, List[str]]:
             )
         for name, shards in found.items():
             runs.setdefault(name, []).extend(shards)
-    if '' in runs and len(runs) > 1:
-        raise DataError(
-            'some folders belong to one run, and some to several checkpoints: merge each kind by itself'
-        )
     return runs
 
 

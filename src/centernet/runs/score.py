@@ -87,7 +87,8 @@ def score(run: Run, data: CocoData) -> Score:
                 file.write(separator + text[1:-1])
                 separator = ','
             table.add(image.results)
-            times.setdefault(str(run.session_of(image_id).environment), []).append(image.times)
+            session = run.sessions[run.finished[image_id].session]
+            times.setdefault(str(session.environment), []).append(image.times)
         file.write(']\n')
         try:
             metrics = compute_metrics(data, table, image_ids)
