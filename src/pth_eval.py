@@ -39,18 +39,15 @@ _OTHERS = (
     ('input_w', "width of the network's input (now: --input-width)"),
     ('gpus', 'the GPU, -1 for the CPU; only the first of a list is used (now: --device)'),
 )
-#: options of test.py that are ignored, by the reason
-_IGNORED = {
-    'of the training': 'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter'
-    ' shift scale rotate flip reg_loss hm_weight off_weight wh_weight seed save_all hide_data_time'
-    ' not_rand_crop no_color_aug mse_loss norm_wh dense_wh test not_cuda_benchmark',
-    'of another task': 'aug_rot aug_ddd kitti_split hp_weight hm_hp_weight dep_weight dim_weight rot_weight'
-    ' peak_thresh scores_thresh center_thresh aggr_weight rect_mask dense_hp not_hm_hp not_reg_hp_offset'
-    ' not_reg_bbox',
-    'read from the checkpoint': 'head_conv not_reg_offset cat_spec_wh',
-    'results go to --res_data_save_path': 'exp_id',
-    '--save-images N draws detections': 'debug demo vis_thresh debugger_theme',
-}
+#: options of test.py that are ignored: those of the training, of other tasks and of its debugger
+_IGNORED = (
+    'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter shift scale rotate flip'
+    ' reg_loss hm_weight off_weight wh_weight seed save_all hide_data_time not_rand_crop no_color_aug mse_loss'
+    ' norm_wh dense_wh test not_cuda_benchmark aug_rot aug_ddd kitti_split hp_weight hm_hp_weight dep_weight'
+    ' dim_weight rot_weight peak_thresh scores_thresh center_thresh aggr_weight rect_mask dense_hp not_hm_hp'
+    ' not_reg_hp_offset not_reg_bbox head_conv not_reg_offset cat_spec_wh exp_id debug demo vis_thresh'
+    ' debugger_theme'
+)
 #: where the sample wrote its results
 OUTPUT = './pth_result'
 
@@ -70,7 +67,12 @@ def translate(argv: Sequence[str]) -> List[str]:
     old, rest = parser.parse_known_args(argv)
     rest = [_spelled(word, '_', '-') for word in rest]
     given = {word.partition('=')[0] for word in rest}
-    _check(old, given, parser)
+    if old.keep_res and old.fix_res:
+        parser.error('--keep_res and --fix_res exclude each other')
+    if old.trainval and '--annotations' not in given:
+        parser.error('--trainval evaluates test-dev, which has no ground truth: use --annotations')
+    if old.resume:
+        _say('--resume continues an interrupted evaluation; the checkpoint is the one of --load_model')
     words = ['eval-pth'] + ([] if '--output' in given else ['--output', OUTPUT])
     words += _normalization_and_size(old, given)
     for name, option, _ in _VALUES + _SWITCHES:
@@ -80,10 +82,9 @@ def translate(argv: Sequence[str]) -> List[str]:
     if old.gpus is not None:
         first = old.gpus.split(',')[0]
         words += ['--device', 'cpu' if first.startswith('-') else f'cuda:{first}']
-    for reason, names in _IGNORED.items():
-        needless = ['--' + name for name in names.split() if getattr(old, name) is not None]
-        if needless:
-            _say(f'not needed: {", ".join(needless)} ({reason})')
+    needless = ['--' + name for name in _IGNORED.split() if getattr(old, name) is not None]
+    if needless:
+        _say('ignored, as an evaluation does not need them: ' + ', '.join(needless))
     return words + rest
 
 
@@ -103,9 +104,7 @@ def _parser():
         parser.add_argument('--' + name, action='store_true', help=f'{text} (now: {option})')
     for name, text in _OTHERS:
         parser.add_argument('--' + name, metavar='N', help=text)
-    parser.add_argument(
-        '--fix_res', action='store_true', help="fit each image into the network's input; the default"
-    )
+    parser.add_argument('--fix_res', action='store_true', help='the default, without --keep_res')
     parser.add_argument(
         '--dataset', choices=['coco', 'pascal'], help='pascal: its normalization and its 384 x 384 input'
     )
@@ -113,42 +112,26 @@ def _parser():
         '--trainval', action='store_true', help='needs --annotations: test-dev has no ground truth'
     )
     parser.add_argument('--down_ratio', choices=['4'], help='the only value that is supported')
-    for name in ' '.join(_IGNORED.values()).split():
+    for name in _IGNORED.split():
         parser.add_argument('--' + name, nargs='?', const='', help=argparse.SUPPRESS)
     return parser
-
-
-def _check(old, given, parser):
-    """Refuse what contradicts itself, and what would change the result and is not done."""
-    if old.keep_res and old.fix_res:
-        parser.error('--keep_res and --fix_res exclude each other')
-    if old.trainval and '--annotations' not in given:
-        parser.error('--trainval evaluates test-dev, which has no ground truth: use --annotations')
-    if old.resume:
-        if old.exp_id and old.load_model is None and '--weights' not in given:
-            parser.error(
-                f'--resume: test.py takes exp/ctdet/{old.exp_id}/model_last.pth; name it with --load_model'
-            )
-        _say('--resume continues an interrupted evaluation; the checkpoint is the one of --load_model')
 
 
 def _normalization_and_size(old, given):
     """The words for --dataset, --input_res, --input_h and --input_w; -1 is test.py's default."""
     pascal = old.dataset == 'pascal'
     words = ['--normalization', 'pascal'] if pascal and '--normalization' not in given else []
-    sides = {name: getattr(old, name) for name in ('input_res', 'input_h', 'input_w')}
-    sides = {name: value for name, value in sides.items() if value not in (None, '-1')}
+    both, height, width = (
+        value if value != '-1' else None for value in (old.input_res, old.input_h, old.input_w)
+    )
     if old.keep_res:
-        for name in sides:
-            _say(f'--{name} is not used: --keep_res keeps the size of each image')
-    else:
-        both = sides.get('input_res', '384' if pascal else None)
-        for name, option in (('input_h', '--input-height'), ('input_w', '--input-width')):
-            side = sides.get(name, both)
-            if side and option not in given:
-                words += [option, side]
-    if words and pascal:
-        _say(f"--dataset pascal means {' '.join(words)}; the metrics are COCO's")
+        if both or height or width:
+            _say("--keep_res keeps the size of each image: the input's is ignored")
+        return words
+    both = both or ('384' if pascal else None)
+    for option, side in (('--input-height', height or both), ('--input-width', width or both)):
+        if side and option not in given:
+            words += [option, side]
     return words
 
 

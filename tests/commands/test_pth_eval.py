@@ -90,7 +90,7 @@ def test_defaults_of_test_py_that_are_given():
 def test_a_size_that_keep_res_does_not_use(capsys):
     flags = understood('ctdet --keep_res --input_res 512')
     assert (flags.keep_res, flags.input_height, flags.input_width) == (True, None, None)
-    assert '--input_res is not used' in capsys.readouterr().err
+    assert "the input's is ignored" in capsys.readouterr().err
 
 
 PASCAL = ['--normalization', 'pascal']
@@ -107,28 +107,17 @@ PASCAL = ['--normalization', 'pascal']
         ('--normalization half --keep_res', ['--keep-res', '--normalization', 'half']),
     ],
 )
-def test_pascal(words, expected, capsys):
+def test_pascal(words, expected):
     assert (
         translate(['ctdet', '--dataset', 'pascal'] + words.split())
         == ['eval-pth', '--output', './pth_result'] + expected
     )
-    said = capsys.readouterr().err
-    assert ("the metrics are COCO's" in said) == ('pascal' in expected)
 
 
 @pytest.mark.parametrize(
     'words, said',
     [
-        (
-            '--lr 1e-4 --lr_step 90,120 --no_color_aug --seed 3',
-            '--lr, --lr_step, --seed, --no_color_aug (of the',
-        ),
-        ('--head_conv 64', '--head_conv (read from the checkpoint)'),
-        ('--not_reg_offset --cat_spec_wh', '--not_reg_offset, --cat_spec_wh (read from the checkpoint)'),
-        ('--exp_id coco_dla', '--exp_id (results go to --res_data_save_path)'),
-        ('--debug 2 --vis_thresh 0.3', '--debug, --vis_thresh (--save-images N draws'),
-        ('--not_cuda_benchmark', '--not_cuda_benchmark (of the training)'),
-        ('--dense_hp --hp_weight 1', '--hp_weight, --dense_hp (of another task)'),
+        ('--lr 1e-4 --exp_id a --seed 3 --dense_hp', 'need them: --lr, --seed, --dense_hp, --exp_id'),
         ('--resume --load_model m.pth', '--resume continues an interrupted evaluation'),
     ],
 )
@@ -173,7 +162,6 @@ def test_every_option_of_test_py_is_known():
         ('ctdet --dataset kitti', "invalid choice: 'kitti'"),
         ('ctdet --trainval', 'no ground truth: use --annotations'),
         ('ctdet --eval_oracle_wh', 'unrecognized arguments: --eval-oracle-wh'),
-        ('ctdet --exp_id coco_dla --resume', 'exp/ctdet/coco_dla/model_last.pth; name it with --load_model'),
     ],
 )
 def test_mistakes(capsys, words, message):
