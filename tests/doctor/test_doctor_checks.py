@@ -1,6 +1,5 @@
 """Single checks of the doctor, with machines and packages that are made up."""
 
-import collections
 import filecmp
 import os
 import sys
@@ -8,7 +7,7 @@ import sys
 import pytest
 
 from centernet.doctor import checks, versions
-from centernet.doctor.checks import DIFFERS, MISSING, OK, WARNING
+from centernet.doctor.checks import DIFFERS, OK, WARNING
 from centernet.doctor.probe import Answer, probe
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -199,23 +198,14 @@ def test_torch_cannot_be_imported():
 def test_weights(tmp_path):
     (tmp_path / 'empty.pth').write_bytes(b'')
     (tmp_path / 'good.pth').write_bytes(b'x' * 300000)
-    for name in ('', 'empty.pth', 'missing.pth'):
-        assert checks.check_weights(str(tmp_path / name))[0].level == MISSING
-    (finding,) = checks.check_weights(str(tmp_path / 'good.pth'))
-    assert (finding.level, '0.3 MB' in finding.text) == (OK, True)
+    names = ('', 'empty.pth', 'missing.pth', 'good.pth')
+    answers = probe({name: ['read_file', str(tmp_path / name)] for name in names})
+    assert [name for name in names if answers[name].problem is None] == ['good.pth']
+    assert '0.3 MB' in answers['good.pth'].value
 
 
 def test_output_below_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
-    for path in (tmp_path / 'file', tmp_path / 'file' / 'out'):
-        (finding,) = checks.check_output(str(path))
-        assert (finding.topic, finding.level) == ('--output', MISSING)
-
-
-@pytest.mark.parametrize('free, level', [(100 << 20, WARNING), (2 << 30, OK)])
-def test_disk_space(monkeypatch, free, level):
-    monkeypatch.setattr(
-        checks.shutil, 'disk_usage', lambda folder: collections.namedtuple('Usage', 'free')(free)
-    )
-    (finding,) = checks.check_output(None)
-    assert (finding.topic, finding.level) == ('disk space', level)
+    paths = (tmp_path / 'file', tmp_path / 'file' / 'out')
+    for answer in probe({str(path): ['write_into', str(path)] for path in paths}).values():
+        assert 'NotADirectoryError' in answer.problem

@@ -3,8 +3,8 @@
 Report what is installed, compiled and visible, and what is missing.
 
 Checks whether the packages can be imported and have the locked versions, whether torch 1.0.0 is patched,
-what the deformable convolution is compiled for, which GPUs there are and whether torch supports them, the
-files and folders that flags name, and free disk space. Works with missing and broken packages, and writes
+what the deformable convolution is compiled for, which GPUs there are and whether torch supports them, and
+the files and folders that flags name. Works with missing and broken packages, and writes
 nothing.
 
 exit status: 0 nothing is missing; 1 something that a flag names is missing, a package cannot be imported, or

@@ -2,9 +2,7 @@
 
 import os
 import platform
-import shutil
 import sys
-import tempfile
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..system.device import DRIVER
@@ -17,8 +15,6 @@ from .probe import Answer, probe
 OK, WARNING, MISSING, DIFFERS = 'ok', 'warning', 'missing', 'differs'
 
 PACKAGES = ('numpy', 'cv2', 'pycocotools', 'requests', 'tqdm', 'torch', 'onnx', 'onnxruntime')
-#: Bytes. Less free space than this is a warning.
-SPACE = 1 << 30
 
 
 class Finding(NamedTuple):
@@ -49,6 +45,10 @@ def examine(
         steps['--device'] = ['try_device', device]
     if data or annotations or images:
         steps['--data'] = ['count_images', data, annotations, images]
+    if weights is not None:
+        steps['--weights'] = ['read_file', weights]
+    if output is not None:
+        steps['--output'] = ['write_into', output]
     answers = probe(steps)
     return [
         check_system(),
@@ -57,9 +57,7 @@ def examine(
         *_isolated('torch patches', check_torch_patches),
         check_operator(answers),
         *check_gpus(answers),
-        *[_reported(flag, answers[flag]) for flag in ('--device', '--data') if flag in answers],
-        *check_weights(weights),
-        *check_output(output),
+        *[_reported(name, answer) for name, answer in answers.items() if name.startswith('--')],
     ]
 
 
@@ -150,32 +148,3 @@ def check_gpus(answers: Dict[str, Answer]) -> List[Finding]:
         else Finding('GPU', WARNING, unusable, 'or use --device cpu')
         for index, (name, capability, unusable) in enumerate(found['gpus'])
     ]
-
-
-def check_weights(path: Optional[str]) -> List[Finding]:
-    """Report whether a checkpoint can be read."""
-    if path is None:
-        return []
-    try:
-        with open(path, 'rb') as file:
-            size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        return [Finding('--weights', MISSING, f'{path}: {error.strerror}')]
-    return [Finding('--weights', OK if size else MISSING, f'{path}, {size / 1e6:.1f} MB')]
-
-
-def check_output(path: Optional[str]) -> List[Finding]:
-    """Report whether a folder is, or can be created, writable, and the free space there."""
-    folder = os.path.abspath(path or '.')
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    findings = []
-    if path is not None:
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                findings.append(Finding('--output', OK, f'{path}, writable'))
-        except OSError as error:
-            return [Finding('--output', MISSING, f'{path} is not writable: {error.strerror}')]
-    free = shutil.disk_usage(folder).free
-    level, advice = (OK, None) if free >= SPACE else (WARNING, 'results and models may need more')
-    return [*findings, Finding('disk space', level, f'{free / 1e9:.1f} GB free', advice)]

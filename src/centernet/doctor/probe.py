@@ -130,3 +130,20 @@ def count_images(root: Optional[str], annotations: Optional[str], images: Option
 
     data = CocoData.load(root, annotations, images)
     return f'{data.annotations}: {len(data.image_ids)} images in {data.images}'
+
+
+def read_file(path: str) -> str:
+    """Read a byte of a file and return its path and size."""
+    with open(path, 'rb') as file:
+        if not file.read(1):
+            raise EOFError(f'{path} is empty')
+    return f'{path}, {os.path.getsize(path) / 1e6:.1f} MB'
+
+
+def write_into(path: str) -> str:
+    """Write a file that vanishes into a folder, or into the one where it would be created."""
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    with tempfile.TemporaryFile(dir=folder):
+        return f'{path}, writable'
