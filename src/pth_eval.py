@@ -41,12 +41,12 @@ _OTHERS = (
 )
 #: options of test.py that are ignored: those of the training, of other tasks and of its debugger
 _IGNORED = (
-    'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter shift scale rotate flip'
-    ' reg_loss hm_weight off_weight wh_weight seed save_all hide_data_time not_rand_crop no_color_aug mse_loss'
-    ' norm_wh dense_wh test not_cuda_benchmark aug_rot aug_ddd kitti_split hp_weight hm_hp_weight dep_weight'
-    ' dim_weight rot_weight peak_thresh scores_thresh center_thresh aggr_weight rect_mask dense_hp not_hm_hp'
-    ' not_reg_hp_offset not_reg_bbox head_conv not_reg_offset cat_spec_wh exp_id debug demo vis_thresh'
-    ' debugger_theme'
+    'lr lr_step num_epochs master_batch_size num_iters val_intervals metric print_iter shift scale rotate'
+    ' flip reg_loss hm_weight off_weight wh_weight seed save_all hide_data_time not_rand_crop no_color_aug'
+    ' mse_loss norm_wh dense_wh test not_cuda_benchmark aug_rot aug_ddd kitti_split hp_weight hm_hp_weight'
+    ' dep_weight dim_weight rot_weight peak_thresh scores_thresh center_thresh aggr_weight rect_mask'
+    ' dense_hp not_hm_hp not_reg_hp_offset not_reg_bbox head_conv not_reg_offset cat_spec_wh exp_id debug'
+    ' demo vis_thresh debugger_theme'
 )
 #: where the sample wrote its results
 OUTPUT = './pth_result'
