@@ -2,7 +2,7 @@
 where."""
 
 import argparse
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 from ..exporting.targets import TARGETS
 from ..options import fields
@@ -23,63 +23,41 @@ def default_output(command: str) -> str:
     return f'{OUTPUT_FOLDER}/{command}'
 
 
+#: the fields of NetworkOptions that name a checkpoint
+CHECKPOINT = ('weights', 'arch', 'weights_key')
+#: the fields of DataOptions that name files
+FOLDERS = ('data', 'annotations', 'images')
+
+
 def add_network(
-    parser: argparse.ArgumentParser,
-    *more: str,
-    size: str = 'fixed by or stored in its file, else 512',
-    title: str = 'network',
-    **changes: Dict[str, Any],
+    parser: argparse.ArgumentParser, *names: str, title: str = 'network', **changes: Dict[str, Any]
 ) -> Any:
-    """Add the flags that name a network, its input, and where it runs; returns the group.
+    """Add the flags of a network, its input, and where it runs; returns the group.
 
     Args:
         parser: the command's.
-        more: further fields of NetworkOptions than device and threads, such as ``weights`` and ``precision``.
-        size: what happens without --input-height, for the help.
+        names: further fields of NetworkOptions than device and threads.
         title: of the group.
         changes: see :func:`~centernet.options.fields.add_flags`.
     """
     group = parser.add_argument_group(title)
-    named = [name for name in ('weights', 'arch', 'weights_key') if name in more]
-    if named:
-        add_flags(group, NetworkOptions, *named, **changes)
-    for side in ('height', 'width'):
-        changes.setdefault(f'input_{side}', {'help': f"{side} of the network's input (default: {size})"})
+    add_flags(group, NetworkOptions, *names, 'device', 'threads', **changes)
     add_flags(group, Protocol, 'input_height', 'input_width', 'normalization', **changes)
-    add_flags(group, NetworkOptions, 'device', *(['precision'] if 'precision' in more else []), 'threads')
     return group
 
 
-#: fields of NetworkOptions for :func:`add_network`
-CHECKPOINT = ('weights', 'arch', 'weights_key')
-
-
-def add_data(
-    parser: argparse.ArgumentParser, *names: str, title: str = 'data', recorded: Optional[str] = None
-) -> Any:
-    """Add the flags that name a data set and select its images; returns the group.
-
-    Args:
-        parser: the command's.
-        names: fields of DataOptions and Selection; all but the shard by default.
-        title: of the group.
-        recorded: what happens without --data, where it is not the sample that is used.
-    """
+def add_data(parser: argparse.ArgumentParser, title: str = 'data') -> None:
+    """Add the flags that name a data set and select its images."""
     group = parser.add_argument_group(title)
-    names = names or ('data', 'annotations', 'images', 'categories', 'limit', 'ids')
-    data: Dict[str, Any] = {}
-    if recorded:
-        data = {'data': {'help': f"data set in COCO's layout (default: {recorded})", 'default': None}}
-    chosen = [name for name in names if name in ('data', 'annotations', 'images', 'categories')]
-    add_flags(group, DataOptions, *chosen, **data)
-    chosen = [name for name in names if name in ('limit', 'ids')]
-    if chosen:
-        add_flags(group, Selection, *chosen)
-    return group
+    add_flags(group, DataOptions)
+    add_flags(group, Selection, 'limit', 'ids')
 
 
-#: fields of DataOptions for :func:`add_data`
-FOLDERS = ('data', 'annotations', 'images')
+def add_recorded_data(parser: argparse.ArgumentParser, where: str) -> None:
+    """Add the flags that name the data set of a run that recorded it; ``where``: that, for the help."""
+    text = f"data set in COCO's layout (default: as recorded in {where})"
+    group = parser.add_argument_group('data')
+    add_flags(group, DataOptions, *FOLDERS, data={'help': text, 'default': None})
 
 
 def add_protocol(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -95,10 +73,10 @@ def add_loading(parser: argparse.ArgumentParser, *names: str) -> None:
     add_flags(parser.add_argument_group('performance'), Loading, *chosen)
 
 
-def add_shard(parser: argparse.ArgumentParser, **changes: Dict[str, Any]) -> Any:
+def add_shard(parser: argparse.ArgumentParser) -> Any:
     """Add --shard, which :func:`.setup.start` looks at; returns the group, for further options."""
     group = parser.add_argument_group('several machines')
-    add_flags(group, Selection, 'shard', **changes)
+    add_flags(group, Selection, 'shard')
     return group
 
 
@@ -143,11 +121,6 @@ def add_resume(group: Any) -> None:
         action='store_true',
         help='resume an interrupted run; options that change the detections must be the same',
     )
-
-
-def add_bad_image(group: Any, **changes: Dict[str, Any]) -> None:
-    """Add --on-bad-image."""
-    add_flags(group, Loading, 'on_bad_image', **changes)
 
 
 def add_json(group: Any, progress: bool = True) -> None:

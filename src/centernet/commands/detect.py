@@ -20,6 +20,7 @@ import shlex
 from typing import Any, List, Optional, Tuple
 
 from ..options.fields import add_flags, read_flags, read_list
+from ..options.selection import Loading
 from ..pictures.kept import DetectOptions
 from ..system.errors import OptionError
 from ..system.files import display_path
@@ -55,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = groups.add_output(parser, 'detect', 'detections')
     add_flags(group, DetectOptions, 'save')
     groups.add_resume(group)
-    groups.add_bad_image(group)
+    add_flags(group, Loading, 'on_bad_image')
     groups.add_json(group)
 
 

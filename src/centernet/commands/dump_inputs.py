@@ -24,6 +24,8 @@ import os
 from typing import Any
 
 from ..devices.layouts import DTYPES, INPUT_NAME, LAYOUTS
+from ..options.fields import add_flags
+from ..options.selection import Loading
 from . import arguments as groups
 from . import setup
 
@@ -32,7 +34,7 @@ HELP_TEXT = __doc__.format('\n'.join(f'  {layout.name:<11} {layout.summary}' for
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    groups.add_network(parser, *groups.CHECKPOINT, size='as stored in the checkpoint, else 512')
+    groups.add_network(parser, *groups.CHECKPOINT)
     groups.add_data(parser)
     add = parser.add_argument_group('files').add_argument
     number = {'type': groups.positive, 'metavar': 'N'}
@@ -51,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     groups.add_loading(parser, 'workers')
     groups.add_shard(parser)
     group = groups.add_output(parser, 'dump-inputs', 'files')
-    groups.add_bad_image(group)
+    add_flags(group, Loading, 'on_bad_image')
     groups.add_json(group)
 
 

@@ -23,8 +23,8 @@ import logging
 import os
 from typing import Any, Callable, List, Optional, Tuple
 
-from ..options.fields import add_flags
-from ..options.selection import Loading
+from ..options.fields import add_flags, read_flags
+from ..options.selection import DataOptions, Loading, Selection
 from ..system.errors import DataError
 from ..system.files import display_path
 from . import arguments as groups
@@ -48,20 +48,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add('--watch', nargs='?', type=groups.rate, const=600.0, metavar='SECONDS', help=watch)
     delete = 'remove outputs once they are evaluated, except those of the reference images'
     add('--delete', action='store_true', help=delete)
-    manifest = 'that of the manifest; another one is refused'
+    manifest = {'help': 'default: that of the manifest; another one is refused'}
     group = groups.add_network(
         parser,
         *groups.CHECKPOINT,
-        size=manifest,
         title='checkpoint',
         weights={
             'help': "checkpoint, a .pth file (default: WEIGHTS, else the built-in sample's, if the inputs are"
             ' of it; else no metrics are compared)'
         },
-        normalization={'help': f'of the pixels, as in training (default: {manifest})'},
+        input_height=manifest,
+        input_width=manifest,
+        normalization=manifest,
     )
     group.add_argument('--no-metrics', action='store_true', help='do not evaluate the checkpoint')
-    groups.add_data(parser, *groups.FOLDERS, 'limit', 'ids')
+    group = parser.add_argument_group('data')
+    add_flags(group, DataOptions, *groups.FOLDERS)
+    add_flags(group, Selection, 'limit', 'ids')
     groups.add_protocol(parser, 'nms', 'max_detections')
     groups.add_loading(parser)
     group = groups.add_output(parser, 'eval-outputs')
@@ -135,8 +138,6 @@ def _heads(text: str) -> Tuple[str, ...]:
 def _pages(arguments: Any, checkpoint: Any) -> Optional[Callable]:
     """What makes the page, if that is wanted: beside the checkpoint, if that is evaluated."""
     from ..devices.evaluate import REFERENCE_RUN
-    from ..options.fields import read_flags
-    from ..options.selection import DataOptions
     from ..report import load_run, write_page_of
 
     def write(*run: Any) -> List[str]:

@@ -18,9 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     text = "a .pth file, or several to compare (default: WEIGHTS, else the built-in sample's)"
     several = {'nargs': '+', 'help': text}
-    groups.add_network(
-        parser, *groups.CHECKPOINT, 'precision', size='as stored in the checkpoint, else 512', weights=several
-    )
+    groups.add_network(parser, *groups.CHECKPOINT, 'precision', weights=several)
     evaluation.add_options(parser, 'eval-pth')
 
 

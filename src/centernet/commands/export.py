@@ -36,7 +36,7 @@ DEFAULT_BOXES = 100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    groups.add_network(parser, *groups.CHECKPOINT, size='as stored in the checkpoint, else 512')
+    groups.add_network(parser, *groups.CHECKPOINT)
     group = parser.add_argument_group('file')
     groups.add_targets(group)
     batch = group.add_mutually_exclusive_group()

@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='take shards from CPUs and GPUs together; their detections differ by rounding',
     )
-    groups.add_data(parser, *groups.FOLDERS, recorded='as recorded in the shards')
+    groups.add_recorded_data(parser, 'the shards')
     group = groups.add_output(parser, 'merge')
     groups.add_report(group)
     groups.add_json(group, progress=False)

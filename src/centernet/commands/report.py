@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'other', nargs='?', metavar='RUN2', help='another one, of the same images, to explain against RUN'
     )
-    groups.add_data(parser, *groups.FOLDERS, recorded='as recorded in RUN')
+    groups.add_recorded_data(parser, 'RUN')
     groups.add_json(groups.add_output(parser, 'report', 'page'), progress=False)
 
 

@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='MODEL',
         help='ONNX files (default: those that export wrote for the checkpoint; exported first if missing)',
     )
-    groups.add_network(parser, *groups.CHECKPOINT, size='fixed by the file, else as stored, else 512')
+    groups.add_network(parser, *groups.CHECKPOINT)
     groups.add_data(parser)
     groups.add_loading(parser)
     verification.add_options(parser)
