@@ -139,8 +139,8 @@ class Drawing:
             if end_of(number) in self.run.finished and self.options.save != 'none':
                 frames = self.source.frames(number, self.run.finished)
                 with VideoReader(video.path, self.source.fps) as reader:
-                    for image_id, frame in zip(frames, reader):
-                        self._frame(self.run.read(image_id), frame.picture)
+                    for image_id, (_, picture) in zip(frames, reader):
+                        self._frame(self.run.read(image_id), picture)
                 self._end_video()
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ class PictureSource(Source):
         with VideoReader(video.path, self.fps) as reader:
             read = iter(reader)
             for frames in iter(lambda: list(itertools.islice(read, record.loading.batch_size)), []):
-                yield load_pictures([(own + 1 + item.number, item.picture) for item in frames], spec, scales)
+                yield load_pictures([(own + 1 + number, picture) for number, picture in frames], spec, scales)
             reader.check_end()
 
 

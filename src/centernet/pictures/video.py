@@ -1,7 +1,7 @@
 """Videos, frame by frame."""
 
 import os
-from typing import Any, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -12,13 +12,6 @@ from ..system.files import display_path
 #: by suffix, the codecs to try; the others become .mp4
 _CODECS = dict.fromkeys(('.mp4', '.mov', '.m4v'), ('mp4v',))
 _CODECS.update({'.avi': ('MJPG',), '.mkv': ('mp4v', 'MJPG')})
-
-
-class Frame(NamedTuple):
-    """A frame: its number in the video, from 0, and uint8 [H, W, 3], BGR."""
-
-    number: int
-    picture: np.ndarray
 
 
 class VideoReader:
@@ -50,7 +43,8 @@ class VideoReader:
         self._count = int(np.ceil(count * self.fps / self.rate)) if 0 < count < 1e9 else None
         self._taken = 0
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Tuple[int, np.ndarray]]:
+        """Each frame's number in the video, from 0, and its picture, uint8 [H, W, 3], BGR."""
         number = -1
         while self._capture.grab():
             number += 1
@@ -60,7 +54,7 @@ class VideoReader:
             if not decoded:
                 break
             self._taken += 1
-            yield Frame(number, picture)
+            yield number, picture
         if number < 0:
             raise DataError(f'the video file {display_path(self.path)} has no frame that can be decoded')
 
