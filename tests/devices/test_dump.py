@@ -1,6 +1,7 @@
 """``centernet dump-inputs``: the files, and what the manifest says of them."""
 
 import base64
+import errno
 import hashlib
 import io
 import json
@@ -164,15 +165,15 @@ def test_a_network_without_deformable_convolutions_has_fewer_variants(tmp_path, 
     assert {'plain', 'float16', 'rgb', 'nhwc'} <= variants and 'offsets_xy' not in variants
 
 
-def test_the_space_is_said_and_refused(dump, monkeypatch):
-    status, _, out, _ = dump('--limit', '2', '--references', '1')
-    assert status == 0
-    assert '2 images in float32 for ais: ' in out and ' free); their outputs will take 65.5 kB' in out
-    usage = shutil.disk_usage('/')
-    monkeypatch.setattr(dumping.shutil, 'disk_usage', lambda _: usage._replace(free=1000))
-    status, _, out, err = dump('--limit', '2')
-    assert status == 2
-    assert 'has 1.0 kB free, and the files take' in err and '--limit' in err and not out
+def test_a_full_disk_is_named_and_leaves_no_usable_manifest(dump, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(dumping, 'encode', full)
+    status, folder, _, err = dump('--limit', '2')
+    assert status == 2 and 'cannot write' in err and 'No space left' in err
+    with pytest.raises(DataError, match='unfinished'):
+        read_manifest(folder)
 
 
 def test_without_inputs_there_is_only_what_the_script_needs(dump):

@@ -12,11 +12,11 @@ Writes into the output folder:
   manifest.json   what all of these are; centernet eval-outputs needs it
   run_device.py   runs an .om or an engine on the images, without centernet and without inputs/
 
-The inputs are float32 or float16 [N, 3, H, W] in C order: channels blue, green, red, normalised. Says how
-much space it takes before it starts. Without weights and data, the built-in sample is taken. COCO takes
-3.1 MB per image, and 5.5 MB for its outputs: --limit 500 is usual.
+The inputs are float32 or float16 [N, 3, H, W] in C order: channels blue, green, red, normalised. Without
+weights and data, the built-in sample is taken. COCO takes 3.1 MB per image, and 5.5 MB for its outputs:
+--limit 500 is usual.
 
-exit status: 0 success; 1 some images could not be read; 2 invalid input or options, or too little space
+exit status: 0 success; 1 some images could not be read; 2 invalid input or options, or a full disk
 """
 
 import argparse
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Any) -> int:
     """Write the files; returns the exit status."""
     setup.start(arguments)
-    from ..devices.dump import Dump, check_space, describe_bytes
+    from ..devices.dump import Dump
     from ..devices.manifest import MANIFEST_NAME
     from ..runs.plan import headline, prepare, weights_or_sample
 
@@ -81,13 +81,8 @@ def run(arguments: Any) -> int:
         not arguments.no_progress,
     )
     stream = setup.text_stream(arguments)
-    free = check_space(chosen.bytes, arguments.output)
-    space = (
-        f'{len(chosen.image_ids)} images in {chosen.dtype} for {chosen.layout.name}:'
-        f' {describe_bytes(chosen.bytes)} ({describe_bytes(free)} free); their outputs will take'
-        f' {describe_bytes(chosen.outputs)} in float32'
-    )
-    print('\n'.join([*headline(record, plan.protocol, data)[:-2], space]), file=stream)
+    what = f'{len(chosen.image_ids)} images in {chosen.dtype} for {chosen.layout.name}'
+    print('\n'.join([*headline(record, plan.protocol, data)[:-2], what]), file=stream)
     files = chosen.write(arguments.output)
     for image_id, why in chosen.failed.items():
         print(f'{image_id} was left out: {why}', file=stream)
@@ -98,7 +93,6 @@ def run(arguments: Any) -> int:
                 'manifest': os.path.join(arguments.output, MANIFEST_NAME),
                 'images': len(set(chosen.image_ids) - set(chosen.failed)),
                 'failed_images': {str(image_id): why for image_id, why in chosen.failed.items()},
-                'bytes': chosen.bytes,
                 'files': files,
             }
         )

@@ -13,7 +13,7 @@ import attr
 import numpy as np
 
 from ..coco import CocoData, read_image
-from ..detection import DOWN_RATIO, warp
+from ..detection import warp
 from ..networks.network import Network
 from ..options.fields import to_json
 from ..runs.predict import check_network, progress_bar
@@ -24,7 +24,7 @@ from ..system.files import display_path, ensure_folder
 from .layouts import CALIBRATION, INPUTS, Layout, encode, file_stem, list_text
 from .manifest import MANIFEST_NAME, Image, InputFile, write_manifest
 from .mistakes import variants_of
-from .reference import REFERENCE, VARIANT_IMAGES, reference_name, write_references
+from .reference import REFERENCE, reference_name, write_references
 
 #: the script for devices, as it is called beside the manifest
 SCRIPT_NAME = 'run_device.py'
@@ -41,7 +41,6 @@ class Dump:
 
     Attributes:
         image_ids: in the order of the files. calibration: ids of the images for the calibration.
-        bytes: the space that all files take. outputs: that the outputs of the device will take, in float32.
         failed: image id -> why it was left out.
 
     Raises:
@@ -84,15 +83,6 @@ class Dump:
         self.calibration: List[int] = others[: self.calibrate]
         self.failed: Dict[int, str] = {}
         self.variants = variants_of(self.network.model)
-        spec, count = self.record.protocol.input, len(self.image_ids)
-        pixels = spec.height * spec.width
-        per_input = int(3 * pixels * np.dtype(self.dtype).itemsize * layout.growth)
-        per_output = 4 * pixels // DOWN_RATIO**2 * sum(info.heads.values())
-        references = min(self.references, count)
-        references += (len(self.variants) - 1) * min(references, VARIANT_IMAGES)
-        inputs = count * self.inputs + self.calibrate
-        self.bytes = per_input * inputs + per_output * references + 400 * count
-        self.outputs = per_output * count
 
     def write(self, folder: str) -> List[str]:
         """Write the inputs, the references and, last of all, the manifest; return the paths for people.
@@ -195,26 +185,6 @@ class Dump:
                         # its memory is used again for later batches
                         yield Image(image_id, file_name, geometry, zlib.crc32(planes)), planes.copy()
                 bar.update(len(batch.ids) + len(batch.failures))
-
-
-def check_space(needed: int, folder: str) -> int:
-    """Return how many bytes are free for a folder's files. Raise OutputError if fewer than the needed
-    ones."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OutputError(
-            f'{display_path(folder)} has {describe_bytes(free)} free, and the files take'
-            f' {describe_bytes(needed)}: use --limit or --shard, or another --output'
-        )
-    return free
-
-
-def describe_bytes(count: int) -> str:
-    """``1.6 GB``, as disks are sold: 1 GB is a thousand million bytes."""
-    for unit, size in (('GB', 10**9), ('MB', 10**6), ('kB', 10**3)):
-        if count >= size:
-            return f'{count / size:.1f} {unit}'
-    return f'{count} bytes'
 
 
 def _clear(folder: str) -> None:

@@ -56,8 +56,7 @@ class Layout(NamedTuple):
     ``name``: what users type. ``summary``: one line of help. ``suffix``: of the files. ``by_position``: files
     are numbered from 0; otherwise they are named after the image's id, in 12 digits. ``batches``: whether a
     file may hold several images, for a tool that does not join files itself. ``list_file``: the list or
-    script for the tool, beside the folder of the inputs; None if it needs none. ``growth``: bytes of a file
-    for each byte of its numbers.
+    script for the tool, beside the folder of the inputs; None if it needs none.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Layout(NamedTuple):
     by_position: bool = False
     batches: bool = False
     list_file: Any = None
-    growth: float = 1.0
 
 
 #: name -> Layout
@@ -88,7 +86,7 @@ LAYOUTS = OrderedDict(
             batches=True,
             list_file='trtexec.sh',
         ),
-        Layout('polygraphy', 'polygraphy run: <id>.json', '.json', batches=True, growth=4 / 3),
+        Layout('polygraphy', 'polygraphy run: <id>.json', '.json', batches=True),
     )
 )
 
