@@ -71,6 +71,8 @@ def translate(argv: Sequence[str]) -> List[str]:
         parser.error('--keep_res and --fix_res exclude each other')
     if old.trainval and '--annotations' not in given:
         parser.error('--trainval evaluates test-dev, which has no ground truth: use --annotations')
+    if old.resume and old.exp_id and old.load_model is None and '--weights' not in given:
+        parser.error(f'--resume: name exp/ctdet/{old.exp_id}/model_last.pth with --load_model')
     if old.resume:
         _say('--resume continues an interrupted evaluation; the checkpoint is the one of --load_model')
     words = ['eval-pth'] + ([] if '--output' in given else ['--output', OUTPUT])

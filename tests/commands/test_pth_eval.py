@@ -162,6 +162,7 @@ def test_every_option_of_test_py_is_known():
         ('ctdet --dataset kitti', "invalid choice: 'kitti'"),
         ('ctdet --trainval', 'no ground truth: use --annotations'),
         ('ctdet --eval_oracle_wh', 'unrecognized arguments: --eval-oracle-wh'),
+        ('ctdet --exp_id coco_dla --resume', 'exp/ctdet/coco_dla/model_last.pth with --load_model'),
     ],
 )
 def test_mistakes(capsys, words, message):
