@@ -5,6 +5,7 @@ These functions print nothing, never exit, and raise ``centernet.UserError`` and
 Everything heavy is imported when they are called.
 """
 
+import os
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
 if TYPE_CHECKING:
@@ -105,9 +106,22 @@ def predict(
             run.
         Interrupted: the run was stopped; ``resume`` continues it.
     """
-    from .runs.evaluate import predict_data
+    from .options.fields import of_values
+    from .options.protocol import Protocol
+    from .options.selection import Loading, Selection
+    from .runs.evaluate import open_coco, record_of
+    from .runs.predict import predict as keep_detections
+    from .runs.predict import progress_bar
+    from .runs.run import Run
+    from .runs.sources import DataSource
 
-    return predict_data(network, data, folder, images, categories, resume, progress, options)
+    coco = open_coco(data, images).matched(network.info.classes, network.info.class_names, categories)
+    records = of_values('predict', options, Protocol, Selection, Loading)
+    record = record_of(network, coco, *records, categories=categories)
+    source = DataSource(coco, record.selection.of(coco.image_ids, coco.annotations))
+    with Run.begin(folder, record, resume, source.paths()) as run:
+        keep_detections(network, source, run, progress_bar(progress))
+    return folder
 
 
 def score(folder: str, data: Optional[str] = None) -> 'Score':
@@ -161,11 +175,23 @@ def export(
     Raises:
         UserError: the checkpoint cannot be read, or a target cannot hold the network.
     """
-    from .exporting.exporter import export_checkpoint
+    from .exporting import exporter
+    from .exporting.targets import file_name, find_target
+    from .networks.checkpoint import load_model
+    from .networks.facts import facts_of_checkpoint
+    from .options.fields import of_values
+    from .options.protocol import Protocol
 
-    return export_checkpoint(
-        weights, folder, targets, size, arch, weights_key, normalization, batch, boxes, name
-    )
+    loaded = load_model(weights, arch, weights_key)
+    height, width = size or (None, None)
+    options = {'input_height': height, 'input_width': width, 'normalization': normalization}
+    (protocol,) = of_values('export', options, Protocol)
+    spec = protocol.for_network(facts_of_checkpoint(loaded), weights).input
+    stem = name or os.path.splitext(os.path.basename(weights))[0]
+    sides = spec.height, spec.width
+    about = {'size': sides, 'batch': batch, 'boxes': boxes, 'normalization': spec.normalization}
+    exporter.export(loaded, folder, stem, targets, **about)
+    return {target: os.path.join(folder, file_name(stem, find_target(target))) for target in targets}
 
 
 def verify(
@@ -199,17 +225,19 @@ def verify(
     Raises:
         UserError: a file cannot be read, or the data do not fit.
     """
-    from .verification.files import verify_file
+    from .options.protocol import Protocol
+    from .options.selection import DataOptions, Loading, Selection
+    from .runs.evaluate import open_coco
+    from .runs.plan import match_data
+    from .sample import sample_folder
+    from .system.files import ensure_folder
+    from .verification import verify as compare
+    from .verification.verify import record_of_both
 
-    return verify_file(
-        file,
-        weights,
-        folder,
-        data,
-        arch,
-        weights_key,
-        limit,
-        compare_images=compare_images,
-        metrics=metrics,
-        target=target,
-    )
+    reference, model = open_network(weights, arch=arch, weights_key=weights_key), open_network(file)
+    coco = open_coco(data or sample_folder(folder))
+    coco = match_data(DataOptions(data=coco.annotations), coco, weights, reference.info, any_classes=True)
+    selection = Selection(limit=limit)
+    record = record_of_both(reference, model, coco, Protocol(), selection, Loading(), data is None)
+    options = {'compare_images': compare_images, 'metrics': metrics, 'target': target}
+    return compare(reference, model, coco, ensure_folder(folder), record, progress=False, **options)

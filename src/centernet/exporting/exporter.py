@@ -1,18 +1,14 @@
 """Export a checkpoint to files: :func:`export`, which the commands and the tests use."""
 
 import os
-from collections import OrderedDict
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ..detection import COCO, DECODED, Normalization
 from ..detection.heads import ordered
 from ..networks.architectures import divisor
-from ..networks.checkpoint import LoadedModel, load_model
-from ..networks.facts import facts_of_checkpoint
-from ..options.fields import of_values
-from ..options.protocol import Protocol
+from ..networks.checkpoint import LoadedModel
 from ..system.errors import ModelError, OptionError
-from ..system.files import display_path, ensure_folder
+from ..system.files import ensure_folder
 from . import passes
 from .append_decoder import why_no_decoder
 from .build import build
@@ -86,37 +82,3 @@ def export(
         graph = build(traced, target, batch, boxes)
         written += save(graph, path, target.name, normalization, loaded, decoded)
     return written
-
-
-def export_checkpoint(
-    weights: str,
-    folder: str,
-    targets: Sequence[str],
-    size: Optional[Tuple[int, int]] = None,
-    arch: Optional[str] = None,
-    weights_key: Optional[str] = None,
-    normalization: Optional[str] = None,
-    batch: Optional[int] = 1,
-    boxes: Optional[int] = None,
-    name: Optional[str] = None,
-) -> Dict[str, str]:
-    """Export a checkpoint; see :func:`centernet.face.export`."""
-    loaded = load_model(weights, arch, weights_key)
-    height, width = size or (None, None)
-    options = dict(input_height=height, input_width=width, normalization=normalization)
-    (protocol,) = of_values('export', options, Protocol)
-    spec = protocol.for_network(facts_of_checkpoint(loaded), display_path(weights)).input
-    stem = name or os.path.splitext(os.path.basename(weights))[0]
-    export(
-        loaded,
-        folder,
-        stem,
-        targets,
-        size=(spec.height, spec.width),
-        batch=batch,
-        boxes=boxes,
-        normalization=spec.normalization,
-    )
-    return OrderedDict(
-        (target, os.path.join(folder, file_name(stem, find_target(target)))) for target in targets
-    )

@@ -1,11 +1,10 @@
 """An evaluation: predict, score and present, one after the other."""
 
 import os
-from typing import Any, Dict, Iterable, Optional, Sequence
+from typing import Any, Iterable, Optional
 
 from ..coco import CocoData
 from ..networks.network import Network
-from ..options.fields import of_values
 from ..options.protocol import Protocol
 from ..options.selection import Loading, Selection
 from .predict import check_network, predict, progress_bar
@@ -79,26 +78,6 @@ def conclude(run: Run, data: CocoData, pages: Any = None) -> Score:
     found = score(run, data)
     present(run, found, data, pages)
     return found
-
-
-def predict_data(
-    network: Network,
-    data: str,
-    folder: str,
-    images: Optional[str],
-    categories: Optional[Sequence[str]],
-    resume: bool,
-    progress: bool,
-    options: Dict[str, Any],
-) -> str:
-    """Predict over a data set; see :func:`centernet.face.predict`."""
-    coco = open_coco(data, images).matched(network.info.classes, network.info.class_names, categories)
-    records = of_values('predict', options, Protocol, Selection, Loading)
-    record = record_of(network, coco, *records, categories=categories)
-    source = DataSource(coco, record.selection.of(coco.image_ids, coco.annotations))
-    with Run.begin(folder, record, resume, source.paths()) as run:
-        predict(network, source, run, progress_bar(progress))
-    return folder
 
 
 def open_coco(data: str, images: Optional[str] = None) -> CocoData:

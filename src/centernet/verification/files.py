@@ -2,16 +2,12 @@
 
 import logging
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from ..networks.runtimes import find_runtime, open_network
-from ..options.protocol import Protocol
-from ..options.selection import DataOptions, Loading, Selection
 from ..report import load_run, write_report
 from ..report.write import PAGE_NAME
-from ..runs.evaluate import open_coco
 from ..runs.plan import Plan, display_weights, match_data, open_data, open_network_of, warn_of_normalization
-from ..sample import sample_folder
 from ..system.errors import OptionError
 from ..system.files import display_path, ensure_folder, remove_file
 from .metrics import ANNOTATIONS
@@ -104,22 +100,3 @@ def _page(found: Verification, shared: str, folder: str) -> List[str]:
     else:
         return write_report(folder, load_run(shared), load_run(os.path.join(folder, 'model')))
     return []
-
-
-def verify_file(
-    file: str,
-    weights: str,
-    folder: str,
-    data: Optional[str],
-    arch: Optional[str],
-    weights_key: Optional[str],
-    limit: Optional[int],
-    **options: Any,
-) -> Verification:
-    """Verify one file; see :func:`centernet.face.verify`."""
-    reference, model = open_network(weights, arch=arch, weights_key=weights_key), open_network(file)
-    coco = open_coco(data or sample_folder(folder))
-    coco = match_data(DataOptions(data=coco.annotations), coco, weights, reference.info, any_classes=True)
-    selection = Selection(limit=limit)
-    record = record_of_both(reference, model, coco, Protocol(), selection, Loading(), data is None)
-    return verify(reference, model, coco, ensure_folder(folder), record, progress=False, **options)
