@@ -116,8 +116,8 @@ def predict(
     from .runs.sources import DataSource
 
     coco = open_coco(data, images).matched(network.info.classes, network.info.class_names, categories)
-    records = of_values('predict', options, Protocol, Selection, Loading)
-    record = record_of(network, coco, *records, categories=categories)
+    protocol, selection, loading = of_values('predict', options, Protocol, Selection, Loading)
+    record = record_of(network, coco, protocol, selection, loading, categories=categories)
     source = DataSource(coco, record.selection.of(coco.image_ids, coco.annotations))
     with Run.begin(folder, record, resume, source.paths()) as run:
         keep_detections(network, source, run, progress_bar(progress))
@@ -239,5 +239,5 @@ def verify(
     coco = match_data(DataOptions(data=coco.annotations), coco, weights, reference.info, any_classes=True)
     selection = Selection(limit=limit)
     record = record_of_both(reference, model, coco, Protocol(), selection, Loading(), data is None)
-    options = {'compare_images': compare_images, 'metrics': metrics, 'target': target}
+    options: Dict[str, Any] = {'compare_images': compare_images, 'metrics': metrics, 'target': target}
     return compare(reference, model, coco, ensure_folder(folder), record, progress=False, **options)

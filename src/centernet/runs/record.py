@@ -87,7 +87,7 @@ class Environment:
         """Describe this machine, on which a network runs."""
         names = ('device', 'device_type', 'device_name', 'provider', 'threads')
         same = {name: getattr(info, name) for name in names}
-        found = dict(versions(), onnxruntime=info.versions.get('onnxruntime'))
+        found: Dict[str, Any] = dict(versions(), onnxruntime=info.versions.get('onnxruntime'))
         return cls(machine=platform.machine(), **same, **found)
 
     def __str__(self) -> str:
@@ -116,8 +116,14 @@ class Record:
     ) -> 'Record':
         """Describe a run of a network on this machine."""
         info = network.info
-        means = dict(network=info, data=data, protocol=protocol, environment=Environment.here(info))
-        return cls(selection=selection, loading=loading, **means)
+        return cls(
+            network=info,
+            data=data,
+            protocol=protocol,
+            selection=selection,
+            loading=loading,
+            environment=Environment.here(info),
+        )
 
     def differences(self, other: 'Record', *means: str) -> List[fields.Difference]:
         """What differs between two runs, or between two sessions of one.
