@@ -88,12 +88,7 @@ def add_dask(group: Any) -> None:
         help='spread the images over the workers of this Dask scheduler, tls://host:8786, and merge; the'
         ' same command continues an interrupted run',
     )
-    group.add_argument(
-        '--shards',
-        type=positive,
-        metavar='N',
-        help='with --dask: how many parts (default: four per worker, and at most 2000 images in each)',
-    )
+    group.add_argument('--shards', type=positive, metavar='N', help='of --dask (default: four per worker)')
     group.add_argument(
         '--certificates',
         metavar='FOLDER',
@@ -117,9 +112,7 @@ def add_output(parser: argparse.ArgumentParser, command: str, what: str = 'resul
 def add_resume(group: Any) -> None:
     """Add --resume."""
     group.add_argument(
-        '--resume',
-        action='store_true',
-        help='resume an interrupted run; options that change the detections must be the same',
+        '--resume', action='store_true', help='continue an interrupted run with the same options'
     )
 
 
@@ -138,9 +131,7 @@ def add_manifest(add: Any, what: str) -> None:
 
 def add_report(group: Any, what: str = '') -> None:
     """Add --report; ``what``: what the page is about, for its help."""
-    group.add_argument(
-        '--report', action='store_true', help=f'also make report.html{what}, as centernet report does'
-    )
+    group.add_argument('--report', action='store_true', help=f'make report.html{what}, as report does')
 
 
 def add_targets(group: Any, extra: Tuple[str, ...] = ()) -> None:

@@ -39,9 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = groups.add_network(parser, *groups.CHECKPOINT, 'precision')
     group.add_argument(
-        '--names',
-        metavar='FILE',
-        help="the classes' names, one per line (default: those in the file, else COCO's for 80 classes)",
+        '--names', metavar='FILE', help='class names, one per line (default: those in the file)'
     )
     groups.add_protocol(parser)
     group = parser.add_argument_group('detections')
@@ -107,9 +105,7 @@ def _files(arguments: Any) -> Any:
     words = arguments.source or _split(os.environ.get('SOURCE') or '')
     if not words:
         if arguments.weights:
-            raise OptionError(
-                "no SOURCE: name pictures, videos or folders; the sample's have the sample's classes"
-            )
+            raise OptionError('no SOURCE: name pictures, videos or folders for --weights')
         words = [os.path.join(sample_folder(arguments.output), 'val2017')]
     made = Run.made_in(arguments.output)
     files = [file for file in find_files(words) if os.path.abspath(file.path) not in made]
@@ -138,9 +134,7 @@ def _class_names(path: Optional[str], info: Any) -> List[str]:
     lines = read_list(path, 'names').splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if len(names) != info.classes:
-        raise OptionError(
-            f'{display_path(path)} has {len(names)} names, but the network has {info.classes} classes'
-        )
+        raise OptionError(f'{display_path(path)} has {len(names)} names, the network {info.classes} classes')
     return names
 
 

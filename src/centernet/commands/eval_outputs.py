@@ -153,10 +153,7 @@ def _nothing_found(outputs: Any) -> str:
     if not outputs.found.foreign:
         return f'{folder} has no outputs, such as {first}_0.bin of ais_bench'
     other = os.path.basename(outputs.found.foreign[0])
-    return (
-        f'{folder} has outputs of other inputs (such as {other}; here the first is {first}): name their'
-        ' manifest with --manifest'
-    )
+    return f'{folder} has outputs of other inputs ({other}, not {first}): name their manifest with --manifest'
 
 
 def _described(outputs: Any) -> List[str]:

@@ -25,13 +25,9 @@ from . import downloads, setup
 
 def add_options(parser: ArgumentParser) -> None:
     """Add this command's options."""
-    parser.add_argument(
-        'what', nargs='*', metavar='WHAT', help='weights, coco, all, or names of files (default: all)'
-    )
+    parser.add_argument('what', nargs='*', metavar='WHAT', help='weights, coco, all, or files (default: all)')
     downloads.add_options(parser)
-    parser.add_argument(
-        '--verify-only', action='store_true', help='verify the files that exist, without downloading any'
-    )
+    parser.add_argument('--verify-only', action='store_true', help='verify what exists, download nothing')
     groups.add_json(parser.add_argument_group('output'))
 
 

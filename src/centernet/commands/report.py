@@ -31,14 +31,9 @@ _log = logging.getLogger(__name__)
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument(
-        'run_folder',
-        nargs='?',
-        metavar='RUN',
-        help='output folder of eval-pth or eval-onnx (default: output/eval-pth)',
+        'run_folder', nargs='?', metavar='RUN', help='an evaluation (default: output/eval-pth)'
     )
-    parser.add_argument(
-        'other', nargs='?', metavar='RUN2', help='another one, of the same images, to explain against RUN'
-    )
+    parser.add_argument('other', nargs='?', metavar='RUN2', help='another one, to explain against RUN')
     groups.add_recorded_data(parser, 'RUN')
     groups.add_json(groups.add_output(parser, 'report', 'page'), progress=False)
 

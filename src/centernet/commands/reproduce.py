@@ -29,11 +29,7 @@ def add_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group('claims')
     group.add_argument('--sample', action='store_true', help='use the built-in sample and its recorded AP')
     group.add_argument('--arch', metavar='NAME', help='only this network, such as resdcn_18 (default: all)')
-    group.add_argument(
-        '--weights',
-        metavar='FILE',
-        help='another checkpoint instead of the published one; if there are several networks, with --arch',
-    )
+    group.add_argument('--weights', metavar='FILE', help='another checkpoint than the published; with --arch')
     groups.add_targets(group, ('none',))
     add_flags(group, Selection, 'limit')
     downloads.add_options(parser)
@@ -50,9 +46,7 @@ def run(arguments: Namespace) -> int:
     claims = reproduce.choose(reproduce.SAMPLE if arguments.sample else reproduce.PUBLISHED, arguments.arch)
     if arguments.weights and len(claims.networks) > 1:
         names = ' and '.join(network.arch for network in claims.networks)
-        raise OptionError(
-            f'--weights is one checkpoint, but there are claims about {names}: choose with --arch'
-        )
+        raise OptionError(f'--weights is one checkpoint, the claims are about {names}: choose with --arch')
     say = setup.text_stream(arguments)
     weights, data = _inputs(arguments, claims, say)
     settings = reproduce.Settings(

@@ -125,10 +125,7 @@ class Network:
             raise OptionError(f'{name} takes a float32 array [N, 3, H, W], not {array_in_words(images)}')
         height, width = images.shape[2:]
         if self.info.fixed is None and (height % step or width % step):
-            raise OptionError(
-                f'{name} takes images whose height and width are multiples of {step} pixels, not {height} x'
-                f' {width}'
-            )
+            raise OptionError(f'{name} takes sides that are multiples of {step}, not {height} x {width}')
         return self.boxes(images) if self.info.decodes else self.heads(images)
 
     def heads(self, images: np.ndarray) -> Heads:
@@ -138,10 +135,7 @@ class Network:
         if chain.is_probability and not 0 <= outputs['hm'].min() <= outputs['hm'].max() <= 1:
             raise ModelError(f'{name}: its output hm should be a probability ({chain}), and is not')
         if chain.only_peaks and not chain.is_probability:
-            raise ModelError(
-                f'{name}: its output hm holds logits at peaks and 0 elsewhere, which would mean a score of'
-                ' 0.5; centernet modify removes the search for peaks'
-            )
+            raise ModelError(f'{name}: hm holds logits at peaks alone; centernet modify mends that')
         return of_outputs(outputs, chain.is_probability)
 
     def outputs(self, images: np.ndarray) -> 'OrderedDict[str, torch.Tensor]':

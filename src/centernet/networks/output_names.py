@@ -53,6 +53,6 @@ def note_on_image(graph: Graph) -> List[str]:
     if not changed or len(graph.inputs) != 1:
         return []
     return [
-        f'warning: the graph changes the image itself before the network ({", ".join(changed)}); if that is'
-        ' the normalization, --normalization unit feeds pixels divided by 255'
+        f'warning: the graph itself changes the image ({", ".join(changed)}): --normalization unit feeds'
+        ' pixels divided by 255'
     ]

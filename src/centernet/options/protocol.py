@@ -115,9 +115,7 @@ class Protocol:
                 if facts.fixed and pixels != usual:
                     raise OptionError(f'--input-{side} {pixels}: {name} is fixed to {usual}')
                 if pixels % facts.step:
-                    raise OptionError(
-                        f'the input {side} must be a multiple of {facts.step} for {name}, not {pixels}'
-                    )
+                    raise OptionError(f'--input-{side} {pixels}: {name} takes multiples of {facts.step}')
         return attr.evolve(
             self,
             input_height=sides[0],

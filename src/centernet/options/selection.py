@@ -27,14 +27,12 @@ class NetworkOptions:
     )
     arch: Optional[str] = option(
         None,
-        'architecture, such as dla_34, resdcn_18, res_18 or hourglass (default: as stored in the checkpoint,'
-        ' else dla_34)',
+        'such as dla_34, resdcn_18 or hourglass (default: as stored in the checkpoint, else dla_34)',
         metavar='NAME',
     )
     weights_key: Optional[str] = option(
         None,
-        'entry of the checkpoint that holds the weights, such as ema or ema.state_dict; needed where there'
-        ' are several (default: the only one)',
+        'entry of the checkpoint with the weights, such as ema or ema.state_dict (default: the only one)',
         metavar='NAME',
     )
     device: str = option(
@@ -45,8 +43,8 @@ class NetworkOptions:
     )
     precision: str = option(
         FP32,
-        'arithmetic of the network: fp32; on a GPU also tf32 (compute capability 8.0 and newer) or fp16; on'
-        ' a CPU with AVX512_BF16 also bf16; faster, and change the metrics a little (default: fp32)',
+        'arithmetic: fp32; on a GPU also tf32 (capability 8.0 and newer) or fp16; on a CPU with'
+        ' AVX512_BF16 also bf16 (default: fp32)',
         choices=PRECISIONS,
     )
     threads: Optional[int] = whole('CPU threads (default: OMP_NUM_THREADS, else all available cores)')
@@ -123,8 +121,7 @@ class Selection:
     limit: Optional[int] = whole('only the first N images (default: all)', IMAGES)
     shard: Shard = option(
         WHOLE,
-        'evaluate part I of N, into <output>/shard-I-of-N; auto reads I and N from Slurm, Kubernetes or CI'
-        ' variables (default: all images)',
+        'part I of N, into <output>/shard-I-of-N; auto reads Slurm, Kubernetes or CI variables',
         dump=str,
         word=str,
         load=parse_shard,
@@ -152,9 +149,7 @@ class Selection:
             ids = [image_id for image_id in ids if image_id in requested]
         ids = ids[: self.limit]
         if not ids:
-            raise DataError(
-                f'no image to evaluate: none of the {len(image_ids)} images in {name} is selected'
-            )
+            raise DataError(f'no image to evaluate: {name} has {len(image_ids)}, none is selected')
         return ids
 
     def of(self, image_ids: Sequence[int], name: str) -> List[int]:
@@ -176,22 +171,20 @@ class Loading:
     """How images are loaded, and what happens to those that cannot be read."""
 
     batch_size: Optional[int] = whole(
-        'images per batch (default: chosen for the device and the input size)', DIGITS, row='batch size'
+        'images per batch (default: chosen for the device and input size)', DIGITS, row='batch size'
     )
     workers: Optional[int] = whole(
-        'processes that load images; 0 loads between batches (default: chosen for the device and cores)',
+        'processes that load images; 0: none (default: chosen for the device and cores)',
         least=0,
     )
     on_bad_image: str = option(
         'fail',
-        'the exit status where images cannot be read, which are left out: fail is 1, skip is 0 (default:'
-        ' fail)',
+        'exit status where images cannot be read: 1 (fail) or 0 (skip) (default: fail)',
         check=attr.validators.in_(BAD_IMAGE_POLICIES),
         choices=BAD_IMAGE_POLICIES,
     )
     save_images: int = whole(
-        'draw the detections of the first N images beside the ground truth, into <output>/images (default:'
-        ' 0)',
+        'draw the detections of the first N images, into <output>/images (default: 0)',
         default=0,
         least=0,
     )

@@ -122,8 +122,7 @@ class VideoWriter:
             if writer.isOpened():
                 return writer
         raise OutputError(
-            f'cannot write {display_path(self.path)}: OpenCV has no codec for {self._suffix} here, or the'
-            ' folder cannot be written; use --save pictures'
+            f'cannot write {display_path(self.path)} with a codec that is here: use --save pictures'
         )
 
     def close(self) -> None:

@@ -142,9 +142,7 @@ def reproduce(
                 rows.append(Row(network.arch, f'runs as {network.arch}', note=str(error)))
     except (Interrupted, KeyboardInterrupt, SystemExit) as error:
         cause = error.__cause__ if isinstance(error, Interrupted) else error
-        raise Interrupted(
-            f'interrupted; results so far are kept in {display_path(folder)}: the same command resumes'
-        ) from cause
+        raise Interrupted(f'interrupted: the same command resumes from {display_path(folder)}') from cause
     return found
 
 

@@ -84,10 +84,7 @@ def evaluate_on(
             raise Interrupted(f'interrupted; {again}') from error
         except Exception as error:
             if type(error).__name__ == 'KilledWorker':  # of distributed.scheduler
-                raise Interrupted(
-                    'a shard was lost with several workers, one after the other, perhaps because memory ran'
-                    f' out; {again}'
-                ) from error
+                raise Interrupted(f'several workers died of a shard (memory?); {again}') from error
             if client.status == 'running':
                 raise
             raise Interrupted(f'lost the scheduler {address}; {again}') from error
@@ -131,18 +128,13 @@ def _finish(client: Any, job: Job, record: Record, ids: Dict[Shard, List[int]], 
 def _client(address: str, certificates: str) -> Iterator[Any]:
     """Connect to the scheduler."""
     if not address.startswith('tls://'):
-        raise OptionError(
-            f'--dask {address}: the ports of a cluster run whatever they are sent, so only'
-            ' tls://host:port is accepted'
-        )
+        raise OptionError(f'--dask {address}: only tls://host:port, as a cluster runs whatever it is sent')
     try:
         from distributed import Client, Security
     except ImportError:
         if sys.version_info < (3, 9):
             raise OptionError('--dask needs the modern stack, with Python 3.9 or newer') from None
-        raise OptionError(
-            "--dask needs the package distributed: pip install 'centernet-container[dask]'"
-        ) from None
+        raise OptionError("--dask needs distributed: pip install 'centernet-container[dask]'") from None
     for name in ('distributed', 'distributed.client', 'distributed.core'):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is said in one line
     files = [os.path.join(certificates, name) for name in ('ca.pem', 'node.pem', 'node.key')]
@@ -197,9 +189,7 @@ def _shard_count(wanted: Optional[int], folder: str, images: int, workers: int) 
     earlier = {shard.count for shard in map(shard_of_folder, os.listdir(folder)) if shard}
     if len(earlier) > 1 or (earlier and wanted not in (None, *earlier)):
         counts = ' and into '.join(map(str, sorted(earlier)))
-        raise OptionError(
-            f'{display_path(folder)} is divided into {counts}: use that --shards, or another --output'
-        )
+        raise OptionError(f'{display_path(folder)} has {counts} shards: use that number, or another --output')
     chosen = wanted or max(_PER_WORKER * workers, -(-images // _MOST_IMAGES))
     return max(earlier, default=min(chosen, images))
 
@@ -216,8 +206,5 @@ def _count_finished(job: Job, record: Record, shard: Shard, ids: List[int]) -> i
     with run:
         found = [item for session in run.sessions for item in session.differences(record, RUN, IMAGES)]
         if found:
-            raise OptionError(
-                f'{run.name} belongs to a different run ({"; ".join(map(str, found))}); use the same'
-                ' settings, or another --output'
-            )
+            raise OptionError(f'{run.name} is of another run: {"; ".join(map(str, found))}')
         return sum(image_id in run.finished for image_id in ids)

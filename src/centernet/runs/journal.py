@@ -159,10 +159,7 @@ class Journal:
         if self.first is None:
             if entry['journal'] != VERSION:
                 age = 'a newer' if entry['journal'] > VERSION else 'an earlier'
-                raise DataError(
-                    f'the folder {self._folder()} was written by {age} version of centernet: evaluate into'
-                    ' another folder, or remove it'
-                )
+                raise DataError(f'{display_path(self.path)} is of {age} version: choose another folder')
             self.first = from_json(Record, entry['record'])
         elif 'session' in entry:
             self.sessions.append(self.first.with_session(entry['session']))
@@ -185,14 +182,8 @@ class Journal:
             self.cut()  # so that what is appended later does not follow half a line
             raise OutputError(f'cannot write {display_path(self.path)}: {error.strerror}') from error
 
-    def _folder(self) -> str:
-        return display_path(os.path.dirname(self.path))
-
     def _damaged(self, line: int) -> DataError:
-        return DataError(
-            f'{display_path(self.path)} is damaged in line {line}: remove the folder {self._folder()}, or'
-            ' choose another'
-        )
+        return DataError(f'{display_path(self.path)} is damaged in line {line}: choose another folder')
 
 
 def failed_entry(failures: Any) -> Dict[str, Any]:

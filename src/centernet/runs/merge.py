@@ -112,16 +112,10 @@ def data_of(
         pairs = (recorded.annotations, recorded.images), (annotations, os.path.join(moved, 'val2017'))
         found = next((pair for pair in pairs if pair[0] and os.path.exists(pair[0])), None)
         if found is None:
-            raise DataError(
-                f'{run.name} was evaluated on {recorded.annotations}, which is missing: name the data with'
-                ' --data, or with --annotations and --images'
-            )
+            raise DataError(f'{recorded.annotations}, the data of {run.name}, is missing: give --data')
         data = CocoData.load(None, found[0], images or found[1], need_images)
     if sha256(data.annotations) != recorded.sha256:
-        raise DataError(
-            f'{display_path(data.annotations)} is not the file that {run.name} was evaluated on: its content'
-            ' differs'
-        )
+        raise DataError(f'{display_path(data.annotations)} differs from what {run.name} was evaluated on')
     return data.with_channels(recorded.channels)
 
 
@@ -129,21 +123,13 @@ def _check_same(first: Run, other: Run, session: Record, mixed_devices: bool, sa
     """Raise OptionError unless a session is of the same run as the first part."""
     differing = first.record.differences(session, RUN)
     if differing:
-        raise OptionError(
-            f'{first.name} and {other.name} cannot be merged: they come from different runs'
-            f' ({_said(differing)})'
-        )
+        raise OptionError(f'{first.name} and {other.name} come from different runs ({_said(differing)})')
     if first.record.differences(session, IMAGES):
-        raise OptionError(
-            f'{first.name} and {other.name} were evaluated on different images: --limit or --ids differed'
-        )
+        raise OptionError(f'{first.name} and {other.name} have different images: --limit or --ids differed')
     differing = first.record.differences(session, DIGITS)
     devices = [item for item in differing if item.name in _OF_DEVICES]
     if devices and not mixed_devices:
-        raise OptionError(
-            f'{first.name} and {other.name} were evaluated on different devices ({_said(devices)});'
-            ' --mixed-devices takes CPUs and GPUs together'
-        )
+        raise OptionError(f'{first.name} and {other.name} differ ({_said(devices)}): see --mixed-devices')
     if differing:
         say(f'{first.name} and {other.name} may differ in the last digits: {_said(differing)}')
 

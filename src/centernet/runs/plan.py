@@ -69,10 +69,7 @@ def match_data(
     """
     if not options.given:
         if not any_classes and info.classes != len(data.categories):
-            raise OptionError(
-                f'no --data: {name} has {info.classes} classes and the built-in sample has'
-                f' {len(data.categories)}; give the data set'
-            )
+            raise OptionError(f'no --data: {name} has {info.classes} classes, unlike the sample')
         _log.info("no --data: using the built-in sample's images")
     if not info.classes:  # a network without hm, whose heads alone are compared
         return data.with_channels(())
@@ -135,10 +132,7 @@ def weights_or_sample(weights: Optional[str], data: Optional[str] = None) -> str
     if weights:
         return weights
     if data:
-        raise OptionError(
-            "no --weights: the built-in sample's checkpoint only knows the sample's classes; give the"
-            f' checkpoint for {data}'
-        )
+        raise OptionError(f"no --weights: the sample's checkpoint does not know the classes of {data}")
     _log.info("no --weights: using the built-in sample's checkpoint")
     return SAMPLE_WEIGHTS
 
@@ -151,6 +145,6 @@ def warn_of_normalization(network: Network, data: CocoData, record: Record) -> N
     if better:
         name = display_weights(network.info.file)
         _log.warning(
-            f'warning: the first layer of {name} does not fit the normalization {spec.normalization}; it was'
-            f' probably trained with {better}: try --normalization {better}'
+            f'warning: the first layer of {name} does not fit the normalization {spec.normalization}:'
+            f' try --normalization {better}'
         )

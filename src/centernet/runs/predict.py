@@ -91,10 +91,7 @@ def _done(run: Run, source: Source) -> int:
 def _how_to_resume(run: Run, source: Source, why: Any) -> str:
     """Say what stopped a run, how many images are finished, and how to continue."""
     total = '' if source.total is None else f' of {source.total}'
-    return (
-        f'{why}: {_done(run, source)}{total} images are finished (in {display_path(run.path)}); run the same'
-        ' command with --resume to continue'
-    )
+    return f'{why}: {_done(run, source)}{total} images are finished; the same command with --resume continues'
 
 
 def progress_bar(wanted: bool) -> MakeBar:
@@ -119,10 +116,8 @@ def check_network(network: Network, source: Source, protocol: Protocol) -> None:
     """Raise OptionError if the network does not fit the source or the protocol."""
     _check_protocol(network, protocol)
     if network.info.classes != len(source.channels):
-        raise OptionError(
-            f'the network has {network.info.classes} classes, but {source.name} has {len(source.channels)}'
-            ' categories: they belong to different data sets'
-        )
+        classes, name = network.info.classes, source.name
+        raise OptionError(f'the network has {classes} classes, but {name} has {len(source.channels)}')
 
 
 def _check_protocol(network: Network, protocol: Protocol) -> None:
@@ -130,10 +125,7 @@ def _check_protocol(network: Network, protocol: Protocol) -> None:
     if info.no_boxes:
         raise OptionError(f'cannot detect with {display_path(info.file)}: {info.no_boxes}')
     if protocol.flip_test and info.decodes:
-        raise OptionError(
-            'the flip test averages heads, but this file contains the decoder and outputs boxes: export it'
-            ' without the decoder'
-        )
+        raise OptionError('the flip test averages heads: export the file without the decoder')
 
 
 def _predictions(

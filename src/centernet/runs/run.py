@@ -65,9 +65,7 @@ class Run(Journal):
         except FileNotFoundError:
             if shard_of_folder(os.path.basename(os.path.normpath(folder))):
                 return None
-            raise DataError(
-                f'{display_path(folder)} is not the folder of a run: it has no {JOURNAL_NAME}'
-            ) from None
+            raise DataError(f'{display_path(folder)} has no {JOURNAL_NAME}: it is no run') from None
         except OSError as error:
             raise DataError(f'cannot read {display_path(path)}: {error.strerror}') from None
         with contextlib.ExitStack() as stack:
@@ -159,10 +157,7 @@ class Run(Journal):
         path, name = os.path.join(self.folder, *names), '/'.join(names)
         if name not in self.made:
             if os.path.lexists(path):
-                raise OutputError(
-                    f'{display_path(path)} would be overwritten, but the run in {self.name} did not make it:'
-                    ' choose another --output, or move the file'
-                )
+                raise OutputError(f'{display_path(path)} is not of this run: choose another --output')
             self.append({'made': [name]})
         if len(names) > 1:
             ensure_folder(os.path.dirname(path))
@@ -171,9 +166,7 @@ class Run(Journal):
     def check_exists(self) -> None:
         """Raise OutputError if the journal was removed during the run, which no write reports."""
         if not os.path.isfile(self.path):
-            raise OutputError(
-                f'{display_path(self.path)} is missing: its folder was removed or emptied during the run'
-            )
+            raise OutputError(f'{display_path(self.path)} was removed during the run')
 
     def _check_same(self, record: Record) -> None:
         differing = self.first.differences(record, RUN)
@@ -211,9 +204,7 @@ class Run(Journal):
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JournalBusy(
-                f'another evaluation is writing to {display_path(self.path)}: choose another output folder'
-            ) from None
+            raise JournalBusy(f'another run is writing to {self.name}: choose another --output') from None
         except OSError:
             pass  # a file system without locks
 
@@ -238,8 +229,7 @@ def find_runs(folders: Sequence[str]) -> Dict[str, List[str]]:
         found = {'': [folder]} if os.path.isfile(os.path.join(folder, JOURNAL_NAME)) else _shards_in(folder)
         if not found:
             raise DataError(
-                f'{display_path(folder)} has neither a {JOURNAL_NAME} nor folders of shards, such as'
-                f' {Shard(1, 4).folder}'
+                f'{display_path(folder)} has no {JOURNAL_NAME}, nor folders such as {Shard(1, 4).folder}'
             )
         for name, shards in found.items():
             runs.setdefault(name, []).extend(shards)

@@ -3,6 +3,7 @@
 import importlib
 from typing import NamedTuple, Optional, Tuple
 
+from ...options.fields import flag
 from ...system.errors import OptionError
 from ...system.files import display_path
 from ...system.precision import FP32
@@ -63,10 +64,7 @@ def open_network(
     options = {'arch': arch, 'weights_key': weights_key, 'precision': precision}
     for name, value in options.items():
         if name not in runtime.options and value not in (None, FP32):
-            raise OptionError(
-                f'--{name.replace("_", "-")} {value} is for checkpoints: {runtime.name} runs'
-                f' {display_path(path)} as it is'
-            )
+            raise OptionError(f'{flag(name)} {value} is for checkpoints, not for {display_path(path)}')
     module = importlib.import_module('.' + runtime.module, __package__)
     return module.open_file(path, device, threads, **{name: options[name] for name in runtime.options})
 

@@ -69,10 +69,7 @@ class OnnxNetwork(Network):
         self._start(runnable.model, used, threads)
         if used != 'cpu' and 'CUDAExecutionProvider' not in self._session.get_providers():
             if device != 'auto':
-                raise DeviceError(
-                    f'{used}: onnxruntime {onnxruntime.__version__} cannot use it; are the CUDA and cuDNN'
-                    ' that it was built for installed?'
-                )
+                raise DeviceError(f'{used}: onnxruntime finds no CUDA and cuDNN that it was built for')
             used = 'cpu'
         with damage_named(self._name):  # names need not be text
             self._find_input()
@@ -144,10 +141,7 @@ class OnnxNetwork(Network):
             raise ModelError(f'{self._name} has {len(inputs)} inputs ({names}); a detector has one image')
         item = inputs[0]
         if item.type not in _DTYPES or len(item.shape) != 4 or _fixed(item.shape[1]) not in (3, None):
-            raise ModelError(
-                f'{self._name}: its input {item.name} is {item.type} {list(item.shape)}; an image batch is'
-                ' float [N, 3, H, W]'
-            )
+            raise ModelError(f'{self._name}: its input {item.type} {item.shape} is no float [N, 3, H, W]')
         check_input(self._name, item.shape)
         self._input, self._dtype = item.name, _DTYPES[item.type]
         self._batch_size, _, *sides = map(_fixed, item.shape)
@@ -222,10 +216,7 @@ def _resolve(name: str) -> str:
     if kind == 'cpu' or (kind == 'auto' and not has_cuda):
         return 'cpu'
     if not has_cuda:
-        raise DeviceError(
-            f'{name}: onnxruntime {onnxruntime.__version__} is built without CUDA; use --device cpu, or'
-            ' install onnxruntime-gpu'
-        )
+        raise DeviceError(f'{name}: onnxruntime has no CUDA; install onnxruntime-gpu, or use --device cpu')
     return f'cuda:{index or 0}'
 
 
