@@ -66,10 +66,7 @@ class Dump:
             raise OptionError(f'--weights {info.file}: the references are those of a checkpoint')
         check_network(self.network, DataSource(self.data, ()), self.record.protocol)
         if self.batch > 1 and not layout.batches:
-            raise OptionError(
-                f'--batch {self.batch}: the tools of the layout {layout.name} join files into batches'
-                ' themselves; write one image per file'
-            )
+            raise OptionError(f'--batch {self.batch}: the layout {layout.name} has one image per file')
         everything, name = self.data.image_ids, self.data.annotations
         taken = set(selection.all_shards(everything, name))
         others = [image_id for image_id in everything if image_id not in taken]
@@ -101,10 +98,7 @@ class Dump:
             write_manifest(folder, document, [])  # what to remove, should this dump not finish
             files = self._write_inputs(folder, INPUTS, self.image_ids, self.batch, self.inputs)
             if not files:
-                raise DataError(
-                    f'none of the {len(self.failed)} images could be read; the first:'
-                    f' {next(iter(self.failed.values()))}'
-                )
+                raise DataError(f'no image could be read; the first: {next(iter(self.failed.values()))}')
             self._write_inputs(folder, CALIBRATION, self.calibration, 1)
             ids = [image.id for file in files for image in file.images][: self.references]
             images = [warp(read_image(self.data.file(image_id)), spec)[0] for image_id in ids]
@@ -196,15 +190,12 @@ def _clear(folder: str) -> None:
                 listed = set(json.load(file)['written'])
         except (ValueError, KeyError, TypeError):
             raise OutputError(
-                f'{display_path(path)} is not of this version of centernet: choose another --output,'
-                ' or remove its files'
+                f'{display_path(path)} is of another version: choose another --output'
             ) from None
     folders = [name for name in (INPUTS, CALIBRATION, REFERENCE) if os.path.isdir(os.path.join(folder, name))]
     found = [f'{name}/{file}' for name in folders for file in os.listdir(os.path.join(folder, name))]
     foreign = sorted(name for name in set(found) - listed if '/.' not in name)
     if foreign:
-        raise OutputError(
-            f'{display_path(folder)} has files that are not of a dump ({foreign[0]}): choose another --output'
-        )
+        raise OutputError(f'{display_path(folder)} has {foreign[0]}, of no dump: choose another --output')
     for name in listed.intersection(found):
         os.unlink(os.path.join(folder, name))

@@ -174,16 +174,11 @@ def read_manifest(path: str) -> Manifest:
         files = tuple(_input_file(entry, record.protocol) for entry in document['files'])
         return Manifest(path, sha256(path), record, files, document)
     except FileNotFoundError:
-        raise DataError(
-            f'no manifest {shown}: centernet dump-inputs writes it; name it with --manifest'
-        ) from None
+        raise DataError(f'no manifest {shown}: name that of dump-inputs with --manifest') from None
     except OSError as error:
         raise DataError(f'cannot read the manifest {shown}: {error.strerror}') from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, OptionError):
-        raise DataError(
-            f'{shown} is not a manifest of centernet dump-inputs, or is damaged or unfinished: dump the'
-            ' inputs again'
-        ) from None
+        raise DataError(f'{shown} is no manifest, or damaged or unfinished: dump the inputs again') from None
 
 
 def _input_file(entry: Dict[str, Any], protocol: Protocol) -> InputFile:

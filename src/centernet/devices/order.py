@@ -73,10 +73,7 @@ def decide(
         raise OptionError(f'--order is for outputs without names; these are called {shown}')
     heads = list(keys if named else wanted or _by_values(keys, found, manifest, references))
     if len(heads) != len(keys) or len(set(heads) & set(manifest.heads)) != len(keys):
-        raise OptionError(
-            f'--order {",".join(heads)}: name each of the {len(keys)} outputs once, with the heads'
-            f' {", ".join(manifest.heads)}'
-        )
+        raise OptionError(f'--order {",".join(heads)}: name each of {", ".join(manifest.heads)} once')
     reason = why_no_boxes({head: manifest.heads[head] for head in heads})
     if reason:
         raise OptionError(f'cannot detect with these outputs: {reason}')
@@ -107,10 +104,7 @@ def _by_values(keys: List[Key], found: Found, manifest: Manifest, references: Re
     for (cost, heads), (more, others) in zip(ranked, ranked[1:2]):
         disputed = [index for index, head in enumerate(heads) if head != others[index]]
         if _CLEARLY * sum(cost[index] for index in disputed) > sum(more[index] for index in disputed):
-            raise OptionError(
-                'cannot tell which output is which: they fit the references about as well as'
-                f' {",".join(heads)} or {",".join(others)}; give --order'
-            )
+            raise OptionError(f'the outputs may be {",".join(heads)} or {",".join(others)}: give --order')
     return list(ranked[0][1])
 
 

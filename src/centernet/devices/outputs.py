@@ -173,10 +173,7 @@ class Outputs:
             return
         kept = (self.found.run or {}).get('peaks', self.peaks)
         if kept < self.peaks:
-            raise OptionError(
-                f'--max-detections {self.peaks}: run_device.py kept {kept} peaks of an image; run it with'
-                f' --peaks {self.peaks}'
-            )
+            raise OptionError(f'--max-detections {self.peaks}: run_device.py was run with --peaks {kept}')
         found = self.found
         if growing:
             outputs = len(self.given or self.manifest.heads)

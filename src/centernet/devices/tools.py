@@ -89,10 +89,7 @@ class Output(NamedTuple):
             found = [content.view(dtype) for dtype in dtypes if content.size % np.dtype(dtype).itemsize == 0]
         found = [array for array in found if array.size in (batch * each, images * each)]
         if not found:
-            raise BadOutput(
-                f'{shown} has {has}, but {head} {[batch, *shape]} has {4 * batch * each} in float32 and'
-                f' {2 * batch * each} in float16'
-            )
+            raise BadOutput(f'{shown} has {has}, but {head} {[batch, *shape]} has {4 * batch * each} bytes')
         array = found[-1].reshape((-1, *shape))[:images].astype(np.float32)
         check_finite(array, f'{shown} has {{}} values of {head} that are infinite or NaN')
         return array
@@ -289,10 +286,7 @@ def _assigned(tool: Tool, files: List[Tuple[str, Any]], manifest: Manifest) -> F
                 continue
             other = parts[position].setdefault(output.key, output).path
             if other != output.path:
-                raise DataError(
-                    f'{display_path(other)} and {display_path(output.path)} are the same output of two runs:'
-                    ' name the folder of one'
-                )
+                raise DataError(f'{display_path(other)} and {display_path(output.path)} are of two runs')
     except _DAMAGED:
         folder = display_path(os.path.dirname(files[0][0]))
         raise DataError(f'{folder} has a file that is damaged, or not what {tool.name} writes') from None
@@ -334,8 +328,5 @@ def _run_of(folder: str, manifest: Manifest) -> Optional[Dict[str, Any]]:
     except (OSError, *_DAMAGED):
         raise DataError(f'{shown} is damaged: run run_device.py again') from None
     if recorded != manifest.sha256:
-        raise DataError(
-            f'{shown} was made from another manifest: name that manifest with --manifest, or run'
-            ' run_device.py again'
-        )
+        raise DataError(f'{shown} was made from another manifest: name it with --manifest')
     return run

@@ -62,9 +62,7 @@ def export(
         raise OptionError('--raw cannot be combined with --dynamic-batch or --with-decode')
     for name in heads:
         if name in (*DECODED, INPUT_NAME):
-            raise ModelError(
-                f'a head cannot be called {name} in a file: that is the input or a part of boxes'
-            )
+            raise ModelError(f'a head cannot be called {name}: that is the input or a part of boxes')
     reason = why_no_decoder(heads) if decoded else None
     if reason:
         raise OptionError(f'--with-decode: {reason}')

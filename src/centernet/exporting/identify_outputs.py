@@ -54,8 +54,7 @@ def identify(
             or not all(name.isidentifier() for name in heads)
         ):
             raise OptionError(
-                f'the file has {len(names)} outputs ({", ".join(names)}): name each of them once, hm, wh and'
-                f' reg in some order and then any others, not {",".join(heads)}'
+                f'--outputs {",".join(heads)}: name each of {", ".join(names)} once, as hm, wh and reg'
             )
         how = 'as given'
     elif checkpoint is not None:
@@ -105,8 +104,6 @@ def _by_weights(graph, lasts, checkpoint):
         }
         if len(fits) != 1:
             names = ' and '.join(sorted(fits)) or 'no head'
-            raise ModelError(
-                f'the output {output} has the weights of {names} in the checkpoint: was it made from that?'
-            )
+            raise ModelError(f'{output} has the weights of {names}: is the file of that checkpoint?')
         found += fits
     return found

@@ -135,10 +135,7 @@ def _load_external(path, tensors):
         offset = _number(path, external.get('offset') or '0')
         length = _number(path, external.get('length') or str(max(0, size - offset)))
         if offset + length > size:
-            raise ModelError(
-                f'{path}: its tensor {tensor.name[:80]!r} is bytes {offset} to {offset + length} of {place},'
-                f' which has {size}'
-            )
+            raise ModelError(f'{path}: its tensor {tensor.name[:80]!r} is behind the end of {place}')
         total += length
         if total > min(MOST_BYTES, _MOST_SHARING * sum(files.values())):
             raise ModelError(f'{path} has more tensors in {place} than can be loaded')

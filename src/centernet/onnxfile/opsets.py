@@ -75,10 +75,7 @@ def lower_opset(graph: Graph, opset: int) -> None:
         if node.op_type not in KNOWN or not all(undone):
             stuck.add(node.op_type)
     if stuck:
-        raise ModelError(
-            f'the graph cannot be converted back from opset {graph.opset} to {opset}: it has'
-            f' {", ".join(sorted(stuck))}; export the checkpoint instead'
-        )
+        raise ModelError(f'{", ".join(sorted(stuck))} have no opset {opset}: export the checkpoint')
     graph.opset = opset
 
 

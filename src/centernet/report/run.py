@@ -87,10 +87,7 @@ def load_run(folder: str, options: Optional[DataOptions] = None) -> Run:
     given = CocoData.load(options.data, options.annotations, options.images) if options.given else None
     data = data_of(opened, given, options.images, need_images=True)
     if not {None, *data.categories}.issuperset(data.channels):
-        raise DataError(
-            f'{shown} was not measured against the annotations, but against the detections of another'
-            ' network; there is no report of that'
-        )
+        raise DataError(f'no report of {shown}: it was measured against detections, not annotations')
     return make_run(opened, data, document)
 
 

@@ -42,9 +42,7 @@ def compare_heads(reference: Sequence[Mapping], candidate: Sequence[Mapping]) ->
     ours, others = pairs[0]
     missing = [name for name in ours if name not in others]
     if missing:
-        raise OutputsError(
-            f'output {", ".join(missing)} is missing from the file, which has {", ".join(others) or "none"}'
-        )
+        raise OutputsError(f'the file has no output {", ".join(missing)}, but {", ".join(others)}')
     checks, heads = [], {}
     for name in ours:
         found = _compare(name, pairs)
@@ -57,10 +55,7 @@ def compare_heads(reference: Sequence[Mapping], candidate: Sequence[Mapping]) ->
 def _compare(name, pairs):
     for first, second in pairs:
         if first[name].shape != second[name].shape:
-            raise ShapeError(
-                f'output {name} has shape {list(second[name].shape)} in the file and'
-                f' {list(first[name].shape)} in PyTorch'
-            )
+            raise ShapeError(f'output {name} is {list(second[name].shape)}, not {list(first[name].shape)}')
     ours, others = (np.concatenate([pair[side][name].ravel() for pair in pairs]) for side in (0, 1))
     for whose, values in (('the PyTorch model', ours), ('the file', others)):
         wrong = values.size - int(np.isfinite(values).sum())

@@ -154,9 +154,7 @@ def _rules(model, target, normalization):
     target, checked, violations = found.target, found.checked, found.violations
     recorded = model.info.normalization
     if recorded is not None and not recorded.same(normalization):
-        text = (
-            f'the metadata record the normalization {recorded}, but the images are fed with {normalization}'
-        )
+        text = f'the metadata record the normalization {recorded}, the images are fed with {normalization}'
         target, checked = target or 'its readers', checked + ('normalization',)
         violations += (rules.Violation('normalization', '', text),)
     if target is None:
@@ -235,9 +233,7 @@ def _metrics(reference, model, data, record, folder, reference_folder, reuse, re
         detections = first.detections
         data = with_detections(data, detections, ids)
         if data is None:
-            note = (
-                'no detection of the PyTorch model is suitable as ground truth; use a data set of its classes'
-            )
+            note = 'no detection of the checkpoint can be ground truth; use a data set of its classes'
             return Stage('metrics', note=note)
         expected, selection = compute_metrics(data, detections, ids), Selection()
     second = run(model, os.path.join(folder, 'model'), selection, resume)

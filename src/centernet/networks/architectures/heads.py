@@ -49,9 +49,7 @@ class Detector(nn.Module):
         self.heads = tuple(heads)
         for name, channels in heads.items():
             if hasattr(self, name):
-                raise ArchitectureError(
-                    f'{name!r} cannot be the name of a head: the network has an attribute of that name'
-                )
+                raise ArchitectureError(f'{name!r} cannot name a head: the network has such an attribute')
             self.add_module(name, self.make_head(name, in_channels, channels, head_conv))
 
     def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:

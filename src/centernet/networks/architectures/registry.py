@@ -70,9 +70,7 @@ def create_model(arch: str, heads: Dict[str, int], head_conv: Optional[int] = No
     head_conv = entry.head_conv if head_conv is None else head_conv
     named = isinstance(heads, dict) and all(isinstance(name, str) and name.isidentifier() for name in heads)
     if not (heads and named and all(type(channels) is int and channels > 0 for channels in heads.values())):
-        raise ArchitectureError(
-            f"heads must be channels by name, such as {{'hm': 80, 'wh': 2, 'reg': 2}}, not {heads!r}"
-        )
+        raise ArchitectureError(f"heads are channels by name, such as {{'hm': 80, 'wh': 2}}, not {heads!r}")
     module = importlib.import_module('.' + entry.module, __package__)
     return getattr(module, entry.builder)(dict(heads), head_conv, **entry.options)
 

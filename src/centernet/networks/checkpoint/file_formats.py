@@ -62,9 +62,7 @@ class SavedFile:
             or max(size, default=0) > self._size
             or (0 not in size and end > storage.count)
         ):
-            raise ValueError(
-                f'a tensor does not fit into storage {storage.key}, or all together into the file'
-            )
+            raise ValueError(f'tensors do not fit into storage {storage.key}, or into the file')
         if storage.key not in self._arrays:
             self._arrays[storage.key] = self._array(storage)
         tensor = torch.from_numpy(self._arrays[storage.key]).as_strided(size, stride, offset)

@@ -71,9 +71,7 @@ def read_checkpoint(path: Union[str, 'os.PathLike[str]'], weights_key: Optional[
         raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror or error}') from error
     except Exception as error:  # a damaged pickle may raise anything
         kind = '' if type(error) is ValueError else f'{type(error).__name__}: '
-        raise CheckpointError(
-            f'{path} is truncated or damaged ({kind}{printable(error)}); download or copy it again'
-        ) from error
+        raise CheckpointError(f'{path} is truncated or damaged ({kind}{printable(error)})') from error
     epoch = meta.pop('epoch', None)
     return Checkpoint(state_dict, epoch if type(epoch) is int else None, sha256(path), meta, found.name)
 

@@ -45,19 +45,14 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
     """
     entries = dictionary(saved)
     if entries is None:
-        raise CheckpointError(
-            f'{path} holds an object of type {_type_name(saved)}: save model.state_dict() instead'
-        )
+        raise CheckpointError(f'{path} holds a {_type_name(saved)}: save model.state_dict() instead')
     # Random states and metrics are tensors of fewer dimensions; each network has a convolution.
     own = _dimensions(entries)
     nested = _nested(entries)
     if key in nested:
         return nested[key]
     if key is not None:
-        raise CheckpointError(
-            f'--weights-key {printable(key)}: {path} has no such entry; its entries with weights:'
-            f' {_list(nested) or "none"}'
-        )
+        raise CheckpointError(f'--weights-key {printable(key)}: {path} has only {_list(nested) or "none"}')
     weights = [found for found in nested.values() if found.dimensions >= 2]
     if own >= 0 and (not weights or own >= 4):  # convolutions are there already
         return Found('', entries, own)
@@ -71,7 +66,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
         return weights[0]
     parts = [f'{name} ({_type_name(value)})' for name, value in entries.items()]
     raise CheckpointError(
-        f'{path} holds no state dict: save model.state_dict() instead; its entries: {_list(parts) or "none"}'
+        f'{path} holds no state dict, but {_list(parts) or "nothing"}: save model.state_dict()'
     )
 
 
