@@ -125,7 +125,7 @@ PLANES = np.zeros((1, 3, 64, 64), np.float32)
         (PLANES[0], r'\[N, 3, H, W\], not float32 \[3, 64, 64\]'),
         (PLANES[:, :1], r'\[1, 1, 64, 64\]'),
         (PLANES[:0], r'\[0, 3, 64, 64\]'),
-        (PLANES[..., :50], 'multiples of 32 pixels, not 64 x 50'),
+        (PLANES[..., :50], 'multiples of 32, not 64 x 50'),
     ],
 )
 def test_a_network_says_what_it_takes(network, images, words):
@@ -151,7 +151,7 @@ def test_detect_says_what_it_takes(network, images, words):
 @pytest.mark.parametrize(
     'options, words',
     [
-        ({'input_height': 100}, 'multiple of 32'),
+        ({'input_height': 100}, 'multiples of 32'),
         ({'height': 64}, "no option 'height'; it has .*input_height"),
         ({'normalization': 'brown'}, "'brown' is not a normalization"),
         ({'test_scales': '1,x'}, "numbers .*'x'"),

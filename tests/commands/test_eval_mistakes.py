@@ -133,14 +133,14 @@ def test_weights_or_data_alone(refused, weights, folder):
     assert 'no --weights' in refused(weights=None)
     message = refused(data=None)
     assert '2 classes' in message
-    assert 'give the data set' in message
+    assert 'unlike the sample' in message
     assert '--images needs' in refused(data=None, images=folder / 'val2017')
 
 
 @pytest.mark.parametrize(
     'words, message',
     [
-        (['--input-height', '100'], 'multiple of 32'),
+        (['--input-height', '100'], 'multiples of 32'),
         (['--keep-res', '--input-height', '64'], 'omit --input-height'),
         (['--test-scales', '0,1'], 'are not positive numbers'),
     ],

@@ -74,7 +74,7 @@ def test_both_steps_of_the_sample(weights, tmp_path, capsys):
         (['export', '--weights', 'WEIGHTS', '--target', 'tpu'], 'tpu'),
         (['export', '--weights', 'WEIGHTS', '--batch', '2', '--dynamic-batch'], 'not allowed with'),
         (['export', '--weights', 'WEIGHTS', '--target', 'tensorrt', '--batch', '2'], 'batch 1 only'),
-        (['export', '--weights', 'WEIGHTS', '--input-width', '100'], 'multiple of 32'),
+        (['export', '--weights', 'WEIGHTS', '--input-width', '100'], 'multiples of 32'),
         (['export', '--weights', 'WEIGHTS', '--output', 'WEIGHTS'], 'net.pth'),
         (['export', '--weights', 'WEIGHTS', '--batch', '0'], "'0'"),
         (['modify', 'no.onnx'], 'no.onnx'),

@@ -261,7 +261,7 @@ def test_another_manifest_starts_again_and_is_not_resumed(outputs, judge, tmp_pa
     other = copied(folder, str(tmp_path / 'copy'), '"flip_test": false', '"flip_test": true')
     assert judge(out, folder, '--limit', '4')[0] == 0
     status, _, err = judge(out, other, '--limit', '4', '--resume')
-    assert status == 2 and 'cannot resume' in err and 'network.sha256' in err
+    assert status == 2 and 'belongs to a different run' in err and 'network.sha256' in err
     _, found, _ = judge(out, other, '--limit', '4')  # the checkpoint's own run starts again, too
     assert found['images'] == 4 and found['comparison']['metrics']['images'] == 4
 

@@ -36,7 +36,7 @@ def test_unknown_devices_are_refused(name):
 def test_a_gpu_that_onnxruntime_cannot_use_is_refused():
     if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
         pytest.skip('this onnxruntime has CUDA')
-    with pytest.raises(DeviceError, match='without CUDA'):
+    with pytest.raises(DeviceError, match='no CUDA'):
         OnnxNetwork(detector(size=SIZE), 'cuda', 1)
     assert OnnxNetwork(detector(size=SIZE), 'auto', 1).info.device == 'cpu'
 

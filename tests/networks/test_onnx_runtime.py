@@ -109,7 +109,7 @@ def test_numbers_for_pairs_are_read_where_they_are_clear(spelling, tmp_path):
     'break_it, message',
     [
         (lambda node: node.input.pop(), None),
-        (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
+        (lambda node: (node.input.pop(), node.input.pop()), 'no x, weight, offsets, bias'),
         (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
         (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
         (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),
@@ -255,7 +255,7 @@ def with_unknown_operator(model):
     [
         (without_sizes, 'the outputs lack wh; they are hm, reg'),
         (with_two_inputs, 'has 2 inputs .image, size.'),
-        (with_flat_input, r'image is tensor.float. \[1, 10\]'),
+        (with_flat_input, r'input tensor.float. \[1, 10\]'),
         (with_three_offsets, 'reg of 3 channels instead of 2'),
         (with_another_stride, r'output hm has the shape \[1, 4, 16, 24\], not \[N, channels, H/4'),
         (with_unknown_operator, 'cannot run .*NoSuchOperator'),

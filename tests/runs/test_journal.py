@@ -118,7 +118,7 @@ def test_a_journal_that_is_damaged_in_the_middle_is_an_error(data, tmp_path):
     lines = journal_lines(tmp_path / 'out')
     lines[4] = lines[4][:30]
     (tmp_path / 'out' / 'journal.jsonl').write_bytes(b'\n'.join(lines))
-    with pytest.raises(DataError, match=r'damaged in line 5: remove the folder'):
+    with pytest.raises(DataError, match=r'damaged in line 5: choose another'):
         run(data, tmp_path / 'out', resume=True)
 
 
@@ -157,7 +157,7 @@ def test_two_runs_do_not_share_a_journal(data, tmp_path):
             try:
                 Run.begin(str(tmp_path / 'out'), record(data))
             except OutputError as error:
-                os._exit(3 if 'another evaluation' in str(error) else 4)
+                os._exit(3 if 'another run' in str(error) else 4)
             os._exit(5)
         _, status = os.waitpid(child, 0)
     assert os.WEXITSTATUS(status) == 3

@@ -81,7 +81,7 @@ def test_a_shard_that_was_killed_lacks_images(data, tmp_path):
 def test_folders_that_are_no_shards_of_one_number(data, tmp_path):
     run(data, tmp_path / 'a', limit=12, ids=tuple(data.image_ids[:5]))
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(DataError, match=r'neither a journal\.jsonl nor folders of shards'):
+    with pytest.raises(DataError, match=r'no journal\.jsonl, nor folders such as'):
         find_runs([str(tmp_path / 'empty')])
     with pytest.raises(DataError, match='no such folder'):
         shards_in(tmp_path / 'b')
@@ -132,7 +132,7 @@ def test_devices_are_mixed_only_when_asked(data, tmp_path):
     networks = [PaintNetwork(device=name, device_name='X') for name in ('cpu', 'cuda')]
     run_shards(data, tmp_path, 3, only=[1], network=networks[0])
     folders = run_shards(data, tmp_path, 3, only=[2, 3], network=networks[1])
-    with pytest.raises(OptionError, match='--mixed-devices takes CPUs and GPUs together'):
+    with pytest.raises(OptionError, match='see --mixed-devices'):
         merge(folders, str(tmp_path / 'merged'))
     found = merge(folders, str(tmp_path / 'merged'), mixed_devices=True)
     times = found.document['timings']['per_device']
@@ -166,7 +166,7 @@ def test_data_that_have_moved(data_folder, tmp_path):
     data = CocoData.load(str(data_folder))
     folders = run_shards(data, tmp_path / 'shards', 2)
     data_folder.rename(tmp_path / 'moved')
-    with pytest.raises(DataError, match='is missing: name the data with --data'):
+    with pytest.raises(DataError, match='is missing: give --data'):
         merge(folders, str(tmp_path / 'merged'))
     moved = CocoData.load(str(tmp_path / 'moved'))
     assert merge(folders, str(tmp_path / 'merged'), moved).document['images'] == 12
@@ -182,7 +182,7 @@ def test_a_damaged_journal(data, tmp_path):
     lines = path.read_bytes().split(b'\n')
     lines[3] = lines[3][:30]
     path.write_bytes(b'\n'.join(lines))
-    with pytest.raises(DataError, match='damaged in line 4: remove the folder'):
+    with pytest.raises(DataError, match='damaged in line 4: choose another'):
         merge(folders, str(tmp_path / 'merged'))
     path.write_text('{"journal":1,"fingerprint":{}}\n')
     with pytest.raises(DataError, match='earlier version of centernet'):

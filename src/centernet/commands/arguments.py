@@ -83,17 +83,11 @@ def add_shard(parser: argparse.ArgumentParser) -> Any:
 def add_dask(group: Any) -> None:
     """Add --dask, --shards and --certificates."""
     group.add_argument(
-        '--dask',
-        metavar='ADDRESS',
-        help='spread the images over the workers of this Dask scheduler, tls://host:8786, and merge; the'
-        ' same command continues an interrupted run',
+        '--dask', metavar='ADDRESS', help='let the workers of this Dask scheduler evaluate: tls://host:8786'
     )
     group.add_argument('--shards', type=positive, metavar='N', help='of --dask (default: four per worker)')
     group.add_argument(
-        '--certificates',
-        metavar='FOLDER',
-        default='certificates',
-        help='with --dask: ca.pem, node.pem and node.key of the cluster (default: certificates)',
+        '--certificates', metavar='FOLDER', default='certificates', help='of --dask (default: certificates)'
     )
 
 

@@ -72,8 +72,7 @@ class Dump:
         others = [image_id for image_id in everything if image_id not in taken]
         if self.calibrate > len(others):
             raise OptionError(
-                f'--calibration {self.calibrate}: only {len(others)} of the {len(everything)} images'
-                ' are not evaluated, and evaluated images must not calibrate; use a smaller --limit'
+                f'--calibration {self.calibrate}: only {len(others)} images are not evaluated: reduce --limit'
             )
         # in the order of the names, in which tools read them
         self.image_ids = sorted(selection.of(everything, name), key=file_stem)

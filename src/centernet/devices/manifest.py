@@ -87,8 +87,7 @@ class Manifest(NamedTuple):
         recorded, digest = self.record.network.sha256, sha256(path)
         if recorded != digest:
             raise OptionError(
-                f'{display_path(self.path)} was written for other weights (sha256 {str(recorded)[:12]}...,'
-                f' not {digest[:12]}... of {path}): give the checkpoint that dump-inputs had, or dump again'
+                f'{display_path(self.path)} was written for other weights: sha256 {str(recorded)[:12]}...'
             )
 
     def check_protocol(self, given: Protocol) -> None:
@@ -114,10 +113,7 @@ class Manifest(NamedTuple):
             options = DataOptions(annotations=recorded.annotations, images=recorded.images)
         data = open_data(options, sample_parent)
         if sha256(data.annotations) != recorded.sha256:
-            raise OptionError(
-                f'{display_path(self.path)} was written for other data ({recorded.annotations}), and'
-                f' {display_path(data.annotations)} differs: give the same --data, or dump again'
-            )
+            raise OptionError(f'{display_path(self.path)} was written for other data: {recorded.annotations}')
         return data.with_channels(recorded.channels)
 
     def select(self, selection: Selection) -> List[int]:

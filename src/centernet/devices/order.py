@@ -97,9 +97,8 @@ def _by_values(keys: List[Key], found: Found, manifest: Manifest, references: Re
     else:
         network = ', '.join(f'{head} ({count})' for head, count in manifest.heads.items())
         raise OptionError(
-            f'cannot tell which output is which: no reference image has {len(keys)} finite outputs of this'
-            f' network, which has {network} with {manifest.cells[0]} x {manifest.cells[1]} cells; give the'
-            ' right --manifest, or --order, such as --order hm,wh,reg'
+            f'which output is which? no reference image has {len(keys)} finite outputs of {network}'
+            f' [{manifest.cells[0]}, {manifest.cells[1]}]: give the right --manifest, or --order'
         )
     for (cost, heads), (more, others) in zip(ranked, ranked[1:2]):
         disputed = [index for index, head in enumerate(heads) if head != others[index]]

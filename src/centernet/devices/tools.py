@@ -292,8 +292,7 @@ def _assigned(tool: Tool, files: List[Tuple[str, Any]], manifest: Manifest) -> F
         raise DataError(f'{folder} has a file that is damaged, or not what {tool.name} writes') from None
     if tool.name == POLYGRAPHY and parts and len(parts) != len(positions):
         raise DataError(
-            f'{tool.name} knows results by their order alone, and here are {len(parts)} for {len(positions)}'
-            ' input files: run all of inputs/ in one call, in the order of names'
+            f'{tool.name} has {len(parts)} results, not {len(positions)}: run all of inputs/ in one call'
         )
     first = 0
     if tool is TOOLS[0]:

@@ -65,8 +65,7 @@ def identify(
             heads, how = by_numbers(graph, lasts), "by the numbers of the weights (torch 1.0's names)"
     if heads is None:
         raise ModelError(
-            f'cannot tell which output is wh, which reg: the weights are {[x.inputs[1] for x in lasts]};'
-            ' give the checkpoint (--weights) or the order (--outputs hm,wh,reg)'
+            f'which output is wh, which is reg ({[x.inputs[1] for x in lasts]})? give --weights or --outputs'
         )
     channels = OrderedDict(
         (head, len(graph.initializers[last.inputs[1]])) for head, last in zip(heads, lasts)

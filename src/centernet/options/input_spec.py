@@ -57,8 +57,7 @@ def parse_normalization(text: str) -> Normalization:
     found = of_numbers(*parts) if len(parts) == 2 else None
     if found is None:
         raise OptionError(
-            f'{text!r} is not a normalization: use {", ".join(NORMALIZATIONS)}, or the mean and the standard'
-            ' deviation of blue, green and red divided by 255, such as 0.5,0.5,0.5/1,1,1'
+            f'{text!r} is not a normalization: use {", ".join(NORMALIZATIONS)} or B,G,R/B,G,R (pixels / 255)'
         )
     return found
 

@@ -105,8 +105,7 @@ def make_loader(
     except ProcessError as error:
         ids = ', '.join(str(image_id) for image_id, _ in error.task)
         raise Interrupted(
-            f'a loader process {error.how} at batch {batches.index(error.task) + 1} of {len(batches)} (images'
-            f' {ids}), perhaps because memory ran out; fewer --workers or a smaller --batch-size need less'
+            f'a loader process {error.how} (images {ids}): try fewer --workers or a smaller --batch-size'
         ) from error
 
 

@@ -172,8 +172,7 @@ class Run(Journal):
         differing = self.first.differences(record, RUN)
         if differing:
             raise OptionError(
-                f'cannot resume: {display_path(self.path)} belongs to a different run'
-                f' ({"; ".join(map(str, differing))}); use the same settings, or omit --resume to start again'
+                f'{self.name} belongs to a different run ({"; ".join(map(str, differing))}); omit --resume'
             )
 
     def _check_sources(self, sources: Iterable[str]) -> None:

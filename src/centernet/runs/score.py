@@ -94,8 +94,7 @@ def score(run: Run, data: CocoData) -> Score:
             metrics = compute_metrics(data, table, image_ids)
         except ProcessError as error:
             raise Interrupted(
-                f'a process that computes the metrics {error.how}, perhaps because memory ran out:'
-                f' {len(image_ids)} images are finished; run the same command with --resume to continue'
+                f'a process that computes the metrics {error.how} (memory?); continue with --resume'
             ) from error
     timings = summarise([item for part in times.values() for item in part])
     if len(times) > 1:

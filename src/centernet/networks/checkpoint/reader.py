@@ -83,6 +83,5 @@ def _format_of(path: str, head: bytes) -> Type[SavedFile]:
     if LEGACY_MAGIC in head[:32]:
         return LegacyFile
     raise CheckpointError(
-        f'{path} is not a checkpoint of torch.save: it starts with {head[:40]!r}; if it is empty, a web'
-        ' page (Google Drive sends one for large files) or a Git LFS pointer, download it again'
+        f'{path} is not a checkpoint of torch.save: it starts with {head[:40]!r}; download it again'
     )

@@ -59,8 +59,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
     weights = weights or list(nested.values())
     if len(weights) > 1:
         raise CheckpointError(
-            f'{path} holds the weights of several networks: {_list(found.name for found in weights)}; choose'
-            f' one of them, such as --weights-key {printable(weights[0].name)}'
+            f'{path} holds several networks: choose {_list(found.name for found in weights)} by --weights-key'
         )
     if weights:
         return weights[0]

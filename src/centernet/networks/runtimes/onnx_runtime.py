@@ -192,8 +192,7 @@ class OnnxNetwork(Network):
         for name, array in zip(names, found):
             if array.shape[:1] != images.shape[:1] or (name in HEADS and array.shape[2:] != cells):
                 raise ModelError(
-                    f'{self._name}: for an input {list(images.shape)} its output {name} has the shape'
-                    f' {list(array.shape)}, not [N, channels, H/{DOWN_RATIO}, W/{DOWN_RATIO}]'
+                    f'{self._name}: its output {name} is {array.shape} for images {images.shape}'
                 )
         return [
             array[:count].astype(np.int64 if name == 'classes' else np.float32, copy=False)
