@@ -1,5 +1,6 @@
 """Write the sample's validation set as a folder in COCO's layout."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,10 +9,9 @@ import tempfile
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import cv2
-import numpy as np
 
 from ..system.errors import OutputError
-from ..system.files import display_path, ensure_folder, lock, remove_leftovers
+from ..system.files import display_path, ensure_folder
 from .scene import CATEGORIES, draw_scene
 
 #: number of pictures in the sample
@@ -19,7 +19,7 @@ IMAGES = 200
 #: first number of the seed of validation scenes; training scenes have another
 VALIDATION_KEY = 2017
 #: increase it when pictures or annotations change, so that existing folders are replaced
-VERSION = 1
+VERSION = 2
 
 ANNOTATIONS = os.path.join('annotations', 'instances_val2017.json')
 PICTURES = 'val2017'
@@ -47,35 +47,26 @@ def write_sample(folder: str, images: int = IMAGES) -> str:
     parent, name = os.path.split(os.path.abspath(folder))
     folder = os.path.join(ensure_folder(parent), name)
     mark = {'version': VERSION, 'images': images}
-    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
-        found = _read_mark(folder)
-        if found == mark:
-            return folder
-        if found is None:
-            shown = display_path(folder)
-            raise OutputError(f'{shown} already exists and is not the built-in sample: choose another folder')
-    temporary = handle = None
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)  # an empty one is replaced
+    found = _read_mark(folder)
+    if found == mark:
+        return folder
+    if found is None and os.path.lexists(folder):
+        shown = display_path(folder)
+        raise OutputError(f'{shown} already exists and is not the built-in sample: choose another folder')
     try:
-        prefix = os.path.join(parent, f'.{name}.')
-        remove_leftovers(prefix)
-        temporary = tempfile.mkdtemp(prefix=f'.{name}.', dir=parent)
-        handle = os.open(temporary, os.O_RDONLY)
-        lock(handle)
-        os.chmod(temporary, 0o755)  # mkdtemp creates private folders
-        write_folder(temporary, images, mark)
-        if os.path.lexists(folder):
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
+        with tempfile.TemporaryDirectory(prefix=f'.{name}.', dir=parent) as temporary:
+            drawn = os.path.join(temporary, name)
+            write_folder(drawn, images, mark)
+            if found is not None:
+                shutil.rmtree(folder)
+            os.rename(drawn, folder)
     except OSError as error:
         if _read_mark(folder) == mark:  # another process was faster
             return folder
         shown = display_path(folder)
         raise OutputError(f'cannot write the sample to {shown}: {error.strerror or error}') from error
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
     return folder
 
 
@@ -121,10 +112,8 @@ def write_folder(
         records.append({'id': image_id, 'file_name': name, 'width': width, 'height': height, 'license': 1})
         with open(os.path.join(folder, PICTURES, name), 'wb') as file:
             file.write(cv2.imencode(suffix, scene.image)[1].tobytes())
-        found = [_annotation(shape, width, height) for shape in scene.shapes]
-        found += [_crowd(crowd, width, height) for crowd in scene.crowds]
-        for entry in found:
-            annotations.append(dict(entry, id=1000 + len(annotations), image_id=image_id))
+        for shapes in [*([shape] for shape in scene.shapes), *scene.crowds]:
+            annotations.append(dict(_annotation(shapes), id=1000 + len(annotations), image_id=image_id))
     document = {
         'info': {
             'description': 'Shapes on textured grounds, drawn by centernet.sample',
@@ -141,54 +130,13 @@ def write_folder(
         json.dump(document, file, sort_keys=True)
 
 
-def _annotation(shape, width, height):
-    """Return a shape as an annotation, with its outline clipped to the picture."""
-    outline = [round(value, 2) for point in _clip(shape.outline, width, height) for value in point]
-    return {
-        'category_id': CATEGORIES[shape.category][0],
-        'bbox': _xywh(shape.box),
-        'area': round(shape.area, 2),
-        'segmentation': [outline],
-        'iscrowd': 0,
-    }
-
-
-def _clip(outline, width, height):
-    """Clip a convex polygon to the picture (Sutherland and Hodgman, 1974)."""
-    for axis, sign, limit in ((0, -1, 0), (0, 1, width), (1, -1, 0), (1, 1, height)):
-        kept = []
-        for start, end in zip(outline[-1:] + outline[:-1], outline):
-            # distance of each end outside this border
-            out, far = sign * (start[axis] - limit), sign * (end[axis] - limit)
-            if (out > 0) != (far > 0):
-                share = out / (out - far)
-                kept.append(tuple(a + share * (b - a) for a, b in zip(start, end)))
-            if far <= 0:
-                kept.append(end)
-        outline = kept
-    return outline
-
-
-def _crowd(shapes, width, height):
-    """Return shapes of one category as one crowd annotation, with COCO's uncompressed run-length mask."""
+def _annotation(shapes):
+    """Return a shape, or the shapes of a crowd, as one annotation."""
     left, top, right, bottom = zip(*(shape.box for shape in shapes))
-    mask = np.any([shape.mask for shape in shapes], axis=0)
+    x, y = min(left), min(top)
     return {
         'category_id': CATEGORIES[shapes[0].category][0],
-        'bbox': _xywh((min(left), min(top), max(right), max(bottom))),
-        'area': float(mask.sum()),
-        'segmentation': {'size': [height, width], 'counts': _run_lengths(mask)},
-        'iscrowd': 1,
+        'bbox': [round(value, 2) for value in (x, y, max(right) - x, max(bottom) - y)],
+        'area': round(sum(shape.area for shape in shapes), 2),
+        'iscrowd': int(len(shapes) > 1),
     }
-
-
-def _xywh(box):
-    return [round(value, 2) for value in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
-
-
-def _run_lengths(mask):
-    """Return the lengths of alternating runs of 0 and 1, column by column (COCO's uncompressed RLE)."""
-    flat = np.concatenate([[False], mask.ravel(order='F'), [False]])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    ends = np.append(edges, mask.size) if len(edges) == 0 or edges[-1] != mask.size else edges
-    return np.diff(np.concatenate([[0], ends])).tolist()

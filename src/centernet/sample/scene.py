@@ -24,17 +24,13 @@ class Shape(NamedTuple):
 
     Attributes:
         category: index into CATEGORIES.
-        outline: corners (x, y) in pixels, not clipped to the picture.
         box: x1, y1, x2, y2 in pixels, clipped.
         area: covered area in square pixels, including occluded parts.
-        mask: bool [H, W], pixels that are at least half covered.
     """
 
     category: int
-    outline: List[Tuple[float, float]]
     box: Tuple[float, float, float, float]
     area: float
-    mask: np.ndarray
 
 
 class Scene(NamedTuple):
@@ -149,10 +145,7 @@ def _paint(random, image, plan):
     fill = colour + noise % int(random.randint(1, 49))
     share = coverage[..., None]
     image[y1:y2, x1:x2] = np.clip((fill * share + region * (16 - share)) // 16, 0, 255)
-
-    mask = np.zeros((height, width), bool)
-    mask[y1:y2, x1:x2] = coverage >= 8
-    return Shape(plan.category, _outline(plan), plan.box, float(coverage.sum()) / 16, mask)
+    return Shape(plan.category, plan.box, float(coverage.sum()) / 16)
 
 
 def _in_polygon(x, y, corners):
@@ -161,13 +154,6 @@ def _in_polygon(x, y, corners):
     for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
         sides.append((bx - ax) * (y - ay) - (by - ay) * (x - ax))
     return np.all([side >= 0 for side in sides], axis=0) | np.all([side <= 0 for side in sides], axis=0)
-
-
-def _outline(plan):
-    x, y = plan.centre
-    circle = [(x + plan.radius * c // 1024, y + plan.radius * s // 1024) for c, s in _DIRECTIONS[::2]]
-    points = plan.corners or circle
-    return [(x / FINE, y / FINE) for x, y in points]
 
 
 def _contrasting(random, region):

@@ -1,11 +1,9 @@
-"""Write files atomically, lock temporary files, and describe paths."""
+"""Write files atomically, and describe paths."""
 
 import contextlib
 import fcntl
-import glob
 import hashlib
 import os
-import shutil
 import tempfile
 from typing import IO, Iterator
 
@@ -51,27 +49,13 @@ def _open_locked(path):
     """Open a file for writing, empty and locked; return its handle."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        lock(handle)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 os.ftruncate(handle, 0)
                 return handle
         os.close(handle)  # whoever held the lock has renamed or removed the file
-
-
-def remove_leftovers(prefix: str) -> None:
-    """Remove the temporary folders of killed processes: ``prefix`` and what mkdtemp appends.
-
-    Those of running processes are locked (:func:`lock`) and kept. On file systems without locks all are kept.
-    """
-    for path in glob.glob(glob.escape(prefix) + '????????'):
-        with contextlib.suppress(OSError):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(handle)
 
 
 def remove_file(path: str) -> None:
@@ -86,12 +70,6 @@ def remove_file(path: str) -> None:
         pass
     except OSError as error:
         raise OutputError(f'cannot remove {display_path(path)}: {error.strerror}') from error
-
-
-def lock(handle: int) -> None:
-    """Protect an open temporary file or folder from other processes until it is closed."""
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def ensure_folder(path: str) -> str:
