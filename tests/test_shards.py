@@ -67,13 +67,13 @@ def test_the_variables_of_engines(environment, expected):
     [
         ({}, 'none of JOB_COMPLETION_INDEX'),
         ({'SHARDS': '4'}, 'none of JOB_COMPLETION_INDEX'),
-        ({'JOB_COMPLETION_INDEX': '1'}, 'SHARDS is not set'),
+        ({'JOB_COMPLETION_INDEX': '1'}, 'SHARDS= is no shard: set SHARDS'),
         ({'JOB_COMPLETION_INDEX': '4', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=4, SHARDS=4 is no shard'),
-        ({'JOB_COMPLETION_INDEX': 'x', 'SHARDS': '4'}, "JOB_COMPLETION_INDEX is 'x', not a number"),
+        ({'JOB_COMPLETION_INDEX': 'x', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=x, SHARDS=4 is no shard'),
         (slurm(3, 3, 3), 'set SHARDS to the number of shards'),
         (dict(slurm(2, 0, 6), SLURM_ARRAY_TASK_COUNT='4'), 'set SHARDS'),  # --array=0-6:2
-        (slurm(0, 0, 3, SHARDS='4'), 'is no shard of a run'),
-        ({'CI_NODE_INDEX': '1'}, 'CI_NODE_TOTAL is not set'),
+        (slurm(0, 0, 3, SHARDS='4'), 'is no shard'),
+        ({'CI_NODE_INDEX': '1'}, 'set CI_NODE_TOTAL'),
     ],
 )
 def test_variables_that_name_no_shard(environment, words):

@@ -3,6 +3,7 @@
 A shard is every Nth image from the Ith on, so that each has its share of a data set's easy and hard images.
 """
 
+import contextlib
 import os
 import re
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, TypeVar
@@ -11,8 +12,14 @@ from .errors import OptionError
 
 #: the value of --shard that reads the engine's variables
 AUTO = 'auto'
-#: the variable with the number of shards, where an engine does not tell it
-TOTAL = 'SHARDS'
+#: by engine: the variables with the number of its task and of all tasks, and the number of the first
+_ENGINES = (
+    ('JOB_COMPLETION_INDEX', 'SHARDS', 0),  # Kubernetes
+    ('SLURM_ARRAY_TASK_ID', 'SHARDS', 1),
+    ('CI_NODE_INDEX', 'CI_NODE_TOTAL', 1),
+)
+#: of Slurm without SHARDS
+_ARRAY = tuple(f'SLURM_ARRAY_TASK_{name}' for name in ('COUNT', 'MIN', 'MAX'))
 Item = TypeVar('Item')
 
 
@@ -65,45 +72,24 @@ def shard_of_engine(environment: Mapping[str, str] = os.environ) -> Tuple[Shard,
     Raises:
         OptionError: there are no such variables, or they are no shard.
     """
-    names = [
-        name
-        for name in ('JOB_COMPLETION_INDEX', 'SLURM_ARRAY_TASK_ID', 'CI_NODE_INDEX')
-        if environment.get(name)
-    ]
-    if not names:
+    engine = next((engine for engine in _ENGINES if environment.get(engine[0])), None)
+    if engine is None:
         raise OptionError(
             '--shard auto: none of JOB_COMPLETION_INDEX (Kubernetes), SLURM_ARRAY_TASK_ID (Slurm) and'
             ' CI_NODE_INDEX is set; name the shard, such as --shard 2/4'
         )
-    values, first = {names[0]: _integer(environment, names[0])}, 1
-
-    def read(name: str) -> int:
-        values[name] = _integer(environment, name)
-        return values[name]
-
-    if names[0] == 'JOB_COMPLETION_INDEX':
-        first, count = 0, read(TOTAL)
-    elif names[0] == 'CI_NODE_INDEX':
-        count = read('CI_NODE_TOTAL')
-    elif environment.get(TOTAL):
-        count = read(TOTAL)
-    else:
-        count, first = read('SLURM_ARRAY_TASK_COUNT'), read('SLURM_ARRAY_TASK_MIN')
-        if first not in (0, 1) or read('SLURM_ARRAY_TASK_MAX') - first + 1 != count:
-            raise OptionError(
-                '--shard auto: the array does not have the tasks 1 to N: set SHARDS to the number of shards,'
-                ' which are numbered from 1'
-            )
-    read_from = ', '.join(f'{name}={value}' for name, value in values.items())
-    shard = Shard(values[names[0]] - first + 1, count)
-    if not 1 <= shard.index <= count:
-        raise OptionError(f'--shard auto: {read_from} is no shard of a run')
-    return shard, read_from
-
-
-def _integer(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name, '')
-    if not re.match(r'[0-9]{1,9}\Z', text):
-        what = f'is {text!r}, not a number' if text else 'is not set: set it to the number of shards'
-        raise OptionError(f'--shard auto: {name} {what}')
-    return int(text)
+    number_in, total_in, first = engine
+    is_array = number_in == 'SLURM_ARRAY_TASK_ID' and not environment.get(total_in)
+    names = (number_in, *(_ARRAY if is_array else [total_in]))
+    read_from = ', '.join(f'{name}={environment.get(name, "")}' for name in names)
+    with contextlib.suppress(ValueError):
+        number, count, *ends = (int(environment.get(name, '')) for name in names)
+        first = min(ends, default=first)
+        if not ends or (first in (0, 1) and ends[1] - first + 1 == count):
+            shard = parse_shard(f'{number - first + 1}/{count}')
+            if shard is not None:
+                return shard, read_from
+    raise OptionError(
+        f'--shard auto: {read_from} is no shard: set {total_in} to the number of shards, which are numbered'
+        f' from {first}'
+    )
