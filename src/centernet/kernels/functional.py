@@ -10,7 +10,6 @@ from typing import Callable, Optional
 import torch
 from torch import Tensor
 
-from ..system import compat
 from ..system.errors import OptionError
 from . import compiled
 from .arguments import Pair, check_arguments
@@ -51,9 +50,8 @@ def deform_conv2d(
         groups: of the convolution.
         deformable_groups: number of groups of input channels with their own offsets.
 
-    All tensors must have the same floating dtype and device; only N may be 0. Under ``torch.autocast`` they
-    are cast to float32, and the result to the dtype of the input, as torchvision does on GPUs. float16 is
-    multiplied and summed in float32; its gradients are computed in float32 throughout.
+    All tensors must have the same floating dtype and device; only N may be 0. float16 is multiplied and
+    summed in float32; its gradients are computed in float32 throughout.
 
     Returns:
         [N, Cout, Ho, Wo].
@@ -63,20 +61,10 @@ def deform_conv2d(
         OptionError: CENTERNET_DCN is invalid, or forces the compiled operator, which does not support this
             input.
     """
-    if compat.is_autocast_enabled(input.device.type):
-        with compat.no_autocast(input.device.type):
-            arguments = [_to_float32(tensor) for tensor in (input, offset, mask, weight, bias)]
-            output = deform_conv2d(*arguments, stride, padding, dilation, groups, deformable_groups)
-        return output.to(input.dtype)
     shape = check_arguments(
         input, offset, mask, weight, bias, stride, padding, dilation, groups, deformable_groups
     )
     return choose_implementation(input)(input, offset, mask, weight, bias, shape)
-
-
-def _to_float32(tensor: Optional[Tensor]) -> Optional[Tensor]:
-    """What autocast does for operations that need float32: everything but float64 is cast to it."""
-    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.float()
 
 
 def choose_implementation(input: Tensor) -> Callable[..., Tensor]:

@@ -1,7 +1,6 @@
 """Differences between torch 1.0.0 and torch 2.5 and newer. No other module checks torch's version.
 
-Versions between the two are not supported: ``torch.is_autocast_enabled`` and ``torch.onnx.export`` have other
-arguments there.
+Versions between the two are not supported: ``torch.onnx.export`` has other arguments there.
 """
 
 import contextlib
@@ -10,7 +9,7 @@ import ctypes
 import functools
 import glob
 import os
-from typing import IO, ContextManager, Iterator, Sequence
+from typing import IO, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -179,13 +178,3 @@ def export_structure(
         keep_initializers_as_inputs=True,
         **names,
     )
-
-
-def is_autocast_enabled(device_type: str) -> bool:
-    """Return whether this is within ``torch.autocast`` (torch 2) for 'cpu' or 'cuda'."""
-    return TORCH_VERSION >= (2, 0) and torch.is_autocast_enabled(device_type)
-
-
-def no_autocast(device_type: str) -> ContextManager[None]:
-    """Return a context in which ``torch.autocast`` has no effect."""
-    return torch.autocast(device_type, enabled=False)
