@@ -32,7 +32,7 @@ def test_eval_pth_names_the_batch_and_can_be_resumed(sample_like_data, whole, tm
     status, _, err = finish(process)
     assert 'Traceback' not in err
     assert status == 1, err
-    found = re.search(r'SIGKILL.* batch (\d+) of 60 \(images (\d+), (\d+)\)', err)
+    found = re.search(r'signal 9.* batch (\d+) of 60 \(images (\d+), (\d+)\)', err)
     assert found, err
     number, first, second = map(int, found.groups())
     ids = [
@@ -98,7 +98,7 @@ def test_the_task_is_named(place):
     tasks = list('abcde')
     tasks[place] = 'die'
     done = []
-    with pytest.raises(ProcessError, match='SIGKILL') as caught:
+    with pytest.raises(ProcessError, match='signal 9') as caught:
         for task, _ in ordered_map(Slow(), tasks, 2):
             done.append(task)
     assert (caught.value.task, done) == ('die', tasks[:place])

@@ -51,8 +51,8 @@ def parse_device(name: str) -> Tuple[str, Optional[int]]:
 def resolve_device(name: str = 'auto') -> 'torch.device':
     """Return a device that torch can compute on.
 
-    ``auto`` and ``cuda`` select the first usable GPU. Without one, ``auto`` falls back to the CPU and logs
-    the reason, unless there is neither a GPU nor a driver nor a container.
+    ``auto`` and ``cuda`` select the first GPU. If it is missing or unusable, ``auto`` falls back to the CPU
+    and logs the reason, unless there is neither a GPU nor a driver nor a container.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -65,18 +65,11 @@ def resolve_device(name: str = 'auto') -> 'torch.device':
     kind, index = parse_device(name)
     if kind == 'cpu':
         return torch.device('cpu')
-    reasons = [why_no_gpu()]
-    worth_a_line = reasons[0] is None or os.path.exists(DRIVER) or _in_image()
-    if reasons[0] is None:
-        reasons = []
-        for number in range(torch.cuda.device_count()) if index is None else [index]:
-            reason = why_unusable(number)
-            if reason is None:
-                if reasons:
-                    _log.warning('%s; using cuda:%d', '; '.join(reasons), number)
-                return torch.device('cuda', number)
-            reasons.append(reason)
-    reason = '; '.join(reasons)
+    reason = why_no_gpu()
+    worth_a_line = reason is None or os.path.exists(DRIVER) or _in_image()
+    reason = reason or why_unusable(index or 0)
+    if reason is None:
+        return torch.device('cuda', index or 0)
     if kind == 'cuda':
         raise DeviceError(
             f'device {name} is unavailable: {reason}; use --device cpu to continue without a GPU'

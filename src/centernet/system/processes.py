@@ -132,7 +132,7 @@ class _Worker:
         code = self._process.exitcode
         if code is None:
             return 'stopped answering'
-        return f'ended with status {code}' if code >= 0 else f'was killed by {_signal_name(-code)}'
+        return f'ended with status {code}' if code >= 0 else f'was killed by signal {-code}'
 
     def end(self) -> None:
         self.tasks.close()
@@ -235,10 +235,3 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, place: Tuple[int, Sequence[int], np.dtype]) -> np.ndarray:
         return self.at(*place)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f'signal {number} ({signal.Signals(number).name})'
-    except ValueError:
-        return f'signal {number}'
