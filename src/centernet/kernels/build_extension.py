@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from typing import Any, Callable, List, Optional, Tuple
 
 #: The oldest supported g++: 7.2 is the first with complete AVX-512. Ubuntu 18.04 has 7.5.
@@ -48,20 +47,15 @@ def _version_in(pattern: str, text: str) -> Tuple[int, int]:
 
 def check_compiler(command: str) -> None:
     """Raise CannotBuild if the C++ compiler is missing or too old."""
+    needed = 'g++ {}.{} or newer'.format(*MINIMUM_GCC)
     if shutil.which(command) is None:
-        raise CannotBuild(
-            'no C++ compiler: {} is not on PATH; install g++ {}.{} or newer'.format(command, *MINIMUM_GCC)
-        )
+        raise CannotBuild(f'no C++ compiler: {command} is not on PATH; install {needed}')
     if 'clang' in _output_of(command, '--version').lower():
         return
     # an old g++ supports only one of the two options
     printed = _output_of(command, '-dumpfullversion', '-dumpversion').strip()
     if _version_in('^', printed) < MINIMUM_GCC:
-        raise CannotBuild(
-            '{} is version {}, but the operator needs g++ {}.{} or newer; set CXX and CC'.format(
-                command, printed or 'unknown', *MINIMUM_GCC
-            )
-        )
+        raise CannotBuild(f'{command} is version {printed}, but the operator needs {needed}; set CXX and CC')
 
 
 def find_toolkit(torch_cuda: str, found_by_torch: Optional[str]) -> Tuple[str, Tuple[int, int]]:
@@ -153,11 +147,9 @@ def make_extension(package_folder: str = 'src/centernet/kernels') -> Tuple[Any, 
         if not torch.version.cuda:
             raise CannotBuild('this torch is built without CUDA')
         home, version = find_toolkit(torch.version.cuda, cpp_extension.CUDA_HOME)
-        listed = (
-            environment.get('TORCH_CUDA_ARCH_LIST', '')
-            if hasattr(cpp_extension, '_get_cuda_arch_flags')
-            else ''
-        )
+        listed = environment.get('TORCH_CUDA_ARCH_LIST', '')
+        if not hasattr(cpp_extension, '_get_cuda_arch_flags'):
+            listed = ''
         compiler = environment.get('CXX') or environment.get('CC') or ''
         options['extra_compile_args']['nvcc'] = nvcc_flags(version, listed, compiler)
         cpp_extension.CUDA_HOME = home
@@ -184,60 +176,27 @@ def _build_ext(
 
     class BuildOperator(base):
         def build_extensions(self) -> None:
-            reason = why_not or self.build_for_cuda()
-            if reason and not why_not:
-                if for_cpu is None:
-                    sys.exit(f'error: CENTERNET_DCN=compiled, but compiling for CUDA fails: {reason}')
-                # setuptools has prepared the extension, so it keeps its identity
-                (extension,) = self.extensions
-                changed = vars(for_cpu(reason))
-                vars(extension).update((key, changed[key]) for key in changed if key not in _PREPARED)
-                # torch's wrappers of the compiler are around it already
-                for method in ('_compile', 'compile'):
-                    vars(self.compiler).pop(method, None)
-            if reason:
+            reason = why_not
+            if reason is None:
+                try:
+                    super().build_extensions()
+                except Exception as error:  # whatever it is, the CPU's operator can still be built
+                    reason = f'compiling for CUDA fails: {error}'
+                    if for_cpu is None:
+                        sys.exit(f'error: CENTERNET_DCN=compiled, but {reason}')
+                    # setuptools has prepared the extension, so it keeps its identity
+                    (extension,) = self.extensions
+                    changed = vars(for_cpu(reason))
+                    vars(extension).update((key, changed[key]) for key in changed if key not in _PREPARED)
+                    # torch's wrappers of the compiler are around it already
+                    for method in ('_compile', 'compile'):
+                        vars(self.compiler).pop(method, None)
+            if reason is not None:
                 super().build_extensions()
             built = f'CPU only, because {reason}' if reason else 'CPU and CUDA'
             print(f'compiled operator for torch {torch_version}: {built}')
-
-        def build_for_cuda(self) -> Optional[str]:
-            """Compile, and show what the compilers print; return the reason if that fails."""
-            with tempfile.TemporaryFile() as log:
-                failure = _with_output_to(log.fileno(), super().build_extensions)
-                log.seek(0)
-                printed = log.read().decode('utf-8', 'replace')
-            print(printed)
-            return failure and first_error(f'{printed}\nerror: {failure}')
 
     return BuildOperator
 
 
 _PREPARED = ('name', 'py_limited_api')
-
-
-def _with_output_to(file: int, function: Callable[[], None]) -> Optional[str]:
-    """Call a function with its output, and that of its programs, in a file; return how it fails, or None."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = [os.dup(1), os.dup(2)]
-    try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        function()
-    except Exception as error:  # whatever it is, the CPU's operator can still be built
-        return f'{type(error).__name__}: {error}'
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, copy in zip((1, 2), saved):
-            os.dup2(copy, descriptor)
-            os.close(copy)
-    return None
-
-
-def first_error(printed: str) -> str:
-    """Return the first error that a compiler printed."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    wrong = re.compile(r'\berror\b|\bfatal\b|not found|cannot find|No such file|unsupported', re.IGNORECASE)
-    line = next(filter(wrong.search, lines))
-    return re.sub(r'.*?(?=(fatal )?error\b)', '', line, count=1, flags=re.IGNORECASE)[:200]

@@ -37,7 +37,7 @@ class NetworkOptions:
     )
     device: str = option(
         'auto',
-        'auto, cpu, cuda or cuda:N (default: DEVICE, else auto: a GPU if one is usable)',
+        'auto, cpu, cuda or cuda:N (default: DEVICE, else auto: the first GPU if it is usable)',
         environment='DEVICE',
         metavar='NAME',
     )
