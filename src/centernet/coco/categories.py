@@ -27,8 +27,6 @@ NO_CATEGORY = '-'
 _LISTED, _LETTERS = 20, 30
 #: a name that can stand in a list on the command line, and is not too long for an error
 _FITS = re.compile(r"(?!.{31})\w[\w.'()/+-]*( [\w.'()/+-]+)*\Z")
-#: so many channels has the example of --categories
-_SHOWN = 100
 
 
 def match_classes(
@@ -95,41 +93,27 @@ def match_classes(
 
 def _by_name(categories: Sequence[Category], names: Sequence[str]) -> Channels:
     """Return the category of the same name for each channel, None where there is none or no single one."""
-    exact = {name: (number, name) for number, name in categories}
     alike = collections.defaultdict(list)
     for category in categories:
         alike[_plain(category[1])].append(category)
     spelled = collections.Counter(map(_plain, names))
-    found = []
-    for name in names:
-        same = alike[_plain(name)]
-        single = same[0] if len(same) == 1 and spelled[_plain(name)] == 1 else None
-        found.append(exact.get(name, single))
-    return found
+    return [alike[name][0] if len(alike[name]) == spelled[name] == 1 else None for name in map(_plain, names)]
 
 
 def _as_wanted(
     categories: Sequence[Category], count: int, wanted: Sequence[str]
 ) -> Tuple[Channels, List[str]]:
-    if len(wanted) != count:
-        raise OptionError(
-            f'--categories takes an entry for each of the {count} channels, not {len(wanted)}; {NO_CATEGORY}'
-            ' stands for a channel without a category'
-        )
     ids = {str(number): (number, name) for number, name in categories}
-    channels: Channels = []
-    for entry, match in zip(wanted, _by_name(categories, wanted)):
-        category = None if entry == NO_CATEGORY else match or ids.get(entry)
-        if category is None and entry != NO_CATEGORY:
-            raise OptionError(
-                f"--categories: '{entry[:_LETTERS]}' is neither the name nor the id of a category; there are"
-                f' {_few(categories)}'
-            )
-        if category in channels and category is not None:
-            raise OptionError(f"--categories: '{category[1][:_LETTERS]}' appears twice")
-        channels.append(category)
-    if not any(channels):
-        raise OptionError('--categories: no channel has a category')
+    matches = zip(wanted, _by_name(categories, wanted))
+    channels = [None if entry == NO_CATEGORY else match or ids.get(entry) for entry, match in matches]
+    unknown = [entry for entry, match in zip(wanted, channels) if match is None and entry != NO_CATEGORY]
+    found = [category for category in channels if category is not None]
+    if len(wanted) != count or unknown or not found or len(set(found)) < len(found):
+        raise OptionError(
+            f'--categories takes the name or id of a category, none twice, or {NO_CATEGORY} for each of the'
+            f' {count} channels, not {len(wanted)} entries with {_few(unknown) or "no"} unknown; there are'
+            f' {_few(categories)}'
+        )
     rest = [category for category in categories if category not in channels]
     return channels, [f'classes: not in --categories, left out: {_few(rest)}'] if rest else []
 
@@ -161,14 +145,13 @@ def _undecided(said: str, categories: Sequence[Category], count: int, guess: Cha
     """
     shown = [
         NO_CATEGORY if item is None else item[1] if _FITS.match(item[1]) else str(item[0])
-        for item in (list(guess) + [None] * count)[: min(count, _SHOWN)]
+        for item in (list(guess) + [None] * count)[:count]
     ]
-    example = shlex.quote(','.join(shown)) + (' and so on' if count > _SHOWN else '')
     return OptionError(
         f"the network's classes ({count}) cannot be matched to the categories of the data set"
         f' ({len(categories)}){said}; say which category belongs to which class: --categories takes one name'
         f" or id for each, in the order of the network's channels, {NO_CATEGORY} for none, such as"
-        f' --categories={example}'
+        f' --categories={shlex.quote(",".join(shown))}'
     )
 
 

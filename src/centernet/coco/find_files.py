@@ -1,5 +1,6 @@
 """Where the annotations file and the images of a data set are."""
 
+import collections
 import glob
 import os
 import re
@@ -80,32 +81,26 @@ def _folders(root: Optional[str], annotations: str) -> List[str]:
 
 def _shorten(folder: str, moved: List[Dict[str, Any]], entries: List[Dict[str, Any]]) -> List[str]:
     """Set the file names in ``moved`` that do not exist to their longest ends that do; return the notes."""
-    shortened = {}  # image id -> its name in the annotations file
+    shortened = []  # (name in the annotations file, its end)
     for entry in moved:
         name = entry['file_name']
         end = not _as_it_is(folder, name) and _longest_end(folder, name)
         if end:
-            shortened[entry['id']], entry['file_name'] = name, end
+            shortened.append((name, end))
+            entry['file_name'] = end
+    counts = collections.Counter(entry['file_name'] for entry in entries)
+    for name, end in shortened:
+        if counts[end] > 1:
+            raise DataError(
+                f'{name[:200]} and another image would both be {end} in {folder}: specify the folder in which'
+                ' they differ with --images'
+            )
     if not shortened:
         return []
-    owners = {}  # file -> the name of the image that it belongs to
-    for entry in entries:
-        name = shortened.get(entry['id'], entry['file_name'])
-        other = owners.setdefault(os.path.normpath(entry['file_name']), name)
-        if _plain(name) != _plain(other):
-            raise DataError(
-                f'the images {other[:200]} and {name[:200]} would both be {entry["file_name"]} in {folder}:'
-                ' specify the folder in which they differ with --images'
-            )
-    first = next(entry for entry in moved if entry['id'] in shortened)
     return [
         f'images: {len(shortened)} of {len(entries)} were found by the end of their names, such as'
-        f' {first["file_name"]} for {shortened[first["id"]][:200]}'
+        f' {shortened[0][1]} for {shortened[0][0][:200]}'
     ]
-
-
-def _plain(name: str) -> str:
-    return os.path.normpath(name.replace('\\', '/'))
 
 
 def _as_it_is(folder: str, name: str) -> bool:
