@@ -15,8 +15,6 @@ from pycocotools.cocoeval import COCOeval, Params
 from .data import Objects
 from .results import ResultTable
 
-#: the column of scores in ``ClassDetections.values``
-_SCORE = 4
 #: images that COCOeval matches at a time
 _IMAGES = 2000
 
@@ -58,10 +56,11 @@ def evaluate_class(
     """
     params = Params(iouType='bbox')
     truth, found = objects.take(objects.category_ids == category), table.of_category(category)
+    values, found_in = found['values'], found['image_ids']
     truth = truth.take(np.argsort(truth.image_ids, kind='stable'))
     # the detections that count, by image and, in each image, by score
-    order = np.lexsort((-found.values[:, _SCORE], found.image_ids))
-    by_image = found.image_ids[order]
+    order = np.lexsort((-values[:, 4], found_in))
+    by_image = found_in[order]
     first, last = (np.searchsorted(by_image, image_ids, side) for side in ('left', 'right'))
     del by_image
     counts = np.minimum(last - first, params.maxDets[-1])
@@ -71,7 +70,7 @@ def evaluate_class(
 
     # a bit for each IoU; detections in images without objects match nothing
     bits = (1 << np.arange(len(params.iouThrs))).astype(np.uint16)
-    sizes = np.prod(found.floats(order, slice(2, 4)), axis=1)
+    sizes = np.prod(values[order, 2:4] / 100, axis=1)
     beyond = [(sizes < least) | (sizes > most) for least, most in params.areaRng]
     ignored = np.array(beyond, np.uint16) * bits.sum(dtype=np.uint16)
     matched = np.zeros_like(ignored)
@@ -83,7 +82,7 @@ def evaluate_class(
         images = with_objects[begin : begin + _IMAGES]
         places = [slice(starts[image], starts[image] + counts[image]) for image in images]
         chosen = np.concatenate([order[place] for place in places])
-        entries = _match(truth, image_ids[images], found.image_ids[chosen], found.floats(chosen))
+        entries = _match(truth, image_ids[images], found_in[chosen], values[chosen] / 100)
         for number, entry in enumerate(entries):
             area, image = divmod(number, len(images))
             place = places[image]
@@ -94,7 +93,7 @@ def evaluate_class(
                 matches[place] = entry['dtMatches'][0]
     kept = ClassMatches(order, matches, (ignored[0] & 1).astype(bool)) if with_matches else None
     # by score; equal scores stay in the order of the images
-    by_score = np.argsort(-found.values[order, _SCORE], kind='stable')
+    by_score = np.argsort(-values[order, 4], kind='stable')
     for part in (ranks, *matched, *ignored):
         part[:] = part[by_score]
     del order, by_score

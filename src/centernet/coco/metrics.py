@@ -43,8 +43,8 @@ def compute_metrics(
 
     Args:
         data: the ground truth; its categories that have a channel count.
-        results: detections, in COCO's results format (:func:`.to_results`) or as a table; those of other
-            images and categories are ignored.
+        results: detections, in COCO's results format and with two decimals (:func:`.to_results`), or as a
+            table; those of other images and categories are ignored.
         image_ids: the images that count, with or without detections.
 
     Returns:

@@ -4,7 +4,7 @@ import collections
 import os
 import tempfile
 import weakref
-from typing import IO, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -57,27 +57,16 @@ def to_results(
     ]
 
 
-class ClassDetections(NamedTuple):
-    """The detections of a category, in the order in which they were added.
-
-    ``image_ids``: int64 [n]. ``values``: [n, 5]: x, y, width, height, score; int32 hundredths, or float64 if
-    not all of them are exact.
-    """
-
-    image_ids: np.ndarray
-    values: np.ndarray
-
-    def floats(self, rows: Any = slice(None), columns: Any = slice(None)) -> np.ndarray:
-        """Return some of the values as float64."""
-        values = self.values[rows, columns]
-        return values / 100 if values.dtype == np.int32 else values
+#: a detection of a category; values: x, y, width, height, score in hundredths
+_ROW = np.dtype([('image_ids', np.int64), ('values', np.int32, 5)])
 
 
 class ResultTable:
     """Collects detections in COCO's results format.
 
-    Boxes and scores are rounded to two decimals (:func:`to_results`), so hundredths are exact. A detection
-    takes 28 bytes, where its dict takes 500.
+    Boxes and scores are rounded to two decimals (:func:`to_results`), so they are kept as hundredths: a
+    quotient is rounded as a number that is read from text. A detection takes 28 bytes, where its dict takes
+    500.
 
     Args:
         results: the first ones.
@@ -89,7 +78,7 @@ class ResultTable:
         self._count, self._folder = 0, folder
         self._file: Optional[IO[bytes]] = None
         self._pending: List[Dict[str, Any]] = []
-        #: arrays with the fields of ClassDetections, or the places of such arrays in the file
+        #: by category: arrays of _ROW, or the places of such arrays in the file
         self._parts: Dict[int, List[Any]] = collections.defaultdict(list)
         self.add(results)
 
@@ -99,17 +88,15 @@ class ResultTable:
         if len(self._pending) >= _PENDING:
             self.store()
 
-    def of_category(self, category_id: int) -> ClassDetections:
-        """Return the detections of a category."""
+    def of_category(self, category_id: int) -> np.ndarray:
+        """Return the detections of a category, in the order in which they were added.
+
+        Returns:
+            An array [n] with the fields ``image_ids``, int64, and ``values``, int32 [n, 5]: x, y, width,
+            height and score, in hundredths.
+        """
         self.store()
-        parts = [ClassDetections(np.zeros(0, np.int64), np.zeros((0, 5), np.int32))]
-        for rows in map(self._read, self._parts[category_id]):
-            parts.append(ClassDetections(rows['image_ids'], rows['values']))
-        are_exact = all(part.values.dtype == np.int32 for part in parts)
-        return ClassDetections(
-            np.concatenate([part.image_ids for part in parts]),
-            np.concatenate([part.values if are_exact else part.floats() for part in parts]),
-        )
+        return np.concatenate([np.empty(0, _ROW), *map(self._read, self._parts[category_id])])
 
     def __len__(self) -> int:
         return self._count + len(self._pending)
@@ -121,12 +108,9 @@ class ResultTable:
             by_category[result['category_id']].append(result)
         for category, results in by_category.items():
             values = np.array([result['bbox'] + [result['score']] for result in results], np.float64)
-            hundredths = np.rint(values * 100)
-            # a quotient is rounded correctly, and so is a number that is read from text
-            if (np.abs(hundredths) < 2**31).all() and (hundredths / 100 == values).all():
-                values = hundredths.astype(np.int32)
-            rows = np.empty(len(results), [('image_ids', np.int64), ('values', values.dtype, 5)])
-            rows['image_ids'], rows['values'] = [result['image_id'] for result in results], values
+            rows = np.empty(len(results), _ROW)
+            rows['image_ids'] = [result['image_id'] for result in results]
+            rows['values'] = np.rint(values * 100).clip(-(2**31), 2**31 - 1)
             self._parts[category].append(self._keep(rows))
         self._count += len(self._pending)
         self._pending = []
@@ -140,11 +124,11 @@ class ResultTable:
             weakref.finalize(self, self._file.close)
         self._file.write(rows.tobytes())
         self._file.flush()
-        return rows.dtype, rows.nbytes, self._file.tell() - rows.nbytes
+        return rows.nbytes, self._file.tell() - rows.nbytes
 
     def _read(self, kept: Any) -> np.ndarray:
         if isinstance(kept, np.ndarray):
             return kept
-        kind, size, start = kept
+        size, start = kept
         # at a place of its own: forked processes share the file's
-        return np.frombuffer(os.pread(self._file.fileno(), size, start), kind)
+        return np.frombuffer(os.pread(self._file.fileno(), size, start), _ROW)
