@@ -99,7 +99,7 @@ def test_equals_imread(tmp_path, photo):
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    assert 'no such' in fails(tmp_path / 'none.jpg')
+    assert 'No such' in fails(tmp_path / 'none.jpg')
     assert 'cannot read' in fails(tmp_path)  # a folder
     (tmp_path / 'empty.jpg').write_bytes(b'')
     assert '0 bytes' in fails(tmp_path / 'empty.jpg')

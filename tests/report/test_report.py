@@ -185,7 +185,7 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path, capsys):
     run = write_run(tmp_path / 'data', pictures=0, images=30)
     assert main(['report', str(run), '--output', str(tmp_path / 'out')]) == 0
     error = capsys.readouterr().err
-    assert 'no such image file' in error and 'cannot decode' in error
+    assert 'No such file' in error and 'cannot decode' in error
     assert Page(tmp_path / 'out' / 'report.html').count('svg', 'picture') == 0
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -22,13 +23,13 @@ def folder(tmp_path_factory):
     return sample_folder(str(tmp_path_factory.mktemp('parent')))
 
 
-def test_every_machine_draws_the_same_pixels(folder):
+def test_every_machine_draws_the_same_pixels():
     # The parity of the stacks depends on this. After a change of the scenes, increase VERSION and train
     # again.
-    assert (
-        document(folder)['info']['pixels_sha256']
-        == '17675446c198655bd1b0cbb53add7dcb6aa505e2d157bfafe91fd2eb89a2d85a'
-    )
+    digest = hashlib.sha256()
+    for index in range(200):
+        digest.update(draw_scene([2017, index]).image.tobytes())
+    assert digest.hexdigest() == '17675446c198655bd1b0cbb53add7dcb6aa505e2d157bfafe91fd2eb89a2d85a'
 
 
 def test_pictures_hold_what_was_drawn(folder):

@@ -27,8 +27,6 @@ def read_image(path: str) -> np.ndarray:
             raise DataError(f'cannot read the image file {path}: not a regular file')
         with open(path, 'rb') as file:
             data = file.read()
-    except FileNotFoundError:
-        raise DataError(f'no such image file: {path}') from None
     except OSError as error:
         raise DataError(f'cannot read the image file {path}: {error.strerror}') from None
     if _is_truncated_jpeg(data):

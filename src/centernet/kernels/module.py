@@ -83,10 +83,3 @@ class DCN(nn.Module):
         """
         masks = predicted.shape[1] // 3
         return predicted[:, : 2 * masks], torch.sigmoid(predicted[:, 2 * masks :])
-
-    def extra_repr(self) -> str:
-        return (
-            f'{self.weight.shape[1]}, {self.weight.shape[0]}, kernel_size={self.kernel_size},'
-            f' stride={self.stride}, padding={self.padding}, dilation={self.dilation},'
-            f' deformable_groups={self.deformable_groups}'
-        )

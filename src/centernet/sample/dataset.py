@@ -1,7 +1,6 @@
 """Write the sample's validation set as a folder in COCO's layout."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -100,16 +99,14 @@ def write_folder(
     """
     os.makedirs(os.path.join(folder, PICTURES))
     os.makedirs(os.path.join(folder, 'annotations'))
-    digest = hashlib.sha256()
     records, annotations = [], []
     for index in range(images):
         scene = draw_scene([VALIDATION_KEY, index], size=None if sizes is None else sizes[index])
-        digest.update(scene.image.tobytes())
         height, width = scene.image.shape[:2]
         # ids have gaps, as in COCO
         image_id = 139 + 7 * index
         name = f'{image_id:012d}{suffix}'
-        records.append({'id': image_id, 'file_name': name, 'width': width, 'height': height, 'license': 1})
+        records.append({'id': image_id, 'file_name': name, 'width': width, 'height': height})
         with open(os.path.join(folder, PICTURES, name), 'wb') as file:
             file.write(cv2.imencode(suffix, scene.image)[1].tobytes())
         for shapes in [*([shape] for shape in scene.shapes), *scene.crowds]:
@@ -117,14 +114,11 @@ def write_folder(
     document = {
         'info': {
             'description': 'Shapes on textured grounds, drawn by centernet.sample',
-            'version': str(VERSION),
             'sample': mark,
-            'pixels_sha256': digest.hexdigest(),
         },
-        'licenses': [{'id': 1, 'name': "the project's own", 'url': ''}],
         'images': records,
         'annotations': annotations,
-        'categories': [{'id': number, 'name': name, 'supercategory': 'shape'} for number, name in CATEGORIES],
+        'categories': [{'id': number, 'name': name} for number, name in CATEGORIES],
     }
     with open(os.path.join(folder, ANNOTATIONS), 'w', encoding='utf-8') as file:
         json.dump(document, file, sort_keys=True)
