@@ -107,12 +107,8 @@ def _parser():
     for name, text in _OTHERS:
         parser.add_argument('--' + name, metavar='N', help=text)
     parser.add_argument('--fix_res', action='store_true', help='the default, without --keep_res')
-    parser.add_argument(
-        '--dataset', choices=['coco', 'pascal'], help='pascal: its normalization and its 384 x 384 input'
-    )
-    parser.add_argument(
-        '--trainval', action='store_true', help='needs --annotations: test-dev has no ground truth'
-    )
+    parser.add_argument('--dataset', choices=['coco', 'pascal'], help='its normalization and input size')
+    parser.add_argument('--trainval', action='store_true', help='needs --annotations: no ground truth')
     parser.add_argument('--down_ratio', choices=['4'], help='the only value that is supported')
     for name in _IGNORED.split():
         parser.add_argument('--' + name, nargs='?', const='', help=argparse.SUPPRESS)

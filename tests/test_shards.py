@@ -65,8 +65,8 @@ def test_the_variables_of_engines(environment, expected):
 @pytest.mark.parametrize(
     'environment, words',
     [
-        ({}, 'none of JOB_COMPLETION_INDEX'),
-        ({'SHARDS': '4'}, 'none of JOB_COMPLETION_INDEX'),
+        ({}, 'set JOB_COMPLETION_INDEX'),
+        ({'SHARDS': '4'}, 'set JOB_COMPLETION_INDEX'),
         ({'JOB_COMPLETION_INDEX': '1'}, 'SHARDS= is no shard: set SHARDS'),
         ({'JOB_COMPLETION_INDEX': '4', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=4, SHARDS=4 is no shard'),
         ({'JOB_COMPLETION_INDEX': 'x', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=x, SHARDS=4 is no shard'),

@@ -16,9 +16,7 @@ from typing import Optional, Sequence
 from .system.errors import Interrupted, UserError
 from .version import __version__
 
-DESCRIPTION = (
-    'Evaluate CenterNet (Objects as Points) checkpoints, export them to ONNX, and verify the exports.'
-)
+DESCRIPTION = 'Evaluate CenterNet (Objects as Points) checkpoints, export them to ONNX, verify the exports.'
 EPILOG = """Without weights and data, the commands use the built-in sample.
 
 examples:

@@ -77,7 +77,7 @@ def test_the_shard_of_an_engine(monkeypatch, capsys):
 @pytest.mark.parametrize(
     'words, message',
     [
-        (['--shard', 'auto'], 'none of JOB_COMPLETION_INDEX'),
+        (['--shard', 'auto'], 'set JOB_COMPLETION_INDEX'),
         (['--shard', '3/2'], "'3/2' is not a shard"),
         (['--shard', '8/8'], '--shard 8/8: there are only 7 images'),
     ],

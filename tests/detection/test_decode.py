@@ -244,7 +244,7 @@ def test_layouts_of_sizes():
     [
         ({'hm_t': 80, 'reg_t': 2}, 'the outputs lack hm and wh; they are hm_t, reg_t'),
         ({'hm': 3, 'dep': 1}, 'lack wh'),
-        ({'hm': 3, 'wh': 3}, 'wh of 3 channels for 3 classes'),
+        ({'hm': 3, 'wh': 3}, 'wh has 3 channels'),
         ({'hm': 3, 'wh': 2, 'reg': 3}, 'reg of 3 channels'),
     ],
 )

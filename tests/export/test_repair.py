@@ -185,7 +185,7 @@ def test_another_checkpoint_is_refused(raw, tmp_path):
         (['hm', 'wh'], OptionError, '3 outputs.*name each of them once'),
         (['hm', 'wh', 'wh'], OptionError, 'name each of them once'),
         (['hm', 'wh', 'rge'], OptionError, 'name each of them once'),
-        (['wh', 'hm', 'reg'], ModelError, 'wh of 3 channels for 2 classes'),
+        (['wh', 'hm', 'reg'], ModelError, 'wh has 3 channels'),
     ],
 )
 def test_what_cannot_be_is_refused(heads, error, message, raw, tmp_path):

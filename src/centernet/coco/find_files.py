@@ -27,8 +27,7 @@ def find_annotations(root: str) -> str:
         if files:
             return files[0]
     raise DataError(
-        f'no annotations file: looked for {standard}, any other .json file in that folder, and one in {root};'
-        ' specify it with --annotations, and the folder of its images with --images'
+        f'no annotations file at {standard}, nor another .json there or in {root}: give --annotations'
     )
 
 
@@ -91,10 +90,7 @@ def _shorten(folder: str, moved: List[Dict[str, Any]], entries: List[Dict[str, A
     counts = collections.Counter(entry['file_name'] for entry in entries)
     for name, end in shortened:
         if counts[end] > 1:
-            raise DataError(
-                f'{name[:200]} and another image would both be {end} in {folder}: specify the folder in which'
-                ' they differ with --images'
-            )
+            raise DataError(f'{name[:200]} and another image would both be {end} in {folder}: give --images')
     if not shortened:
         return []
     return [

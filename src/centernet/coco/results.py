@@ -37,10 +37,7 @@ def to_results(
     """
     detections = np.asarray(detections, np.float32).reshape(-1, 6)
     if not np.isfinite(detections).all():
-        raise UserError(
-            f'the detections of image {image_id} are not finite: check that the weights are intact and that'
-            ' the precision is sufficient'
-        )
+        raise UserError(f'the detections of image {image_id} are not finite: are the weights intact?')
     boxes = np.concatenate([detections[:, :2], detections[:, 2:4] - detections[:, :2]], axis=1)
     # Python's round gives the same digits as upstream's float('{:.2f}'.format(x)); numpy's does not always.
     return [

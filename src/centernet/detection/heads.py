@@ -77,10 +77,7 @@ def why_no_boxes(heads: Mapping[str, int]) -> Optional[str]:
     if missing:
         return 'the outputs lack {}; they are {}'.format(' and '.join(missing), ', '.join(heads) or 'none')
     if size_layout(heads['hm'], heads['wh'], heads) is None:
-        return (
-            f'wh of {heads["wh"]} channels for {heads["hm"]} classes; known are 2, 4 (distances to the sides)'
-            f' and {2 * heads["hm"]} (a size for each class)'
-        )
+        return f'wh has {heads["wh"]} channels; known are 2, 4 (distances to the sides) and 2 for each class'
     if heads.get('reg', 2) != 2:
         return f'reg of {heads["reg"]} channels instead of 2'
     return None

@@ -63,8 +63,7 @@ def _place(width, height, spec, test_scale):
     resized = (max(1, int(width * test_scale)), max(1, int(height * test_scale)))
     if max(resized) > _MAX_SIDE:
         raise DataError(
-            f'image of {width} x {height} pixels (test scale {test_scale:g}): OpenCV supports at most'
-            f' {_MAX_SIDE} pixels per side; scale the image down'
+            f'image of {width} x {height} pixels (test scale {test_scale:g}): OpenCV takes up to {_MAX_SIDE}'
         )
     if spec.keep_res:
         size = ((resized[0] | spec.pad) + 1, (resized[1] | spec.pad) + 1)

@@ -121,8 +121,7 @@ def make_extension(package_folder: str = 'src/centernet/kernels') -> Tuple[Any, 
         from torch.utils import cpp_extension
     except ImportError:
         raise CannotBuild(
-            'torch is not installed, or this is an isolated build: install torch, then this package with'
-            ' pip install --no-build-isolation'
+            'no torch: install it, then this package with pip install --no-build-isolation'
         ) from None
     environment = os.environ
     check_compiler(environment.get('CXX', 'g++').split()[0])

@@ -84,15 +84,10 @@ def choose_implementation(input: Tensor) -> Callable[..., Tensor]:
     if reason is None:
         return compiled.deform_conv2d_compiled
     if forced == 'compiled':
-        raise OptionError(
-            f'CENTERNET_DCN=compiled, but the compiled deformable convolution is unavailable: {reason}'
-        )
+        raise OptionError(f'CENTERNET_DCN=compiled, but the operator is not compiled: {reason}')
     if reason not in _told:
         _told.add(reason)
         warnings.warn(
-            'deformable convolution falls back to plain torch operations, which are slower than the compiled'
-            f' operator: {reason}',
-            RuntimeWarning,
-            stacklevel=3,
+            f'deformable convolution in plain torch, which is slow: {reason}', RuntimeWarning, stacklevel=3
         )
     return deform_conv2d_reference

@@ -71,9 +71,7 @@ def resolve_device(name: str = 'auto') -> 'torch.device':
     if reason is None:
         return torch.device('cuda', index or 0)
     if kind == 'cuda':
-        raise DeviceError(
-            f'device {name} is unavailable: {reason}; use --device cpu to continue without a GPU'
-        )
+        raise DeviceError(f'device {name} is unavailable: {reason}; --device cpu needs no GPU')
     if worth_a_line:
         _log.warning('%s; using the CPU', reason)
     return torch.device('cpu')

@@ -87,9 +87,7 @@ def ensure_folder(path: str) -> str:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OutputError(
-            f'the output folder {display_path(path)} cannot be written: {error.strerror}'
-        ) from error
+        raise OutputError(f'the folder {display_path(path)} cannot be written: {error.strerror}') from error
     return path
 
 

@@ -75,8 +75,7 @@ def shard_of_engine(environment: Mapping[str, str] = os.environ) -> Tuple[Shard,
     engine = next((engine for engine in _ENGINES if environment.get(engine[0])), None)
     if engine is None:
         raise OptionError(
-            '--shard auto: none of JOB_COMPLETION_INDEX (Kubernetes), SLURM_ARRAY_TASK_ID (Slurm) and'
-            ' CI_NODE_INDEX is set; name the shard, such as --shard 2/4'
+            '--shard auto: set JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID or CI_NODE_INDEX, or name the shard'
         )
     number_in, total_in, first = engine
     is_array = number_in == 'SLURM_ARRAY_TASK_ID' and not environment.get(total_in)
@@ -90,6 +89,5 @@ def shard_of_engine(environment: Mapping[str, str] = os.environ) -> Tuple[Shard,
             if shard is not None:
                 return shard, read_from
     raise OptionError(
-        f'--shard auto: {read_from} is no shard: set {total_in} to the number of shards, which are numbered'
-        f' from {first}'
+        f'--shard auto: {read_from} is no shard from {first} on: set {total_in} to their number'
     )
