@@ -13,11 +13,7 @@ from typing import List, Sequence
 from centernet.cli import main as centernet
 
 #: the sample's checkpoint, target and folder
-DEFAULTS = (
-    ('--weights', 'models/ctdet_coco_dla_2x.pth'),
-    ('--target', 'ascend'),
-    ('--output', 'models'),
-)
+DEFAULTS = ('--weights', 'models/ctdet_coco_dla_2x.pth'), ('--target', 'ascend'), ('--output', 'models')
 
 
 def translate(argv: Sequence[str]) -> List[str]:

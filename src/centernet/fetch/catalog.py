@@ -43,10 +43,7 @@ DLA_34 = RemoteFile(
     'weights',
     80911783,
     '43bf4cc2efe00e02c1ae8484035b062a35543872d276c7dcfeb4db3e64203e4f',
-    (
-        DRIVE.format('18Q3fzzAsha_3Qid6mn4jcIFPeOGUaj1d'),
-        DRIVE.format('1pl_-ael8wERdUREEnaIfqOV_VF2bEVRT'),
-    ),
+    (DRIVE.format('18Q3fzzAsha_3Qid6mn4jcIFPeOGUaj1d'), DRIVE.format('1pl_-ael8wERdUREEnaIfqOV_VF2bEVRT')),
 )
 RESDCN_18 = RemoteFile(
     'ctdet_coco_resdcn18.pth',

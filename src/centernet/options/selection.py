@@ -174,8 +174,7 @@ class Loading:
         'images per batch (default: chosen for the device and input size)', DIGITS, row='batch size'
     )
     workers: Optional[int] = whole(
-        'processes that load images; 0: none (default: chosen for the device and cores)',
-        least=0,
+        'processes that load images; 0: none (default: chosen for the device and cores)', least=0
     )
     on_bad_image: str = option(
         'fail',
@@ -184,9 +183,7 @@ class Loading:
         choices=BAD_IMAGE_POLICIES,
     )
     save_images: int = whole(
-        'draw the detections of the first N images, into <output>/images (default: 0)',
-        default=0,
-        least=0,
+        'draw the detections of the first N images, into <output>/images (default: 0)', default=0, least=0
     )
 
     def for_network(self, info: Any, protocol: Protocol, images: int) -> 'Loading':

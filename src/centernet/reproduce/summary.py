@@ -22,10 +22,7 @@ def document(found: Reproduction) -> Dict[str, Any]:
         'images': found.images,
         'rows': [dict(row._asdict(), difference=row.difference) for row in found.rows],
         'environment': found.environment,
-        'settings': {
-            'limit': settings.selection.limit,
-            'targets': settings.targets,
-        },
+        'settings': {'limit': settings.selection.limit, 'targets': settings.targets},
     }
 
 

@@ -112,10 +112,7 @@ def write_folder(
         for shapes in [*([shape] for shape in scene.shapes), *scene.crowds]:
             annotations.append(dict(_annotation(shapes), id=1000 + len(annotations), image_id=image_id))
     document = {
-        'info': {
-            'description': 'Shapes on textured grounds, drawn by centernet.sample',
-            'sample': mark,
-        },
+        'info': {'description': 'Shapes on textured grounds, drawn by centernet.sample', 'sample': mark},
         'images': records,
         'annotations': annotations,
         'categories': [{'id': number, 'name': name} for number, name in CATEGORIES],
