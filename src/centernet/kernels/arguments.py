@@ -52,32 +52,24 @@ def check_arguments(
     Args: as in :func:`centernet.kernels.deform_conv2d`.
 
     Raises:
-        ValueError: shapes or values are inconsistent; the message names the argument and both of them.
+        ValueError: shapes or values are inconsistent; the message names them.
         TypeError: dtypes or devices differ.
     """
     stride, padding, dilation = pair(stride, 'stride'), pair(padding, 'padding'), pair(dilation, 'dilation')
-    for name, values, least in (
-        ('stride', stride, 1),
-        ('padding', padding, 0),
-        ('dilation', dilation, 1),
-        ('groups', (groups,), 1),
-        ('deformable_groups', (deformable_groups,), 1),
-    ):
-        if min(values) < least:
-            raise ValueError(f'{name} is {values}, but must be at least {least}')
-    for name, tensor in (('input', input), ('weight', weight)):
-        if tensor.dim() != 4:
-            raise ValueError(f'{name} has shape {tuple(tensor.shape)}, but must have 4 dimensions')
-        if 0 in tensor.shape[name == 'input' :]:
-            raise ValueError(f'{name} is empty: its shape is {tuple(tensor.shape)}')
-
+    if min(*stride, *dilation, groups, deformable_groups) < 1 or min(padding) < 0:
+        raise ValueError(
+            f'stride {stride}, dilation {dilation}, {groups} groups and {deformable_groups} deformable groups'
+            f' must be at least 1, and padding {padding} at least 0'
+        )
+    given = f'for input {tuple(input.shape)} and weight {tuple(weight.shape)}'
+    if input.dim() != 4 or weight.dim() != 4 or 0 in (*input.shape[1:], *weight.shape):
+        raise ValueError(f'tensors must have 4 dimensions, none but the batch of size 0 {given}')
     batch, in_channels = input.shape[:2]
     out_channels, kernel = weight.shape[0], tuple(weight.shape[2:])
     out_size = tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(input.shape[2:], kernel, stride, padding, dilation)
     )
-    given = f'for input {tuple(input.shape)} and weight {tuple(weight.shape)}'
     if in_channels != weight.shape[1] * groups or out_channels % groups or in_channels % deformable_groups:
         raise ValueError(f'{groups} groups and {deformable_groups} deformable groups do not fit {given}')
     if min(out_size) < 1:
