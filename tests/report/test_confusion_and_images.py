@@ -82,9 +82,9 @@ def test_a_detection_of_the_right_class_comes_first():
 def test_errors_of_images(run):
     matches = match(run)
     assert count_errors(matches, 0.5) == {7: 4, 9: 1, 8: 1}
-    assert worst_images(matches, 0.5, run.image_ids, 2) == [7, 9]
+    assert worst_images(matches, 0.5, 2) == [7, 9]
     perfect = match(run_of(data_set([(7, 1, A)]), results((7, 1, A, 0.9))))
-    assert worst_images(perfect, 0.5, run.image_ids, 24) == []
+    assert worst_images(perfect, 0.5, 24) == []
     views = [
         make_view(matches, 0.5, Picture(image_id, '', (640, 480), ''), ['one', 'two']) for image_id in (7, 9)
     ]
@@ -121,7 +121,7 @@ def test_differences():
             (8, 2, C, 0.7),  # new, and wrong
         ),
     )
-    changes = compare_images(match(first), match(second), (0.5, 0.5), data.image_ids)
+    changes = compare_images(match(first), match(second), (0.5, 0.5))
     got = [(item.image_id, item.only_first, item.only_second, item.moved, item.gain) for item in changes]
     assert got == [(7, 0, 0, 2, -1), (9, 0, 0, 0, 0), (8, 0, 1, 0, -1)]
     assert [item.changes for item in changes] == [2, 0, 1]
@@ -130,5 +130,5 @@ def test_differences():
 def test_a_run_does_not_differ_from_itself():
     run = made_up_run(seed=2)
     matches = match(run)
-    changes = compare_images(matches, matches, (0.0, 0.0), run.image_ids)
+    changes = compare_images(matches, matches, (0.0, 0.0))
     assert sum(item.changes for item in changes) == 0 and len(changes) == 60

@@ -53,21 +53,18 @@ def test_matches_are_coco_evals(run, coco_eval):
     for found in coco_eval.evalImgs:
         if found is not None and found['aRng'] == [0, 1e5**2]:
             expected.update(zip(found['dtIds'], found['dtMatches'][0].astype(int)))
-    assert {number + 1: item for number, item in enumerate(matches.detections.matches)} == expected
-    for position, number in enumerate(matches.objects.found_by):
-        if number >= 0:
-            assert matches.detections.matches[number] == matches.objects.ids[position]
-    assert matches.verdicts().true.sum() == (matches.objects.found_by >= 0).sum()
+    assert {number + 1: item + 1 for number, item in enumerate(matches.found)} == expected
+    true, _, missed = matches.verdicts()
+    assert true.sum() == matches.positives.sum() - missed.sum()
 
 
 @pytest.mark.parametrize('step', [0, 1, 17, 43, 80, 100])
 def test_precision_recall_and_f1_at_a_score(run, step):
     matches, score = match(run), SCORES[step]
-    curves, verdicts = score_curves(matches), matches.verdicts()
-    found, objects = matches.detections, matches.objects
+    curves, found, is_true = score_curves(matches), matches.detections, matches.verdicts()[0]
     for number in range(4):
         kept = (found.classes == number) & (np.round(found.scores * 100) >= step) & ~found.ignored
-        true, positives = (kept & verdicts.true).sum(), (objects.classes == number).sum()
+        true, positives = (kept & is_true).sum(), matches.positives[number]
         precision, recall = true / kept.sum() if kept.any() else 1.0, true / positives
         f1 = 2 * precision * recall / (precision + recall) if true else 0.0
         got = [table[number, step] for table in curves]
@@ -94,7 +91,7 @@ def test_figures_of_a_class(run):
 
 def test_a_class_without_objects():
     run = made_up_run(seed=0, classes=6, images=3, per_image=1)
-    missing = set(range(6)) - set(match(run).objects.classes)
+    missing = set(range(6)) - set(np.flatnonzero(match(run).positives))
     assert missing, 'choose another seed'
     found = analyse(run)
     for number in missing:

@@ -60,7 +60,7 @@ def by_tidecv(tidecv, run):
 
 def test_all_six_errors_are_those_that_tidecv_found():
     run = made_up_run(seed=1, classes=4)
-    found = error_weights(match(run), run.image_ids)
+    found = error_weights(match(run))
     assert found.ap50 == pytest.approx(TIDECV[0], abs=1e-5)
     assert [found.weights[kind] for kind in KINDS] == pytest.approx(TIDECV[1], abs=1e-5)
     assert all(found.counts.values()) and all(TIDECV[1])
@@ -71,7 +71,7 @@ def test_against_tidecv(tidecv, sample_run, seed):
     """The sample, and made-up sets of 1 to 21 classes."""
     run = sample_run if seed is None else made_up_run(seed=seed, classes=1 + 4 * seed)
     ap, errors = by_tidecv(tidecv, run)
-    found = error_weights(match(run), run.image_ids)
+    found = error_weights(match(run))
     assert found.ap50 == pytest.approx(ap, abs=1e-9)
     assert list(found.weights.values()) == pytest.approx(errors, abs=1e-9)
 
@@ -115,4 +115,4 @@ def one_image(objects, detections):
         for box, category, score in detections
     ]
     run = run_of(CocoData(dataset, 'annotations.json', 'images'), results)
-    return error_weights(match(run), run.image_ids)
+    return error_weights(match(run))

@@ -38,5 +38,5 @@ def analyse(run: Run) -> Analysis:
     score = curves.best_score()
     names = [name for _, name in run.data.evaluated]
     classes = class_metrics(matches, curves, names, score)
-    errors = error_weights(matches, run.image_ids)
+    errors = error_weights(matches)
     return Analysis(run, matches, curves, score, names, classes, errors, confusion(matches, score))

@@ -5,7 +5,7 @@ from typing import List, Tuple
 import numpy as np
 
 from .matches import Matches
-from .matching import box_iou, by_image, pair
+from .matching import box_iou, pair
 
 
 def confusion(matches: Matches, score: float) -> np.ndarray:
@@ -23,17 +23,15 @@ def confusion(matches: Matches, score: float) -> np.ndarray:
         detections where no object is. The columns are the classes of the detections; the last one has the
         objects that were not found.
     """
-    detections, objects, nothing = matches.detections, matches.objects, matches.class_count
+    detections, objects, nothing = matches.detections, matches.objects, len(matches.positives)
     true, false, missed = matches.verdicts(score)
     annotated = np.where(true, detections.classes, nothing)
-    lost = by_image(objects.images, np.flatnonzero(missed))
-    for image_id, wrong in by_image(detections.images, np.flatnonzero(false)).items():
-        if image_id in lost:
-            iou = box_iou(detections.boxes[wrong], objects.boxes[lost[image_id]])
-            partner = pair(iou, largest_first=True)
-            taken = lost[image_id][partner[partner >= 0]]
-            annotated[wrong[partner >= 0]] = objects.classes[taken]
-            missed[taken] = False
+    left = (detections.by_image(matches.image_ids, false), objects.by_image(matches.image_ids, missed))
+    for wrong, lost in zip(*left):
+        partner = pair(box_iou(detections.boxes[wrong], objects.boxes[lost]), largest_first=True)
+        taken = lost[partner[partner >= 0]]
+        annotated[wrong[partner >= 0]] = objects.classes[taken]
+        missed[taken] = False
     table = np.zeros((nothing + 1, nothing + 1), np.int64)
     counts = true | false
     np.add.at(table, (annotated[counts], detections.classes[counts]), 1)

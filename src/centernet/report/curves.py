@@ -68,9 +68,8 @@ class ScoreCurves(NamedTuple):
 
 def score_curves(matches: Matches) -> ScoreCurves:
     """Compute precision, recall and F1 over the score, from COCOeval's matches."""
-    verdicts, classes = matches.verdicts(), matches.class_count
-    true, false = _kept(matches, verdicts.true), _kept(matches, verdicts.false)
-    objects = np.bincount(matches.objects.classes, minlength=classes).astype(np.float64)[:, None]
+    true, false = (_kept(matches, chosen) for chosen in matches.verdicts()[:2])
+    objects = matches.positives.astype(np.float64)[:, None]
     objects[objects == 0] = np.nan
     kept = true + false
     precision = np.where(kept > 0, true / np.maximum(kept, 1), 1.0)
@@ -89,7 +88,7 @@ def class_metrics(
     """
     true, false, _ = matches.verdicts(score)
     counts = np.bincount(matches.detections.classes[true | false], minlength=len(names))
-    objects = np.bincount(matches.objects.classes, minlength=len(names))
+    objects = matches.positives
     rows = []
     for number, name in enumerate(names):
         table = matches.precision[:, :, number, :, -1]
@@ -107,5 +106,5 @@ def _kept(matches: Matches, chosen: np.ndarray) -> np.ndarray:
     """float64 [classes, 101]: how many of the chosen detections have at least a score."""
     classes, scores = matches.detections.classes[chosen], matches.detections.scores[chosen]
     steps = np.clip(np.floor(scores * 100 + 1e-6).astype(np.int64), 0, 100)
-    table = np.bincount(classes * 101 + steps, minlength=matches.class_count * 101).reshape(-1, 101)
+    table = np.bincount(classes * 101 + steps, minlength=len(matches.positives) * 101).reshape(-1, 101)
     return table[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.float64)

@@ -5,12 +5,12 @@ and every object that was not found has one error, and an error weighs what AP50
 are repaired. The values are those of the authors' tidecv 1.0.1, the order of equal scores included.
 """
 
-from typing import Dict, NamedTuple, Sequence, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
-from .matches import Matches
-from .matching import IOU, box_iou, by_image, pair
+from .matches import Boxes, Matches
+from .matching import IOU, box_iou, pair
 
 #: an overlap of at most this IoU is none
 _BACKGROUND = 0.1
@@ -37,16 +37,13 @@ class ErrorWeights(NamedTuple):
     counts: Dict[str, int]
 
 
-def error_weights(matches: Matches, image_ids: Sequence[int]) -> ErrorWeights:
+def error_weights(matches: Matches) -> ErrorWeights:
     """Sort the errors on images into kinds, and weigh them."""
-    positives = np.bincount(matches.objects.classes, minlength=matches.class_count)
+    positives, parts = matches.positives, []
     missed = np.zeros_like(positives)
-    tables = (matches.objects, matches.crowds)
-    places = [matches.detections.by_image()]
-    places += [by_image(table.images, np.arange(len(table.ids))) for table in tables]
-    nothing, parts = np.zeros(0, np.int64), []
-    for image_id in image_ids:
-        part, classes = _sort_image(matches, *(place.get(image_id, nothing) for place in places))
+    tables = (matches.detections, matches.objects)
+    for places in zip(*(table.by_image(matches.image_ids, table.classes >= 0) for table in tables)):
+        part, classes = _sort_image(*(table.take(place) for table, place in zip(tables, places)))
         parts.append(part)
         np.add.at(missed, classes, 1)
     classes, scores, is_true, ignored, kinds, repaired = map(np.concatenate, zip(*parts))
@@ -65,14 +62,8 @@ def error_weights(matches: Matches, image_ids: Sequence[int]) -> ErrorWeights:
     return ErrorWeights(before, weights, counts)
 
 
-def _sort_image(
-    matches: Matches, found: np.ndarray, wanted: np.ndarray, crowds: np.ndarray
-) -> Tuple[Tuple[np.ndarray, ...], np.ndarray]:
-    """Find the errors of one image.
-
-    Args:
-        matches: the run.
-        found, wanted, crowds: int64, positions of the image's detections, objects and crowds.
+def _sort_image(found: Boxes, truth: Boxes) -> Tuple[Tuple[np.ndarray, ...], np.ndarray]:
+    """Find the errors of one image, from its detections and objects.
 
     Returns:
         Of its n detections, the highest score first: their classes; scores; whether they are true; whether a
@@ -80,18 +71,19 @@ def _sort_image(
         and the class that each would find an object of, were it repaired, -1 for none. Then the classes of
         the objects that are missed.
     """
-    _, classes, boxes, scores, _, _ = matches.detections.take(found[:_MOST])
+    _, classes, boxes, scores, _ = found.take(slice(_MOST))
+    wanted, crowds = truth.take(~truth.ignored), truth.take(truth.ignored)
     # one more object that nothing overlaps: whoever is about no object, is about the last
-    objects = np.append(matches.objects.classes[wanted], -1)
+    objects = np.append(wanted.classes, -1)
     iou = np.zeros((len(classes), len(objects)))
-    iou[:, :-1] = box_iou(boxes, matches.objects.boxes[wanted])
+    iou[:, :-1] = box_iou(boxes, wanted.boxes)
     own = iou * (classes[:, None] == objects)
     other = iou - own
     partner = pair(own)
     taken = np.zeros(len(objects), bool)
     taken[partner] = taken[-1] = True
-    inside = box_iou(boxes, matches.crowds.boxes[crowds], is_crowd=True) > IOU
-    covered = (inside & (classes[:, None] == matches.crowds.classes[crowds])).any(axis=1) & (partner < 0)
+    inside = box_iou(boxes, crowds.boxes, is_crowd=True) > IOU
+    covered = (inside & (classes[:, None] == crowds.classes)).any(axis=1) & (partner < 0)
     place, nobody = own.max(axis=1), np.full(len(classes), -1)
     cases = (  # kind, whether it is of it, the object that it is about
         (_LOCALIZATION, (place >= _BACKGROUND) & (place <= IOU), own.argmax(axis=1)),

@@ -1,7 +1,7 @@
 """Single images: where the errors are, and what differs between two runs."""
 
 import collections
-from typing import Counter, List, NamedTuple, Sequence, Tuple
+from typing import Counter, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -21,10 +21,10 @@ def count_errors(matches: Matches, score: float) -> Counter[int]:
     return collections.Counter(images)
 
 
-def worst_images(matches: Matches, score: float, image_ids: Sequence[int], count: int) -> List[int]:
+def worst_images(matches: Matches, score: float, count: int) -> List[int]:
     """Return the ids of the images with the most errors, the most first, at most ``count``."""
     errors = count_errors(matches, score)
-    worst = sorted(image_ids, key=lambda image_id: -errors[image_id])
+    worst = sorted(matches.image_ids, key=lambda image_id: -errors[image_id])
     return [image_id for image_id in worst[:count] if errors[image_id]]
 
 
@@ -50,9 +50,7 @@ class Change(NamedTuple):
         return self.errors_first - self.errors_second
 
 
-def compare_images(
-    first: Matches, second: Matches, scores: Tuple[float, float], image_ids: Sequence[int]
-) -> List[Change]:
+def compare_images(first: Matches, second: Matches, scores: Tuple[float, float]) -> List[Change]:
     """Compare two runs, image by image.
 
     Detections of a class are paired by the largest IoU, from 0.5, the highest score of the first run first.
@@ -61,20 +59,15 @@ def compare_images(
     Args:
         first, second: the runs, of the same images.
         scores: detections with at least this score count, for each run.
-        image_ids: the images.
 
     Returns:
-        A change for each image, in the order of ``image_ids``.
+        A change for each image.
     """
     errors = [count_errors(*item) for item in zip((first, second), scores)]
-    places = [run.detections.by_image() for run in (first, second)]
-    nothing = np.zeros(0, np.int64)
-    changes = []
-    for image_id in image_ids:
-        ours, theirs = first.detections, second.detections
-        ours, theirs = (
-            side.take(place.get(image_id, nothing)) for side, place in zip((ours, theirs), places)
-        )
+    tables, changes = (first.detections, second.detections), []
+    places = (table.by_image(first.image_ids, table.classes >= 0) for table in tables)
+    for image_id, *chosen in zip(first.image_ids, *places):
+        ours, theirs = (table.take(place) for table, place in zip(tables, chosen))
         ours_count, theirs_count = (side.at_least(score) for side, score in zip((ours, theirs), scores))
         iou = box_iou(ours.boxes, theirs.boxes) * (ours.classes[:, None] == theirs.classes)
         partner = pair(iou)

@@ -1,7 +1,5 @@
 """Boxes x, y, width, height: their overlaps, and pairs of those that overlap."""
 
-from typing import Dict
-
 import numpy as np
 from pycocotools import mask
 
@@ -35,10 +33,3 @@ def pair(iou: np.ndarray, largest_first: bool = False) -> np.ndarray:
         if partner[row] < 0 and is_free[column]:
             partner[row], is_free[column] = column, False
     return partner
-
-
-def by_image(images: np.ndarray, positions: np.ndarray) -> Dict[int, np.ndarray]:
-    """Return image id -> which of the positions are of it, in their order; ``images``: the id of each."""
-    positions = positions[np.argsort(images[positions], kind='stable')]
-    ids, starts = np.unique(images[positions], return_index=True)
-    return dict(zip(ids.tolist(), np.split(positions, starts[1:])))

@@ -63,10 +63,9 @@ def _choose_images(analyses: Sequence[Analysis]) -> Tuple[List[int], List[Change
     """Return the images whose pictures are on the page, and what differs between two runs: the largest change
     of errors first, then the most changed detections."""
     first, *others = analyses
-    image_ids = first.run.image_ids
     if not others:
-        return worst_images(first.matches, first.score, image_ids, PICTURES), []
-    found = compare_images(first.matches, others[0].matches, (first.score, others[0].score), image_ids)
+        return worst_images(first.matches, first.score, PICTURES), []
+    found = compare_images(first.matches, others[0].matches, (first.score, others[0].score))
     changes = [item for item in found if item.changes]
     changes.sort(key=lambda item: (-abs(item.gain), -item.changes))
     return [item.image_id for item in changes[:PICTURES]], changes
