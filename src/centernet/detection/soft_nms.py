@@ -79,18 +79,26 @@ def _pairwise(boxes, sigma):
 
 
 def _discard(rows, old, new, discarded):
-    """Discard rows in place, row by row from the front; return how many survive.
+    """Discard rows in place, in one step, with the result of discarding row by row; return how many survive.
 
-    A discarded row is replaced by the last one, which is then examined in its place, and the array ends one
-    row earlier.
+    Row by row, from the front: a discarded row is replaced by the last one, which is then examined in its
+    place, and the array ends one row earlier. So survivors from the back fill the gaps in the front, the last
+    survivor the first gap, and the rows after the survivors stay as they were before this selection. There is
+    one exception: discarded rows that remain after the last gap is filled replace each other in the first
+    place after the survivors, and the last one examined leaves its decayed score there.
     """
-    at, end = 0, len(rows)
-    while at < end:
-        old[at] = new[at]
-        if discarded[at]:
-            end -= 1
-            for column in (rows, old, new, discarded):
-                column[at] = column[end]
-        else:
-            at += 1
+    kept = np.flatnonzero(~discarded)
+    end = len(kept)
+    gaps = np.flatnonzero(discarded[:end])
+    fillers = kept[end - len(gaps) :][::-1]
+    last = None
+    if discarded[end]:
+        left_over = (fillers[-1] if len(gaps) else len(rows)) - end
+        last = end + 1 if left_over > 1 else end
+        last = rows[last], new[last]
+    filled = rows[fillers], new[fillers]
+    old[:end] = new[:end]
+    rows[gaps], old[gaps] = filled
+    if last is not None:
+        rows[end], old[end] = last
     return end
