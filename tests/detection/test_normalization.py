@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from centernet.detection import COCO, NORMALIZATIONS, InputSpec, preprocess
-from centernet.detection.normalization import normalise
+from centernet.detection.preprocess import normalise
 from centernet.networks.facts import facts_of_entries, facts_of_metadata
-from centernet.options.input_spec import Normalization, of_numbers, parse_normalization
+from centernet.options.normalization import Normalization, of_numbers, parse_normalization
 from centernet.system.errors import OptionError
 
 HALF = NORMALIZATIONS['half']

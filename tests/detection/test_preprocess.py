@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from centernet.detection import MEAN, STD, InputSpec, mirror, preprocess
+from centernet.detection import COCO, InputSpec, mirror, preprocess
 from centernet.system.errors import DataError, OptionError
+
+MEAN, STD = (np.array(part, np.float32) for part in COCO)
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 

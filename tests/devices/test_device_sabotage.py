@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from devices import stand_in
 
-from centernet.detection import MEAN, STD
+from centernet.detection import COCO
 from centernet.devices.explain import explain
 from centernet.devices.manifest import read_manifest
 from centernet.devices.mistakes import WORDS
@@ -19,7 +19,7 @@ from centernet.devices.reference import read_references
 from centernet.onnxfile import graph
 from centernet.onnxfile.graph import Node
 
-MEANS, STDS = (part.reshape(1, 3, 1, 1) for part in (MEAN, STD))
+MEANS, STDS = (np.array(part, np.float32).reshape(1, 3, 1, 1) for part in COCO)
 
 
 def pixels(images):

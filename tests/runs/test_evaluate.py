@@ -15,7 +15,7 @@ from centernet.coco import CocoData
 from centernet.detection import COCO
 from centernet.runs.evaluate import evaluate
 from centernet.system.errors import DataError, Interrupted, OptionError
-from centernet.system.provenance import git_revision
+from centernet.system.versions import git_revision
 
 SIDES = {'input_height': 128, 'input_width': 128}
 KEEP = {'keep_res': True}

@@ -8,7 +8,7 @@ import numpy as np
 
 from centernet.coco import CocoData, compute_metrics
 from centernet.networks.network import NetworkInfo
-from centernet.options.input_spec import COCO
+from centernet.options.normalization import COCO
 from centernet.options.protocol import Protocol
 from centernet.options.selection import Loading, Selection
 from centernet.report import Run

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import torch
 
-from centernet.detection import MEAN, STD, Heads
+from centernet.detection import COCO, Heads
 from centernet.networks.network import Network, NetworkInfo
 
 # A picture shows a box of one of two colours (BGR) on black. The class is the colour.
 COLOURS = ((0, 0, 255), (0, 255, 0))
 SIZES = ((64, 48), (48, 64), (80, 64), (64, 48), (64, 48))
+MEAN, STD = (np.array(part, np.float32) for part in COCO)
 
 
 class PaintNetwork(Network):

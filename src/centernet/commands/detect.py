@@ -19,9 +19,9 @@ import os
 import shlex
 from typing import Any, List, Optional, Tuple
 
+from ..options.detect import DetectOptions
 from ..options.fields import add_flags, read_flags, read_list
 from ..options.selection import Loading
-from ..pictures.kept import DetectOptions
 from ..system.errors import OptionError
 from ..system.files import display_path
 from . import arguments as groups

@@ -11,11 +11,10 @@
 (100, 6)
 """
 
-from ..options.input_spec import COCO, NORMALIZATIONS, InputSpec, Normalization
+from ..options.normalization import COCO, NORMALIZATIONS, InputSpec, Normalization
 from .decode import decode
 from .geometry import Geometry
 from .heads import DECODED, DOWN_RATIO, HEADS, Heads, RawBoxes
-from .normalization import MEAN, STD
 from .postprocess import merge, postprocess
 from .preprocess import mirror, preprocess, warp
 from .soft_nms import soft_nms
@@ -28,11 +27,9 @@ __all__ = [
     'Geometry',
     'Heads',
     'InputSpec',
-    'MEAN',
     'NORMALIZATIONS',
     'Normalization',
     'RawBoxes',
-    'STD',
     'decode',
     'merge',
     'mirror',

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..detection import Normalization
-from ..detection.normalization import normalise
+from ..detection.preprocess import normalise
 from ..kernels import DCN
 
 #: the network as it is

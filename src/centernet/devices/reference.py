@@ -6,9 +6,9 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from ..detection.normalization import normalise
+from ..detection.preprocess import normalise
 from ..networks.runtimes.torch_runtime import TorchNetwork
-from ..options.input_spec import Normalization
+from ..options.normalization import Normalization
 from ..system.errors import DataError
 from ..system.files import atomic_write, display_path, sha256
 from .manifest import Manifest

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 
 from ..system.device import DRIVER
 from ..system.files import display_path
-from ..system.provenance import installed_versions
+from ..system.versions import installed_versions
 from ..version import __version__
 from . import versions
 from .probe import Answer, probe

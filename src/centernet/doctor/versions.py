@@ -8,7 +8,7 @@ import sys
 from typing import Dict, List, Optional, Set
 
 from ..system.files import sha256
-from ..system.provenance import normalise
+from ..system.versions import normalise
 
 #: stack -> its files in ``requirements``
 LOCKS = {'pinned': ['pinned.txt', 'pinned-source.txt'], 'modern': ['modern.txt', 'modern-torch.txt']}

@@ -17,8 +17,8 @@ from ..detection.heads import ONE_SIZE, size_layout
 from ..networks.checkpoint import LoadedModel
 from ..networks.facts import facts_of_checkpoint
 from ..onnxfile.graph import Graph
-from ..options.input_spec import FORMULA
-from ..system.provenance import versions
+from ..options.normalization import FORMULA
+from ..system.versions import versions
 from ..version import __version__
 from .atc import write_script
 from .targets import TARGETS

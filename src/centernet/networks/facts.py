@@ -8,7 +8,7 @@ from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..detection import Normalization
 from ..onnxfile.loading import LARGEST_SIDE
-from ..options.input_spec import FORMULA, of_numbers, parse_normalization
+from ..options.normalization import FORMULA, of_numbers, parse_normalization
 from ..system.errors import OptionError
 from .architectures import divisor
 from .checkpoint import LoadedModel

@@ -7,7 +7,7 @@ import attr
 
 from ..system.errors import OptionError
 from .fields import RUN, each, option, whole
-from .input_spec import COCO, InputSpec, Normalization, parse_normalization
+from .normalization import COCO, InputSpec, Normalization, parse_normalization
 
 
 def _input(protocol: 'Protocol') -> str:

@@ -9,13 +9,13 @@ from ..coco import read_image
 from ..drawing import Box, annotate, save_picture
 from ..drawing.pictures import SUFFIXES
 from ..networks.network import Network
+from ..options.detect import DetectOptions, Results
 from ..options.fields import to_json
 from ..runs.journal import Finished
 from ..runs.predict import Predicted, predict, progress_bar
 from ..runs.record import Record
 from ..runs.run import Run
 from ..system.errors import DataError, Interrupted, OutputError
-from .kept import DetectOptions, Results
 from .output import Document
 from .source import PictureSource, end_of, is_end, is_frame
 from .video import VideoReader, VideoWriter, part_of, video_name

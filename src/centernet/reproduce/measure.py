@@ -16,14 +16,14 @@ from ..kernels import compiled
 from ..networks.checkpoint import load_model
 from ..networks.runtimes import open_network
 from ..networks.runtimes.torch_runtime import TorchNetwork
-from ..options.input_spec import COCO
+from ..options.normalization import COCO
 from ..options.protocol import Protocol
 from ..options.selection import Loading, Selection
 from ..runs.evaluate import evaluate, record_of
 from ..system.device import describe_device
 from ..system.errors import ArchitectureError, CheckpointError, Interrupted, ModelError, OptionError
 from ..system.files import display_path, remove_file, sha256
-from ..system.provenance import versions
+from ..system.versions import versions
 from ..verification import document, record_of_both, verify
 from ..verification.summary import write_verification
 from ..verification.tolerances import FLOAT32, TABLE

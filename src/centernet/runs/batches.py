@@ -9,8 +9,7 @@ import numpy as np
 
 from ..coco import read_image
 from ..detection import Geometry, InputSpec
-from ..detection.normalization import normalise
-from ..detection.preprocess import warp
+from ..detection.preprocess import normalise, warp
 from ..system.errors import DataError, Interrupted
 from ..system.processes import ProcessError, ordered_map
 

@@ -19,8 +19,8 @@ from ..options.fields import IMAGES, RUN
 from ..sample import SAMPLE_WEIGHTS
 from ..system.errors import Interrupted, OptionError
 from ..system.files import atomic_write, display_path, ensure_folder, remove_file
-from ..system.provenance import versions
 from ..system.shards import Shard, shard_of_folder
+from ..system.versions import versions
 from .cluster_worker import Job, check, describe, run_shard
 from .journal import JOURNAL_NAME
 from .merge import merge

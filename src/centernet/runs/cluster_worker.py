@@ -16,8 +16,8 @@ from ..options.fields import RUN
 from ..sample import SAMPLE_WEIGHTS
 from ..system.device import apply_threads, prepare_threads
 from ..system.errors import DataError, OptionError
-from ..system.provenance import versions
 from ..system.shards import Shard
+from ..system.versions import versions
 from .journal import JOURNAL_NAME
 from .plan import Plan, prepare
 from .predict import predict, progress_bar

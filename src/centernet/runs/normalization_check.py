@@ -13,7 +13,7 @@ from torch import nn
 
 from ..coco import CocoData, read_image
 from ..detection import NORMALIZATIONS, InputSpec, Normalization, warp
-from ..detection.normalization import normalise
+from ..detection.preprocess import normalise
 from ..system.errors import DataError
 
 Layers = Tuple[nn.Conv2d, nn.BatchNorm2d]

@@ -17,7 +17,7 @@ from ..options.selection import Loading, Selection
 from ..sample import SAMPLE_WEIGHTS
 from ..system.files import sha256
 from ..system.precision import FP32
-from ..system.provenance import versions
+from ..system.versions import versions
 
 Category = Optional[Tuple[int, str]]
 #: in place of a runtime, where a device has computed the outputs

@@ -10,7 +10,7 @@ import onnxruntime
 
 from ..options.fields import to_json
 from ..system.files import atomic_write, ensure_folder
-from ..system.provenance import versions
+from ..system.versions import versions
 from . import tolerances
 from .metrics import ANNOTATIONS
 from .stages import Stage, Verification

@@ -1,4 +1,4 @@
-"""How images are fitted to the network's input: the input side of the protocol."""
+"""What is done to images before the network: the normalizations that are known, and the size of the input."""
 
 import itertools
 from array import array

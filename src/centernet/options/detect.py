@@ -1,11 +1,11 @@
-"""What is kept of the detections on pictures, and drawn."""
+"""What `detect` keeps of the detections on pictures, and draws."""
 
 from typing import Any, Dict, List, Optional, Tuple
 
 import attr
 
-from ..options.fields import option
 from ..system.errors import OptionError
+from .fields import option
 
 #: what --save takes
 SAVED = ('pictures', 'video', 'none')
