@@ -75,19 +75,11 @@ def match_classes(
         return by_name, []
     if found and not strangers:
         return by_name, [_about(by_name, categories, are_assumed)]
-    example, said = by_order, ''
-    if names is None:
-        why = 'the network names no classes'
-    elif not found:
-        said = '; no category has the name of a class'
-        why = f'no category has the name of a class ({_few(names)})'
-    else:
-        example, said = by_name, f'; not classes of the network: {_few(strangers)}'
-        pairs = zip(names, by_order, by_name)
-        differing = [f'{name} is taken as {usual[1]}' for name, usual, match in pairs if match is None]
-        why = f'some names differ: {_few(differing)}'
+    why = (
+        'the network names no classes' if names is None else f'not classes of the network: {_few(strangers)}'
+    )
     if len(by_order) != count or any(match not in (None, usual) for match, usual in zip(by_name, by_order)):
-        raise _undecided(said, categories, count, example)
+        raise _undecided(why, categories, count, by_name if found else by_order)
     return by_order, [f'classes: {why}; class i is the i-th category in the order of the ids{without}']
 
 
@@ -138,7 +130,7 @@ def _about(channels: Channels, categories: Sequence[Category], are_assumed: bool
     return text + (f'; left out, as they have no objects: {_few(rest)}' if rest else '')
 
 
-def _undecided(said: str, categories: Sequence[Category], count: int, guess: Channels) -> OptionError:
+def _undecided(why: str, categories: Sequence[Category], count: int, guess: Channels) -> OptionError:
     """Return the error that shows --categories.
 
     ``guess``: what its value could look like, as far as it goes.
@@ -149,7 +141,7 @@ def _undecided(said: str, categories: Sequence[Category], count: int, guess: Cha
     ]
     return OptionError(
         f"the network's classes ({count}) cannot be matched to the categories of the data set"
-        f' ({len(categories)}){said}; say which category belongs to which class: --categories takes one name'
+        f' ({len(categories)}): {why}; say which category belongs to which class: --categories takes one name'
         f" or id for each, in the order of the network's channels, {NO_CATEGORY} for none, such as"
         f' --categories={shlex.quote(",".join(shown))}'
     )

@@ -94,19 +94,19 @@ def _check_annotations(
 def _box_notes(dataset: Dict[str, Any]) -> List[str]:
     """A line if most boxes are no [x, y, width, height] in pixels, as those of other formats."""
     sizes = {entry['id']: (entry.get('width'), entry.get('height')) for entry in dataset['images']}
-    measured = beyond = tiny = 0
+    wrong = 0
     for entry in dataset['annotations']:
         width, height = sizes[entry['image_id']]
         x, y, box_width, box_height = entry['bbox']
-        tiny += max(x + box_width, y + box_height) <= 2
+        right, bottom = x + box_width, y + box_height
+        wrong += max(right, bottom) <= 2
         if _is_number(width) and _is_number(height):
-            measured += 1
-            beyond += x + box_width > 1.05 * width + 1 or y + box_height > 1.05 * height + 1
-    expected = 'a bbox is [x, y, width, height] in pixels'
-    if tiny and tiny == len(dataset['annotations']):
-        return [f'warning: no box reaches beyond the second pixel; {expected}']
-    if 2 * beyond > measured:
-        return [f'warning: {beyond} of {measured} boxes end outside of their images; {expected}']
+            wrong += right > 1.05 * width + 1 or bottom > 1.05 * height + 1
+    if 2 * wrong > len(dataset['annotations']):
+        return [
+            f'warning: {wrong} boxes end outside of their images, or before the third pixel; a bbox is'
+            ' [x, y, width, height] in pixels'
+        ]
     return []
 
 
