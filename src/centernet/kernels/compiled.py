@@ -12,8 +12,11 @@ from .arguments import Shape
 from .build_extension import extension_name
 from .reference import deform_conv2d_reference
 
-CPU_DTYPES = (torch.float32, torch.float64)
-CUDA_DTYPES = (torch.float16, torch.float32, torch.float64)
+#: by kind of device
+_DTYPES = {
+    'cpu': (torch.float32, torch.float64),
+    'cuda': (torch.float16, torch.float32, torch.float64),
+}
 
 
 def _load():
@@ -34,15 +37,10 @@ def unsupported(input: Tensor) -> Optional[str]:
     """Return why the compiled operator does not support such an input; None if it does."""
     if _extension is None:
         return MISSING
-    if input.device.type == 'cpu':
-        return None if input.dtype in CPU_DTYPES else f'CPUs support float32 and float64, not {input.dtype}'
-    if input.device.type != 'cuda':
-        return f'it supports CPUs and CUDA, not {input.device.type}'
-    if why_no_cuda():
+    kind = input.device.type
+    if kind == 'cuda' and why_no_cuda():
         return f'it is built without CUDA, because {why_no_cuda()}'
-    if input.dtype not in CUDA_DTYPES:
-        return f'CUDA supports float16, float32 and float64, not {input.dtype}'
-    return None
+    return None if input.dtype in _DTYPES.get(kind, ()) else f'it has no {input.dtype} on {kind}'
 
 
 def description() -> Optional[str]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from . import compiled
 
 _extension = compiled._extension
+#: packed weights; kernel, stride and padding; the step, first row and column of the pixels they give
+Parts = List[Tuple[Tensor, List[int], List[int]]]
 #: Up to so many input times output channels. The transformed weights take four times the memory, and layers
 #: with more channels usually have few pixels.
 _WINOGRAD_LIMIT = 256 * 256
@@ -90,11 +92,13 @@ class Convolution(Layer):
         bf16: bool = False,
     ) -> None:
         super().__init__(weight.shape[2:], stride, padding, relu)
-        self.channels = weight.shape[0]
-        # packed weights; kernel, stride and padding; the step, first row and column of the pixels they give
-        self.parts = [
-            (_pack(weight, bias, stride, True, bf16), [*self.kernel, stride, *self.padding], [1, 0, 0])
-        ]
+        self.channels = len(bias)
+        self.parts = self.pack_parts(weight, bias, bf16)
+
+    def pack_parts(self, weight: Tensor, bias: Tensor, bf16: bool) -> Parts:
+        """Return the parts whose outputs together are that of the layer."""
+        packed = _pack(weight, bias, self.stride, True, bf16)
+        return [(packed, [*self.kernel, self.stride, *self.padding], [1, 0, 0])]
 
     def __call__(self, input: Tensor, residual: Optional[Tensor] = None) -> Tensor:
         output = self.new_output(input, self.channels)
@@ -116,24 +120,15 @@ class TransposedConvolution(Convolution):
         bias: [Cout].
     """
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        stride: int,
-        padding: Sequence[int],
-        relu: bool = False,
-        bf16: bool = False,
-    ) -> None:
-        Layer.__init__(self, weight.shape[2:], stride, padding, relu)
-        self.channels = weight.shape[1]
-        self.parts = []
-        for row in range(stride):
-            for column in range(stride):
+    def pack_parts(self, weight: Tensor, bias: Tensor, bf16: bool) -> Parts:
+        parts = []
+        for row in range(self.stride):
+            for column in range(self.stride):
                 (rows, top), (columns, left) = self._taps(row, 0), self._taps(column, 1)
                 part = weight[:, :, rows][:, :, :, columns].transpose(0, 1)
                 window = [len(rows), len(columns), 1, top, left]
-                self.parts.append((_pack(part, bias, 1, False, bf16), window, [stride, row, column]))
+                parts.append((_pack(part, bias, 1, False, bf16), window, [self.stride, row, column]))
+        return parts
 
     def _taps(self, remainder: int, axis: int) -> Tuple[List[int], int]:
         """The taps that reach the output pixels with a remainder, from the first input pixel on, and the
