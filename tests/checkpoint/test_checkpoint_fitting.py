@@ -177,7 +177,7 @@ def test_the_entry_that_is_asked_for(tmp_path):
         read = loaded.model.state_dict()
         assert all(torch.equal(read[name], value) for name, value in expected.items())
         assert key in loaded.notes[0] and loaded.checkpoint.entry == key
-    assert 'several networks: model, ema.state_dict;' in refusal(str(tmp_path / 'a.pth'), 'dla_tiny')
+    assert 'several networks: choose model, ema.state_dict by' in refusal(str(tmp_path / 'a.pth'), 'dla_tiny')
 
 
 @pytest.mark.parametrize('gone', ['wh.2.weight', 'wh.2.bias', 'wh.0.weight'])
@@ -234,4 +234,4 @@ def test_a_network_that_is_no_centernet(tmp_path):
 def test_a_head_with_the_name_of_a_part(tmp_path):
     state_dict = weights()
     state_dict['forward.2.weight'] = torch.zeros(3, 64, 1, 1)
-    assert "'forward' cannot be the name of a head" in refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')
+    assert "'forward' cannot name a head" in refusal(save(tmp_path / 'a.pth', state_dict), 'res_18')

@@ -67,7 +67,7 @@ def test_where_it_is(tmp_path, saved, entry):
 def test_several_are_an_error_that_names_them(tmp_path):
     saved = {'state_dict': weights(), 'ema': {'state_dict': weights(2.0), 'decay': 0.5}, 'best': weights(3.0)}
     message = refusal(tmp_path, saved)
-    assert 'state_dict, best, ema.state_dict;' in message and '--weights-key state_dict' in message
+    assert 'choose state_dict, best, ema.state_dict by' in message and '--weights-key state_dict' in message
     found = read(tmp_path, saved, 'ema.state_dict')
     assert found.state_dict['conv.weight'].mean() == 2 and found.entry == 'ema.state_dict'
     assert found.meta == {}
@@ -80,7 +80,7 @@ def test_several_are_an_error_that_names_them(tmp_path):
 def test_a_key_that_is_none(tmp_path, key):
     saved = {'epoch': 3, 'model': weights(), 'ema': weights(), 'log': {'loss': 1.0}, 'optimizer': weights()}
     message = refusal(tmp_path, saved, key)
-    assert f'--weights-key {key}: ' in message and 'its entries with weights: model, ema' in message
+    assert f'--weights-key {key}: ' in message and 'has model, ema' in message
 
 
 def test_a_bare_state_dict_with_another_one_beside_it(tmp_path):
@@ -92,7 +92,7 @@ def test_a_bare_state_dict_with_another_one_beside_it(tmp_path):
 
 def test_a_key_for_a_bare_state_dict(tmp_path):
     assert '--weights-key ema: ' in refusal(tmp_path, weights(), 'ema')
-    assert 'its entries with weights: none' in refusal(tmp_path, weights(), 'ema')
+    assert 'has no weights' in refusal(tmp_path, weights(), 'ema')
 
 
 @pytest.mark.parametrize(

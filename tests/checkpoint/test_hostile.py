@@ -26,12 +26,12 @@ SIZES = OrderedDict([('a', torch.ones(50)), ('b', torch.zeros(9))])
     'content, says',
     [
         (None, 'not found'),
-        (b'', "starts with b''; if it is empty"),
+        (b'', "starts with b''; download"),
         (
             b'<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>',
             '<!DOCTYPE html>',
         ),
-        (b'\xef\xbb\xbf\n  <HTML><body>Virus scan warning</body></HTML>', 'a web page'),
+        (b'\xef\xbb\xbf\n  <HTML><body>Virus scan warning</body></HTML>', '<HTML><body>Virus'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n', 'version https://git-lfs'),
         (b'{"error": "not found"}', 'is not a checkpoint of torch.save: it starts with'),
         (b'\x80\x02}q\x00.', 'is not a checkpoint of torch.save: it starts with'),
@@ -61,7 +61,7 @@ def test_folders_and_archives(tmp_path):
     # a TorchScript program: torch.load runs it, whatever its pickle_module admits
     write_zip(path, b'\x80\x02c__torch__\nNet\n)\x81.', {}, constants__pkl=b'\x80\x02).')
     message = refusal(path)
-    assert 'type __torch__.Net' in message and 'save model.state_dict() instead' in message
+    assert 'a __torch__.Net' in message and 'save model.state_dict()' in message
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -150,7 +150,7 @@ def test_pickles_that_would_run_code_are_refused_by_name_and_not_run(tmp_path, f
         save(tmp_path / 'bomb.pth', saved, form)
         message = refusal(tmp_path / 'bomb.pth')
         assert f'refers to the Python object {os.mkdir.__module__}.mkdir;' in message
-        assert 'no code was run' in message and 'save model.state_dict() instead' in message
+        assert 'no code was run' in message and 'save model.state_dict()' in message
         assert not os.path.exists(made)
     pickle.loads(pickle.dumps(bomb))
     assert os.path.exists(made), 'the bomb is one'
@@ -226,15 +226,15 @@ def test_more_beside_the_weights_than_is_read(tmp_path, form, monkeypatch):
 @pytest.mark.parametrize(
     'saved, says',
     [
-        (torch.ones(3), 'type tensor'),
-        ([torch.ones(3)], 'type list'),
-        (argparse.Namespace(w=torch.ones(1)), 'type argparse.Namespace: save model.state_dict'),
-        ({}, 'entries: none'),
-        ({'epoch': 3, 'net': {'w': 1.0}}, 'entries: epoch (int), net'),
-        ({'epoch': 3, 'optimizer': {'w': torch.ones(2, 2)}}, 'entries: epoch (int), optimizer'),
-        ({'a\nb\x1b[31m': 3}, 'entries: a b[31m'),
-        ({'state_dict': {}}, 'entries: state_dict'),
-        ({'state_dict': {3: torch.ones(1)}}, 'entries: state_dict'),
+        (torch.ones(3), 'holds a tensor'),
+        ([torch.ones(3)], 'holds a list'),
+        (argparse.Namespace(w=torch.ones(1)), 'argparse.Namespace: save model.state_dict'),
+        ({}, 'but nothing'),
+        ({'epoch': 3, 'net': {'w': 1.0}}, 'but epoch (int), net'),
+        ({'epoch': 3, 'optimizer': {'w': torch.ones(2, 2)}}, 'but epoch (int), optimizer'),
+        ({'a\nb\x1b[31m': 3}, 'but a b[31m'),
+        ({'state_dict': {}}, 'but state_dict'),
+        ({'state_dict': {3: torch.ones(1)}}, 'but state_dict'),
         ({'module.w': torch.ones(1), 'w': torch.ones(1)}, "'w' twice"),
         ({'module.model.w': torch.ones(1), 'model.w': torch.ones(1)}, "'w' twice"),
     ],
@@ -251,7 +251,7 @@ def test_a_whole_network_is_refused_with_advice(tmp_path, form, entry):
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
     save(tmp_path / 'model.pth', network if entry is None else {'epoch': 3, entry: network}, form)
     message = refusal(tmp_path / 'model.pth')
-    assert 'torch.nn.modules.container.Sequential' in message and 'save model.state_dict() instead' in message
+    assert 'torch.nn.modules.container.Sequential' in message and 'save model.state_dict()' in message
     assert entry is None or entry in message
 
 

@@ -153,4 +153,4 @@ def test_what_was_looked_for_can_be_given(make_coco, tmp_path):
         fails(str(make_coco(folder='elsewhere'))),
         fails(str(make_coco(root='b')), images=str(tmp_path / 'empty')),
     ):
-        assert 'looked for' in message and '--images' in message and '--annotations' in message
+        assert 'no annotations file at' in message and 'give --annotations' in message

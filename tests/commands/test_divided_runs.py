@@ -169,4 +169,4 @@ def test_what_dask_lacks_is_one_line(capsys):
     if sys.version_info < (3, 9):
         assert '--dask needs the modern stack' in error
     else:
-        assert 'no certificate nowhere/ca.pem' in error or '--dask needs the package distributed' in error
+        assert 'no certificate nowhere/ca.pem' in error or '--dask needs distributed' in error

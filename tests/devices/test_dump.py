@@ -200,8 +200,8 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path, dump):
 @pytest.mark.parametrize(
     'words, said',
     [
-        (('--layout', 'ais', '--batch', '4'), '--batch 4: .*join files into batches themselves'),
-        (('--calibration', '300'), '--calibration 300: only 0 of the 200 images'),
+        (('--layout', 'ais', '--batch', '4'), '--batch 4: .*has one image per file'),
+        (('--calibration', '300'), '--calibration 300: only 0 images are not evaluated'),
         (('--limit', '2', '--shard', '3/3'), '--shard 3/3: there are only 2 images'),
         (('--shard', '4/3'), "'4/3' is not a shard"),
         (('--data', 'none'), 'no --weights'),
@@ -221,7 +221,7 @@ def test_files_of_an_earlier_dump_are_replaced_and_others_are_not(dump):
     with open(os.path.join(folder, 'inputs', 'notes.txt'), 'w'):
         pass
     status, _, _, err = dump('--limit', '2')
-    assert status == 2 and 'not of a dump (inputs/notes.txt)' in err
+    assert status == 2 and 'has inputs/notes.txt, of no dump' in err
     assert '0.bin' in names(folder)
 
 
@@ -230,7 +230,7 @@ def test_nothing_is_removed_that_no_manifest_lists(dump, tmp_path):
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b'theirs')
     status, folder, _, err = dump('--limit', '2')
-    assert status == 2 and 'not of a dump (calibration/000000000139.bin)' in err
+    assert status == 2 and 'has calibration/000000000139.bin, of no dump' in err
     assert theirs.read_bytes() == b'theirs' and not os.path.exists(os.path.join(folder, 'inputs'))
     theirs.unlink()
     (tmp_path / 'dump' / 'manifest.json').write_text('{"name": "an app"}')
@@ -256,12 +256,12 @@ def test_a_dump_that_was_killed_is_replaced(dump, monkeypatch):
 @pytest.mark.parametrize(
     'change, said',
     [
-        (lambda text: text[:100], 'or is damaged'),
-        (lambda text: '[]', 'is not a manifest'),
+        (lambda text: text[:100], 'or damaged'),
+        (lambda text: '[]', 'is no manifest'),
         (lambda text: text.replace('"manifest": 2', '"manifest": 99'), 'another version'),
-        (lambda text: text.replace('"protocol"', '"other"'), 'or is damaged'),
-        (lambda text: text.replace('"geometry": [[', '"geometry": [["x", '), 'or is damaged'),
-        (lambda text: text.replace('"input_height": 128', '"input_height": 0'), 'or is damaged'),
+        (lambda text: text.replace('"protocol"', '"other"'), 'or damaged'),
+        (lambda text: text.replace('"geometry": [[', '"geometry": [["x", '), 'or damaged'),
+        (lambda text: text.replace('"input_height": 128', '"input_height": 0'), 'or damaged'),
         (None, 'no manifest'),
     ],
 )

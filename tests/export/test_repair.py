@@ -175,16 +175,16 @@ def test_the_user_decides(raw, loaded, tmp_path):
 
 def test_another_checkpoint_is_refused(raw, tmp_path):
     other = load_model(save_checkpoint(tmp_path / 'other.pth', 'dla_tiny', HEADS, SIZE, seed=2))
-    with pytest.raises(ModelError, match='weights of no head in the checkpoint'):
+    with pytest.raises(ModelError, match='weights of no head'):
         repair(raw, str(tmp_path / 'out.onnx'), loaded=other)
 
 
 @pytest.mark.parametrize(
     'heads, error, message',
     [
-        (['hm', 'wh'], OptionError, '3 outputs.*name each of them once'),
-        (['hm', 'wh', 'wh'], OptionError, 'name each of them once'),
-        (['hm', 'wh', 'rge'], OptionError, 'name each of them once'),
+        (['hm', 'wh'], OptionError, 'name each of hm, wh, reg once'),
+        (['hm', 'wh', 'wh'], OptionError, 'name each of hm, wh, reg once'),
+        (['hm', 'wh', 'rge'], OptionError, 'name each of hm, wh, reg once'),
         (['wh', 'hm', 'reg'], ModelError, 'wh has 3 channels'),
     ],
 )

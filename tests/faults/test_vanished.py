@@ -41,7 +41,7 @@ def test_evaluation_ends_with_one_line_and_writes_nothing(data, tmp_path, monkey
     with pytest.raises(OutputError) as caught:
         run(data, out, network, save_images=2)
     message = str(caught.value)
-    assert message.startswith(os.path.join('out', 'journal.jsonl is missing')) and '\n' not in message
+    assert message.startswith(os.path.join('out', 'journal.jsonl was removed')) and '\n' not in message
     assert sum(network.batches) == 12
     assert not out.is_dir() or os.listdir(str(out)) == []
 

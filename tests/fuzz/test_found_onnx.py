@@ -77,7 +77,7 @@ def test_a_tensor_behind_a_link(tmp_path):
 def test_a_tensor_that_is_not_all_there(tmp_path):
     model, data = kept_outside('weights.bin', offset=8)
     (tmp_path / 'weights.bin').write_bytes(data)
-    everything_refuses(write(tmp_path, model), 'of .*weights.bin, which has')
+    everything_refuses(write(tmp_path, model), 'behind the end of .*weights.bin')
     everything_refuses(write(tmp_path, kept_outside('weights.bin', -1)[0]), 'not a position in a file')
 
 

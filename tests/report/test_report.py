@@ -204,8 +204,8 @@ def test_no_detections_and_no_objects(tmp_path):
         (lambda run: (run / 'metrics.json').unlink(), 'not the folder of a finished evaluation'),
         (lambda run: (run / 'results.json').write_text('[{]'), 'not valid JSON'),
         (lambda run: (run / 'results.json').write_text('[]'), 'do not belong together'),
-        (lambda run: (run.parent / 'annotations.json').unlink(), 'name the data with --data'),
-        (lambda run: change_annotations(run.parent / 'annotations.json'), 'its content differs'),
+        (lambda run: (run.parent / 'annotations.json').unlink(), 'give --data'),
+        (lambda run: change_annotations(run.parent / 'annotations.json'), 'differs from what'),
     ],
 )
 def test_a_damaged_run_is_one_line(tmp_path, capsys, damage, message):

@@ -85,7 +85,7 @@ def test_folders_that_are_no_shards_of_one_number(data, tmp_path):
         find_runs([str(tmp_path / 'empty')])
     with pytest.raises(DataError, match='no such folder'):
         shards_in(tmp_path / 'b')
-    with pytest.raises(DataError, match=r'it has no journal\.jsonl'):
+    with pytest.raises(DataError, match=r'has no journal\.jsonl: it is no run'):
         merge([str(tmp_path)], str(tmp_path / 'merged'))
     assert shards_in(tmp_path / 'a') == [str(tmp_path / 'a')]
 
@@ -172,7 +172,7 @@ def test_data_that_have_moved(data_folder, tmp_path):
     assert merge(folders, str(tmp_path / 'merged'), moved).document['images'] == 12
     annotations = tmp_path / 'moved' / 'annotations' / 'instances_val2017.json'
     annotations.write_text(annotations.read_text() + '\n')
-    with pytest.raises(DataError, match='its content differs'):
+    with pytest.raises(DataError, match='differs from what'):
         merge(folders, str(tmp_path / 'merged'), moved)
 
 

@@ -97,13 +97,15 @@ def _by_values(keys: List[Key], found: Found, manifest: Manifest, references: Re
     else:
         network = ', '.join(f'{head} ({count})' for head, count in manifest.heads.items())
         raise OptionError(
-            f'which output is which? no reference image has {len(keys)} finite outputs of {network}'
+            f'cannot tell outputs apart: no reference image has {len(keys)} finite outputs of {network}'
             f' [{manifest.cells[0]}, {manifest.cells[1]}]: give the right --manifest, or --order'
         )
     for (cost, heads), (more, others) in zip(ranked, ranked[1:2]):
         disputed = [index for index, head in enumerate(heads) if head != others[index]]
         if _CLEARLY * sum(cost[index] for index in disputed) > sum(more[index] for index in disputed):
-            raise OptionError(f'the outputs may be {",".join(heads)} or {",".join(others)}: give --order')
+            raise OptionError(
+                f'cannot tell if the outputs are {",".join(heads)} or {",".join(others)}: give --order'
+            )
     return list(ranked[0][1])
 
 

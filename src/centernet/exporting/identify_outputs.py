@@ -54,7 +54,7 @@ def identify(
             or not all(name.isidentifier() for name in heads)
         ):
             raise OptionError(
-                f'--outputs {",".join(heads)}: name each of {", ".join(names)} once, as hm, wh and reg'
+                f'--outputs {",".join(heads)}: name each of {", ".join(names)} once, as hm, wh, reg'
             )
         how = 'as given'
     elif checkpoint is not None:
@@ -65,7 +65,7 @@ def identify(
             heads, how = by_numbers(graph, lasts), "by the numbers of the weights (torch 1.0's names)"
     if heads is None:
         raise ModelError(
-            f'which output is wh, which is reg ({[x.inputs[1] for x in lasts]})? give --weights or --outputs'
+            f'cannot tell wh from reg ({[x.inputs[1] for x in lasts]}): give --weights or --outputs'
         )
     channels = OrderedDict(
         (head, len(graph.initializers[last.inputs[1]])) for head, last in zip(heads, lasts)

@@ -52,7 +52,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
     if key in nested:
         return nested[key]
     if key is not None:
-        raise CheckpointError(f'--weights-key {printable(key)}: {path} has only {_list(nested) or "none"}')
+        raise CheckpointError(f'--weights-key {printable(key)}: {path} has {_list(nested) or "no weights"}')
     weights = [found for found in nested.values() if found.dimensions >= 2]
     if own >= 0 and (not weights or own >= 4):  # convolutions are there already
         return Found('', entries, own)
