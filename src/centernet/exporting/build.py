@@ -5,7 +5,7 @@ from typing import Optional
 from ..onnxfile import deform_conv
 from ..onnxfile.decompose import decompose
 from ..onnxfile.graph import Graph
-from ..onnxfile.opsets import raise_opset
+from ..onnxfile.opsets import lower_opset, raise_opset
 from ..onnxfile.shapes import examine
 from ..system.errors import ModelError
 from . import passes, rules
@@ -40,6 +40,9 @@ def build(graph: Graph, target: Target, batch: Optional[int] = 1, decode: Option
     deform_conv.rewrite(graph, target.spelling or 'onnx')
     raise_opset(graph, target.opset)
     passes.clean(graph)
+    if graph.opset > target.opset:
+        lower_opset(graph, target.opset)
+        graph.remove_dead()
     shapes = examine(graph).shapes
     for place, value in enumerate(graph.outputs):
         if value.name in shapes:  # a decomposed convolution stops the inference: the file's own shapes remain

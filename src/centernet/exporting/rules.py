@@ -94,7 +94,7 @@ def target_of(graph: Graph) -> Optional[Target]:
 def _opset(graph: Graph, target: Target) -> _Found:
     oldest, newest = target.opsets
     if not oldest <= graph.opset <= newest:
-        yield '', f'opset {graph.opset}; {target.reader} reads {oldest} to {newest}: export at {target.opset}'
+        yield '', f'opset {graph.opset}; {target.reader} reads {oldest} to {newest}'
 
 
 def _operators(graph: Graph, target: Target) -> _Found:

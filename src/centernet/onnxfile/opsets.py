@@ -1,4 +1,4 @@
-"""Convert a graph from the opset that it was traced in to a later one.
+"""Convert a graph from the opset that it was traced in to another one.
 
 Why not ``onnx.version_converter``:
 
@@ -56,11 +56,37 @@ def raise_opset(graph: Graph, opset: int) -> None:
     graph.opset = opset
 
 
-def _to_inputs(**keys):
-    """A change: these attributes (name -> dtype) become inputs, in this order, after the first."""
+def lower_opset(graph: Graph, opset: int) -> None:
+    """Rewrite a graph for an earlier opset, in place: inputs that were attributes there, and are constant,
+    become attributes again.
 
-    def change(graph, node):
-        for key, dtype in keys.items():
+    Raises:
+        ModelError: an operator is not supported here, or cannot be written in the earlier opset.
+    """
+    stuck = set()
+    for node in graph.nodes:
+        if node.domain or node.op_type in _STABLE:
+            continue
+        undone = [
+            isinstance(change, _AttributesToInputs) and change.undo(graph, node)
+            for op_types, since, change in reversed(_CHANGES)
+            if node.op_type in op_types and opset < since <= graph.opset
+        ]
+        if node.op_type not in KNOWN or not all(undone):
+            stuck.add(node.op_type)
+    if stuck:
+        raise ModelError(f'{", ".join(sorted(stuck))} have no opset {opset}: export the checkpoint')
+    graph.opset = opset
+
+
+class _AttributesToInputs:
+    """A change: these attributes (name, dtype) become inputs, in this order, after the first."""
+
+    def __init__(self, *keys):
+        self._keys = keys
+
+    def __call__(self, graph, node):
+        for key, dtype in self._keys:
             node.inputs.append('')
             if key in node.attributes:
                 value = np.array(node.attributes.pop(key), dtype)
@@ -68,12 +94,23 @@ def _to_inputs(**keys):
         while not node.inputs[-1]:
             node.inputs.pop()
 
-    return change
+    def undo(self, graph, node):
+        """Turn the inputs into attributes; return whether all of them are constant."""
+        if 'num_outputs' in node.attributes:  # of Split, since opset 18: parts that may be unequal
+            return False
+        values = node.inputs[1:]
+        if not all(name in graph.initializers or not name for name in values):
+            return False
+        for (key, _), name in zip(self._keys, values):
+            if name:
+                node.attributes[key] = graph.initializers[name].tolist()
+        del node.inputs[1:]
+        return True
 
 
 def _upsample(graph, node):
     """Before opset 9 the scales are an attribute, from there on an input."""
-    _to_inputs(scales=np.float32)(graph, node)
+    _AttributesToInputs(('scales', np.float32))(graph, node)
     node.op_type = 'Resize'
 
 
@@ -87,17 +124,23 @@ def _resize(graph, node):
     node.inputs.insert(1, graph.constant(node.outputs[0] + '.roi', np.zeros(0, np.float32)))
 
 
+def _softmax(graph, node):
+    if node.attributes.get('axis', 1) != -1:
+        raise ModelError(f'{node.op_type} {node.label!r} flattens its input, as none does after opset 12')
+
+
 #: operators, the opset that changed them, and how a node follows; by opset, as a node may need several
 _CHANGES = (
     (('Upsample',), 10, _upsample),
-    (('Slice',), 10, _to_inputs(starts=np.int64, ends=np.int64, axes=np.int64)),
-    (('TopK',), 10, _to_inputs(k=np.int64)),
+    (('Slice',), 10, _AttributesToInputs(('starts', np.int64), ('ends', np.int64), ('axes', np.int64))),
+    (('TopK',), 10, _AttributesToInputs(('k', np.int64))),
     (('Resize',), 11, _resize),
-    (('Pad',), 11, _to_inputs(pads=np.int64, value=np.float32)),
-    (('Clip',), 11, _to_inputs(min=np.float32, max=np.float32)),
-    (('Split',), 13, _to_inputs(split=np.int64)),
-    (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _to_inputs(axes=np.int64)),
-    (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _to_inputs(axes=np.int64)),
+    (('Pad',), 11, _AttributesToInputs(('pads', np.int64), ('value', np.float32))),
+    (('Clip',), 11, _AttributesToInputs(('min', np.float32), ('max', np.float32))),
+    (('Split',), 13, _AttributesToInputs(('split', np.int64))),
+    (('Squeeze', 'Unsqueeze', 'ReduceSum'), 13, _AttributesToInputs(('axes', np.int64))),
+    (('Softmax', 'LogSoftmax'), 13, _softmax),
+    (('ReduceMean', 'ReduceMax', 'ReduceMin', 'ReduceProd'), 18, _AttributesToInputs(('axes', np.int64))),
 )
 #: the operators that networks are made of; the others cannot be converted
 KNOWN = _STABLE.union(*(op_types for op_types, _, _ in _CHANGES))
