@@ -70,7 +70,7 @@ def test_the_variables_of_engines(environment, expected):
         ({'JOB_COMPLETION_INDEX': '1'}, 'SHARDS= is no shard: set SHARDS'),
         ({'JOB_COMPLETION_INDEX': '4', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=4, SHARDS=4 is no shard'),
         ({'JOB_COMPLETION_INDEX': 'x', 'SHARDS': '4'}, 'JOB_COMPLETION_INDEX=x, SHARDS=4 is no shard'),
-        (slurm(3, 3, 3), 'set SHARDS to their number'),
+        (slurm(3, 3, 3), 'set SHARDS to the number of shards'),
         (dict(slurm(2, 0, 6), SLURM_ARRAY_TASK_COUNT='4'), 'set SHARDS'),  # --array=0-6:2
         (slurm(0, 0, 3, SHARDS='4'), 'is no shard'),
         ({'CI_NODE_INDEX': '1'}, 'set CI_NODE_TOTAL'),

@@ -177,7 +177,9 @@ def test_the_entry_that_is_asked_for(tmp_path):
         read = loaded.model.state_dict()
         assert all(torch.equal(read[name], value) for name, value in expected.items())
         assert key in loaded.notes[0] and loaded.checkpoint.entry == key
-    assert 'several networks: choose model, ema.state_dict by' in refusal(str(tmp_path / 'a.pth'), 'dla_tiny')
+    assert 'several networks: --weights-key is one of model, ema.state_dict' in refusal(
+        str(tmp_path / 'a.pth'), 'dla_tiny'
+    )
 
 
 @pytest.mark.parametrize('gone', ['wh.2.weight', 'wh.2.bias', 'wh.0.weight'])

@@ -170,4 +170,4 @@ def test_a_checkpoint_of_several_networks(refused, tmp_path, weights):
     saved['ema'] = {'state_dict': saved['state_dict']}
     torch.save(saved, str(tmp_path / 'several.pth'))
     message = refused(weights=tmp_path / 'several.pth')
-    assert 'state_dict, ema.state_dict' in message and '--weights-key state_dict' in message
+    assert '--weights-key is one of state_dict, ema.state_dict' in message

@@ -235,7 +235,7 @@ def test_nothing_is_removed_that_no_manifest_lists(dump, tmp_path):
     theirs.unlink()
     (tmp_path / 'dump' / 'manifest.json').write_text('{"name": "an app"}')
     status, _, _, err = dump('--limit', '2')
-    assert status == 2 and 'is not of this version of centernet' in err
+    assert status == 2 and 'is of another version' in err
     assert (tmp_path / 'dump' / 'manifest.json').read_text() == '{"name": "an app"}'
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_journal(data, tmp_path):
     with pytest.raises(DataError, match='damaged in line 4: choose another'):
         merge(folders, str(tmp_path / 'merged'))
     path.write_text('{"journal":1,"fingerprint":{}}\n')
-    with pytest.raises(DataError, match='earlier version of centernet'):
+    with pytest.raises(DataError, match='an earlier version'):
         merge(folders, str(tmp_path / 'merged'))
 
 

@@ -88,6 +88,4 @@ def shard_of_engine(environment: Mapping[str, str] = os.environ) -> Tuple[Shard,
             shard = parse_shard(f'{number - first + 1}/{count}')
             if shard is not None:
                 return shard, read_from
-    raise OptionError(
-        f'--shard auto: {read_from} is no shard from {first} on: set {total_in} to their number'
-    )
+    raise OptionError(f'--shard auto: {read_from} is no shard: set {total_in} to the number of shards')

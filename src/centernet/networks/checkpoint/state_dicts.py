@@ -59,7 +59,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
     weights = weights or list(nested.values())
     if len(weights) > 1:
         raise CheckpointError(
-            f'{path} holds several networks: choose {_list(found.name for found in weights)} by --weights-key'
+            f'{path} holds several networks: --weights-key is one of {_list(found.name for found in weights)}'
         )
     if weights:
         return weights[0]
