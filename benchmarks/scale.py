@@ -62,12 +62,7 @@ def main() -> None:
         '--sample-images', type=int, default=200, metavar='N', help='evaluated by the workers (default: 200)'
     )
     parser.add_argument(
-        '--images',
-        type=int,
-        nargs='*',
-        default=[5000, 50000, 500000],
-        metavar='N',
-        help='(default: 5000 50000 500000)',
+        '--images', type=int, nargs='*', default=[5000, 50000, 500000], metavar='N', help='of the merges'
     )
     parser.add_argument('--folder', metavar='FOLDER', help='for the journals')
     parser.add_argument('--json', action='store_true', help='print JSON')
