@@ -65,7 +65,7 @@ SAMPLE = Claims(
     'this project, by eval-pth on an AMD EPYC, the same on both stacks',
     'recorded_ap',
     200,
-    'b332e341f7caa69f57951be9bccfb50ce5d0abe6365188caf74af331f4412a86',
+    'c7b98a34c4854d78c1a6c1cac1c46b9aea36367288398608d05661c64d210ee9',
     (
         NetworkClaims(
             'dla_tiny',
