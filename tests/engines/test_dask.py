@@ -321,7 +321,7 @@ def test_what_a_user_gets_wrong_is_one_line(cluster, tmp_path):
         (['--shard', '1/2'], '--dask divides the run by itself'),
         (['--save-images', '3'], '--save-images is not available'),
         (['--weights', '/proc/self/cwd/mine.pth'], 'does not see /proc/self/cwd/mine.pth: mount it there'),
-        (['--input-height', '100'], 'must be a multiple of'),
+        (['--input-height', '100'], 'takes multiples of 32'),
     ):
         if '--weights' in words:
             (tmp_path / 'mine.pth').write_bytes(b'')

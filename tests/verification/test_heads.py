@@ -76,8 +76,8 @@ def test_outputs_are_compared_by_name_whatever_their_order():
 @pytest.mark.parametrize(
     'others, message',
     [
-        ({'boxes': np.zeros((2, 3))}, 'hm, wh, reg is missing .* boxes'),
-        ({name: value for name, value in heads().items() if name != 'reg'}, 'reg is missing .* hm, wh'),
+        ({'boxes': np.zeros((2, 3))}, 'no output hm, wh, reg, but boxes'),
+        ({name: value for name, value in heads().items() if name != 'reg'}, 'no output reg, but hm, wh'),
     ],
 )
 def test_a_missing_output_is_an_error(others, message):
@@ -86,7 +86,7 @@ def test_a_missing_output_is_an_error(others, message):
 
 
 def test_another_shape_is_an_error():
-    with pytest.raises(ShapeError, match=r'hm .*\[2, 4, 8, 8\] .*\[2, 3, 8, 8\]'):
+    with pytest.raises(ShapeError, match=r'hm is \[2, 4, 8, 8\], not \[2, 3, 8, 8\]'):
         compare_heads([heads()], [heads(classes=4)])
 
 

@@ -75,7 +75,7 @@ def lower_opset(graph: Graph, opset: int) -> None:
         if node.op_type not in KNOWN or not all(undone):
             stuck.add(node.op_type)
     if stuck:
-        raise ModelError(f'{", ".join(sorted(stuck))} have no opset {opset}: export the checkpoint')
+        raise ModelError(f'cannot convert from opset {graph.opset} to {opset}: {", ".join(sorted(stuck))}')
     graph.opset = opset
 
 
