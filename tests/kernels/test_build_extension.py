@@ -73,6 +73,14 @@ def test_a_toolkit_of_python_packages(tmp_path, monkeypatch):
         find_toolkit('98.0', str(tmp_path))
 
 
+def test_a_script_that_starts_nvcc_is_not_the_toolkit(tmp_path):
+    toolkit(tmp_path, '99.0')
+    home = toolkit(tmp_path / 'cuda', '99.0')
+    (tmp_path / 'cuda' / 'include').mkdir()
+    (tmp_path / 'cuda' / 'include' / 'cuda_runtime_api.h').write_text('')
+    assert find_toolkit('99.0', str(tmp_path)) == (home, (99, 0))
+
+
 def test_options_of_nvcc():
     assert nvcc_flags((13, 0), ' ', '/usr/bin/g++-12 -m64') == [
         *['-O3', '-ccbin', '/usr/bin/g++-12'],

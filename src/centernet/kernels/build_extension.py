@@ -60,10 +60,16 @@ def find_toolkit(torch_cuda: str, found_by_torch: Optional[str]) -> Tuple[str, T
         CannotBuild: there is no toolkit, or it is for another version of CUDA than torch.
     """
     wanted = _version_in('^', torch_cuda)
-    homes = [found_by_torch or '', *[os.path.join(each, 'nvidia', f'cu{wanted[0]}') for each in sys.path]]
-    home = next((each for each in homes if os.path.exists(os.path.join(each, 'bin', 'nvcc'))), None)
-    if home is None:
+    found = found_by_torch or ''
+    homes = [found, os.path.join(found, 'cuda')] + [
+        os.path.join(each, 'nvidia', f'cu{wanted[0]}') for each in sys.path
+    ]
+    homes = [each for each in homes if os.path.exists(os.path.join(each, 'bin', 'nvcc'))]
+    if not homes:
         raise CannotBuild(f'no nvcc was found (torch is built for CUDA {torch_cuda})')
+    # /usr/local/bin/nvcc may be a script that starts that of /usr/local/cuda, beside which the headers are
+    header = os.path.join('include', 'cuda_runtime_api.h')
+    home = next((each for each in homes if os.path.exists(os.path.join(each, header))), homes[0])
     nvcc = os.path.join(home, 'bin', 'nvcc')
     version = _version_in('release ', _output_of(nvcc, '--version'))
     # Minor versions are compatible from 11 on. Before, the operator would load a second CUDA runtime.
