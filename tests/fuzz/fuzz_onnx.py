@@ -409,7 +409,7 @@ def run(path):
 
 def _evaluate(path):
     runner = OnnxRunner(path, 'cpu', 1)
-    image = np.zeros((1, 3) + (runner.input_size or (32, 32)), np.float32)
+    image = np.zeros((1, 3) + (runner.info.fixed or (32, 32)), np.float32)
     runner.outputs(image)
     runner(image)
 
