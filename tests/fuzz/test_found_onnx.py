@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from centernet.system.errors import ModelError
 
@@ -15,8 +16,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from support.onnx_files import detector  # noqa: E402
 
 from centernet.exporting.repair import repair  # noqa: E402
+from centernet.networks.network import Network, NetworkInfo  # noqa: E402
 from centernet.networks.runtimes.onnx_runtime import OnnxNetwork as OnnxRunner  # noqa: E402
-from centernet.onnxfile.graph import load  # noqa: E402
+from centernet.onnxfile.graph import Node, load  # noqa: E402
+from centernet.onnxfile.output_chain import OutputChain  # noqa: E402
 
 HEADS = ['hm', 'wh', 'reg']
 
@@ -237,3 +240,15 @@ def test_the_name_of_a_size_that_is_no_text(tmp_path):
     path.write_bytes(model.SerializeToString().replace(b'QQQQ', b'Q\xffQQ'))
     with pytest.raises(ModelError):
         OnnxRunner(str(path), 'cpu', 1)
+
+
+def test_a_heat_map_that_is_computed_but_is_no_head():
+    class Sizes(Network):
+        info = NetworkInfo(heads={'wh': 2}, runtime='onnxruntime', device='cpu')
+        heat_map = OutputChain(Node('Conv', [], []), (Node('Sigmoid', [], []),))
+
+        def outputs(self, images):
+            return {'wh': torch.zeros(1, 2, 8, 8)}
+
+    with pytest.raises(ModelError, match='hm'):
+        Sizes()(np.zeros((1, 3, 32, 32), np.float32))

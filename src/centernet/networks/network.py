@@ -130,13 +130,13 @@ class Network:
 
     def heads(self, images: np.ndarray) -> Heads:
         """The heads that make boxes; of a network with a decoder, those that go into it."""
-        outputs = self.outputs(images)
-        chain, name = self.heat_map, self.info.file or 'the model'
+        outputs, chain, name = self.outputs(images), self.heat_map, self.info.file or 'the model'
+        heads = of_outputs(outputs, chain.is_probability)
         if chain.is_probability and not 0 <= outputs['hm'].min() <= outputs['hm'].max() <= 1:
             raise ModelError(f'{name}: its output hm should be a probability ({chain}), and is not')
         if chain.only_peaks and not chain.is_probability:
             raise ModelError(f'{name}: hm holds logits at peaks alone; centernet modify mends that')
-        return of_outputs(outputs, chain.is_probability)
+        return heads
 
     def outputs(self, images: np.ndarray) -> 'OrderedDict[str, torch.Tensor]':
         """Every head by its name, float32, in the order hm, wh, reg, others."""
