@@ -138,5 +138,5 @@ def test_an_index_that_is_no_shard_fails_at_once(pods):
     words = pods.options(pods.evaluation, len(pods.indexes)) + arguments_of(pods.evaluation)
     run = pods.docker('run', '--rm', *words, check=False)
     assert run.returncode in pods.evaluation['spec']['podFailurePolicy']['rules'][1]['onExitCodes']['values']
-    assert 'is no shard of a run' in run.stderr
+    assert 'is no shard: set SHARDS' in run.stderr
     assert 'Traceback' not in run.stderr
