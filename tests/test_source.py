@@ -3,6 +3,7 @@ ties it to a place."""
 
 import ast
 import glob
+import importlib.util
 import os
 import re
 import subprocess
@@ -274,6 +275,20 @@ def test_circles_are_found():
 
 
 # Type hints
+
+
+def test_benchmarks_and_tools_import_what_there_is():
+    lost = [
+        f'{name_of(path)}: {node.module}.{each.name}'
+        for path in PYTHON_FILES
+        if name_of(path).startswith(('benchmarks', 'tools'))
+        for node in ast.walk(ast.parse(read(path)))
+        if isinstance(node, ast.ImportFrom) and (node.module or '').split('.')[0] == 'centernet'
+        for each in node.names
+        if not hasattr(importlib.import_module(node.module), each.name)
+        and importlib.util.find_spec(f'{node.module}.{each.name}') is None
+    ]
+    assert not lost
 
 
 def without_hints(text):

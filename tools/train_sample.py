@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from training_targets import loss, make_targets
 
-from centernet.detection import DOWN_RATIO, MEAN, STD
+from centernet.detection import COCO, DOWN_RATIO
 from centernet.networks.architectures import create_model
 from centernet.sample.scene import CATEGORIES, draw_scene
 from centernet.system.files import atomic_write
@@ -46,7 +46,7 @@ class Scenes(Dataset):
         shift = [size / 2 - scale * extent / 2 for size, extent in zip(INPUT_SIZE[::-1], (width, height))]
         warp = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         image = cv2.warpAffine(scene.image, warp, INPUT_SIZE[::-1], flags=cv2.INTER_LINEAR)
-        image = (image.astype(np.float32) / 255 - MEAN) / STD
+        image = (image.astype(np.float32) / 255 - np.float32(COCO.mean)) / np.float32(COCO.std)
         boxes = np.array([shape.box for shape in scene.shapes], np.float64).reshape(-1, 2, 2) * scale + shift
         boxes = boxes.clip(0, INPUT_SIZE[::-1]).reshape(-1, 4) / DOWN_RATIO
         classes = np.array([shape.category for shape in scene.shapes], np.int64)
