@@ -159,7 +159,7 @@ BAD = [
     (dict(summary=True), damaged_summary, (), 2, 'run_summary.json is damaged: remove it'),
     (dict(summary=True), earlier_run, (), 1, '202: the outputs of 000000000202 are missing'),
     (dict(outfmt='TXT'), None, (), 2, 'too coarse to be judged: run ais_bench with --outfmt BIN'),
-    ({}, two_runs, (), 2, 'are of two runs'),
+    ({}, two_runs, (), 2, 'are of two runs: name one folder'),
     (
         {},
         short,

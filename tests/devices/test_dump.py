@@ -221,7 +221,7 @@ def test_files_of_an_earlier_dump_are_replaced_and_others_are_not(dump):
     with open(os.path.join(folder, 'inputs', 'notes.txt'), 'w'):
         pass
     status, _, _, err = dump('--limit', '2')
-    assert status == 2 and 'has inputs/notes.txt, of no dump' in err
+    assert status == 2 and 'has inputs/notes.txt, which no dump wrote' in err
     assert '0.bin' in names(folder)
 
 
@@ -230,12 +230,12 @@ def test_nothing_is_removed_that_no_manifest_lists(dump, tmp_path):
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b'theirs')
     status, folder, _, err = dump('--limit', '2')
-    assert status == 2 and 'has calibration/000000000139.bin, of no dump' in err
+    assert status == 2 and 'has calibration/000000000139.bin, which no dump wrote' in err
     assert theirs.read_bytes() == b'theirs' and not os.path.exists(os.path.join(folder, 'inputs'))
     theirs.unlink()
     (tmp_path / 'dump' / 'manifest.json').write_text('{"name": "an app"}')
     status, _, _, err = dump('--limit', '2')
-    assert status == 2 and 'is of another version' in err
+    assert status == 2 and 'is of another version of centernet' in err
     assert (tmp_path / 'dump' / 'manifest.json').read_text() == '{"name": "an app"}'
 
 

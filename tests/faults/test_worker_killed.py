@@ -65,7 +65,7 @@ def test_metrics_that_are_cut_short_can_be_computed_again(tmp_path, monkeypatch,
         assert main(arguments) == 1
         error = capsys.readouterr().err
         assert 'computes the metrics was killed by signal 9' in error
-        assert 'computes the metrics' in error and '--resume' in error
+        assert '4 images are finished' in error and '--resume' in error
         assert main([*arguments, '--resume', '--report']) == 1
     assert main([*arguments, '--resume', '--report']) == 0
     capsys.readouterr()

@@ -109,7 +109,7 @@ def test_numbers_for_pairs_are_read_where_they_are_clear(spelling, tmp_path):
     'break_it, message',
     [
         (lambda node: node.input.pop(), None),
-        (lambda node: (node.input.pop(), node.input.pop()), 'no x, weight, offsets, bias'),
+        (lambda node: (node.input.pop(), node.input.pop()), 'takes x, weight, offsets, bias'),
         (lambda node: node.attribute.append(helper.make_attribute('strides', [1, 1, 1])), 'strides is'),
         (lambda node: node.attribute.append(helper.make_attribute('pads', [1, 1, 2, 2])), 'pads is'),
         (lambda node: node.attribute.append(helper.make_attribute('groups', [1])), 'groups is'),

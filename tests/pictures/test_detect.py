@@ -160,7 +160,7 @@ def test_it_leaves_other_files_alone_and_does_not_detect_on_its_own(photos, tmp_
     shutil.copytree(str(photos), 'pictures')
     before = {path: path.read_bytes() for path in (tmp_path / 'pictures').rglob('*.png')}
     assert detect('.', 'pictures', *SAMPLE) == 2
-    assert 'is not of this run' in capsys.readouterr().err
+    assert 'this run did not make it' in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / 'pictures').rglob('*.png')} == before
     for _ in range(2):
         assert detect('out', '.', *SAMPLE) == 0

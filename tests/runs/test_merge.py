@@ -85,9 +85,12 @@ def test_folders_that_are_no_shards_of_one_number(data, tmp_path):
         find_runs([str(tmp_path / 'empty')])
     with pytest.raises(DataError, match='no such folder'):
         shards_in(tmp_path / 'b')
-    with pytest.raises(DataError, match=r'has no journal\.jsonl: it is no run'):
+    with pytest.raises(DataError, match=r'is no run: it has no journal\.jsonl'):
         merge([str(tmp_path)], str(tmp_path / 'merged'))
     assert shards_in(tmp_path / 'a') == [str(tmp_path / 'a')]
+    (tmp_path / 'several' / 'one' / 'shard-1-of-2').mkdir(parents=True)
+    with pytest.raises(DataError, match='merge each by itself'):
+        find_runs([str(tmp_path / 'a'), str(tmp_path / 'several')])
 
 
 def test_double_images_are_refused(data, tmp_path):
@@ -115,7 +118,7 @@ def test_shards_of_other_runs_are_refused(data, tmp_path, changed, words):
 def test_shards_of_other_weights_are_refused_and_of_other_versions_named(data, tmp_path):
     run_shards(data, tmp_path / 'a', 2, only=[1])
     run_shards(data, tmp_path / 'a', 2, only=[2], network=PaintNetwork(sha256='other'))
-    with pytest.raises(OptionError, match=r'different runs \(network\.sha256 is none and other'):
+    with pytest.raises(OptionError, match=r'different runs: network\.sha256 is none and other'):
         merge(shards_in(tmp_path / 'a'), str(tmp_path / 'merged'))
 
     def with_other_torch(lines):
@@ -185,7 +188,7 @@ def test_a_damaged_journal(data, tmp_path):
     with pytest.raises(DataError, match='damaged in line 4: choose another'):
         merge(folders, str(tmp_path / 'merged'))
     path.write_text('{"journal":1,"fingerprint":{}}\n')
-    with pytest.raises(DataError, match='an earlier version'):
+    with pytest.raises(DataError, match='an earlier version of centernet'):
         merge(folders, str(tmp_path / 'merged'))
 
 

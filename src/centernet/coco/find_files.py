@@ -27,7 +27,7 @@ def find_annotations(root: str) -> str:
         if files:
             return files[0]
     raise DataError(
-        f'no annotations file at {standard}, nor another .json there or in {root}: give --annotations'
+        f'no annotations file at {standard}, nor another .json in {root}: give --annotations and --images'
     )
 
 

@@ -85,9 +85,14 @@ def add_dask(group: Any) -> None:
     group.add_argument(
         '--dask', metavar='ADDRESS', help='let the workers of this Dask scheduler evaluate: tls://host:8786'
     )
-    group.add_argument('--shards', type=positive, metavar='N', help='of --dask (default: four per worker)')
     group.add_argument(
-        '--certificates', metavar='FOLDER', default='certificates', help='of --dask (default: certificates)'
+        '--shards', type=positive, metavar='N', help='how many, with --dask (default: four per worker)'
+    )
+    group.add_argument(
+        '--certificates',
+        metavar='FOLDER',
+        default='certificates',
+        help='folder of ca.pem, node.pem, node.key (default: certificates)',
     )
 
 

@@ -40,7 +40,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('file')
     groups.add_targets(group)
     batch = group.add_mutually_exclusive_group()
-    batch.add_argument('--batch', type=groups.positive, default=1, metavar='N', help='size (default: 1)')
+    batch.add_argument(
+        '--batch', type=groups.positive, default=1, metavar='N', help='batch size (default: 1)'
+    )
     batch.add_argument('--dynamic-batch', action='store_true', help='an open batch size (onnx and portable)')
     group.add_argument(
         '--with-decode',

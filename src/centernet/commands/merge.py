@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='folder of shards (shard-1-of-4 and so on), of a single shard, or with a folder of shards for'
         f' each of several checkpoints (default: {default})',
     )
-    parser.add_argument('--mixed-devices', action='store_true', help='take shards of CPUs and GPUs')
+    parser.add_argument('--mixed-devices', action='store_true', help='take shards of CPUs and GPUs together')
     groups.add_recorded_data(parser, 'the shards')
     group = groups.add_output(parser, 'merge')
     groups.add_report(group)

@@ -19,7 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='images for the stages heads and detections (default: 8)',
     )
     group.add_argument('--no-metrics', action='store_true', help='skip the stage metrics')
-    group.add_argument('--rules', choices=tuple(TARGETS), help='to check (default: as stored in the file)')
+    group.add_argument(
+        '--rules', choices=tuple(TARGETS), help='whose rules to check (default: as stored in the file)'
+    )
     groups.add_report(group, ' about what differs, for each file')
 
 

@@ -189,12 +189,14 @@ def _clear(folder: str) -> None:
                 listed = set(json.load(file)['written'])
         except (ValueError, KeyError, TypeError):
             raise OutputError(
-                f'{display_path(path)} is of another version: choose another --output'
+                f'{display_path(path)} is of another version of centernet: choose another --output'
             ) from None
     folders = [name for name in (INPUTS, CALIBRATION, REFERENCE) if os.path.isdir(os.path.join(folder, name))]
     found = [f'{name}/{file}' for name in folders for file in os.listdir(os.path.join(folder, name))]
     foreign = sorted(name for name in set(found) - listed if '/.' not in name)
     if foreign:
-        raise OutputError(f'{display_path(folder)} has {foreign[0]}, of no dump: choose another --output')
+        raise OutputError(
+            f'{display_path(folder)} has {foreign[0]}, which no dump wrote: choose another --output'
+        )
     for name in listed.intersection(found):
         os.unlink(os.path.join(folder, name))

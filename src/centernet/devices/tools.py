@@ -286,7 +286,9 @@ def _assigned(tool: Tool, files: List[Tuple[str, Any]], manifest: Manifest) -> F
                 continue
             other = parts[position].setdefault(output.key, output).path
             if other != output.path:
-                raise DataError(f'{display_path(other)} and {display_path(output.path)} are of two runs')
+                raise DataError(
+                    f'{display_path(other)} and {display_path(output.path)} are of two runs: name one folder'
+                )
     except _DAMAGED:
         folder = display_path(os.path.dirname(files[0][0]))
         raise DataError(f'{folder} has a file that is damaged, or not what {tool.name} writes') from None

@@ -118,7 +118,9 @@ def _remove_sigmoid(graph, path) -> List[str]:
     constants = examine(graph).constants
     scaled = any(node.op_type == 'Mul' and constants.keys() & set(node.inputs) for node in chain.nodes)
     if scaled or chain.operators - _PLAIN:
-        raise ModelError(f'{path}: hm is more than a sigmoid and peaks ({chain}): export the logits')
+        raise ModelError(
+            f'{path}: more than a sigmoid and a search for peaks makes hm ({chain}): export the logits'
+        )
     probability = graph.fresh('hm/probability')
     graph.rename_value('hm', probability)
     graph.rename_value(chain.convolution.outputs[0], 'hm')

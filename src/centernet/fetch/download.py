@@ -155,7 +155,7 @@ def _check_response(response, file, have, part):
     if status not in (200, 206):
         raise FetchError(said)
     if headers.get('Content-Type', '').lower().startswith(('text/html', 'application/xhtml')):
-        raise FetchError('a web page instead of the file, as for a used up quota, or from a proxy')
+        raise FetchError('a web page instead of the file: a quota is used up, or a proxy wants a login')
     size = content_range.rpartition('/')[2] if status == 206 else headers.get('Content-Length', '')
     if size.isdigit() and size != str(file.size):
         raise FetchError(f'the file has {size} bytes, expected {file.size}')

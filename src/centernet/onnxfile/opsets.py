@@ -75,7 +75,9 @@ def lower_opset(graph: Graph, opset: int) -> None:
         if node.op_type not in KNOWN or not all(undone):
             stuck.add(node.op_type)
     if stuck:
-        raise ModelError(f'cannot convert from opset {graph.opset} to {opset}: {", ".join(sorted(stuck))}')
+        raise ModelError(
+            f'cannot convert from opset {graph.opset} to {opset}, because of {", ".join(sorted(stuck))}'
+        )
     graph.opset = opset
 
 

@@ -122,7 +122,7 @@ class VideoWriter:
             if writer.isOpened():
                 return writer
         raise OutputError(
-            f'cannot write {display_path(self.path)} with a codec that is here: use --save pictures'
+            f'cannot write {display_path(self.path)}: no codec in OpenCV, or no access; use --save pictures'
         )
 
     def close(self) -> None:

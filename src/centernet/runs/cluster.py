@@ -84,7 +84,9 @@ def evaluate_on(
             raise Interrupted(f'interrupted; {again}') from error
         except Exception as error:
             if type(error).__name__ == 'KilledWorker':  # of distributed.scheduler
-                raise Interrupted(f'several workers died of a shard (memory?); {again}') from error
+                raise Interrupted(
+                    f'several workers died of one shard, perhaps out of memory; {again}'
+                ) from error
             if client.status == 'running':
                 raise
             raise Interrupted(f'lost the scheduler {address}; {again}') from error

@@ -159,7 +159,9 @@ class Journal:
         if self.first is None:
             if entry['journal'] != VERSION:
                 age = 'a newer' if entry['journal'] > VERSION else 'an earlier'
-                raise DataError(f'{display_path(self.path)} is of {age} version: choose another folder')
+                raise DataError(
+                    f'{display_path(self.path)} is of {age} version of centernet: choose another folder'
+                )
             self.first = from_json(Record, entry['record'])
         elif 'session' in entry:
             self.sessions.append(self.first.with_session(entry['session']))

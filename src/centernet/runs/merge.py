@@ -123,7 +123,10 @@ def _check_same(first: Run, other: Run, session: Record, mixed_devices: bool, sa
     """Raise OptionError unless a session is of the same run as the first part."""
     differing = first.record.differences(session, RUN)
     if differing:
-        raise OptionError(f'{first.name} and {other.name} come from different runs ({_said(differing)})')
+        raise OptionError(
+            f'{first.name} and {other.name} cannot be merged: they come from different runs:'
+            f' {_said(differing)}'
+        )
     if first.record.differences(session, IMAGES):
         raise OptionError(f'{first.name} and {other.name} have different images: --limit or --ids differed')
     differing = first.record.differences(session, DIGITS)

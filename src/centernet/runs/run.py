@@ -65,7 +65,7 @@ class Run(Journal):
         except FileNotFoundError:
             if shard_of_folder(os.path.basename(os.path.normpath(folder))):
                 return None
-            raise DataError(f'{display_path(folder)} has no {JOURNAL_NAME}: it is no run') from None
+            raise DataError(f'{display_path(folder)} is no run: it has no {JOURNAL_NAME}') from None
         except OSError as error:
             raise DataError(f'cannot read {display_path(path)}: {error.strerror}') from None
         with contextlib.ExitStack() as stack:
@@ -157,7 +157,9 @@ class Run(Journal):
         path, name = os.path.join(self.folder, *names), '/'.join(names)
         if name not in self.made:
             if os.path.lexists(path):
-                raise OutputError(f'{display_path(path)} is not of this run: choose another --output')
+                raise OutputError(
+                    f'{display_path(path)} exists, and this run did not make it: choose another --output'
+                )
             self.append({'made': [name]})
         if len(names) > 1:
             ensure_folder(os.path.dirname(path))
@@ -232,6 +234,8 @@ def find_runs(folders: Sequence[str]) -> Dict[str, List[str]]:
             )
         for name, shards in found.items():
             runs.setdefault(name, []).extend(shards)
+    if '' in runs and len(runs) > 1:
+        raise DataError('some folders are of one run, and some of several checkpoints: merge each by itself')
     return runs
 
 

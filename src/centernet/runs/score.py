@@ -94,7 +94,8 @@ def score(run: Run, data: CocoData) -> Score:
             metrics = compute_metrics(data, table, image_ids)
         except ProcessError as error:
             raise Interrupted(
-                f'a process that computes the metrics {error.how} (memory?); continue with --resume'
+                f'a process that computes the metrics {error.how}, perhaps out of memory:'
+                f' {len(image_ids)} images are finished; the same command with --resume continues'
             ) from error
     timings = summarise([item for part in times.values() for item in part])
     if len(times) > 1:

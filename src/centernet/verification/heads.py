@@ -42,7 +42,9 @@ def compare_heads(reference: Sequence[Mapping], candidate: Sequence[Mapping]) ->
     ours, others = pairs[0]
     missing = [name for name in ours if name not in others]
     if missing:
-        raise OutputsError(f'the file has no output {", ".join(missing)}, but {", ".join(others)}')
+        raise OutputsError(
+            f'the file has no output {", ".join(missing)}, but {", ".join(others) or "others"}'
+        )
     checks, heads = [], {}
     for name in ours:
         found = _compare(name, pairs)

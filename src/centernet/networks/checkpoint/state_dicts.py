@@ -52,7 +52,9 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
     if key in nested:
         return nested[key]
     if key is not None:
-        raise CheckpointError(f'--weights-key {printable(key)}: {path} has {_list(nested) or "no weights"}')
+        raise CheckpointError(
+            f'--weights-key {printable(key)}: entries with weights in {path} are {_list(nested) or "none"}'
+        )
     weights = [found for found in nested.values() if found.dimensions >= 2]
     if own >= 0 and (not weights or own >= 4):  # convolutions are there already
         return Found('', entries, own)
@@ -65,7 +67,7 @@ def find_state_dict(path: str, saved: Any, key: Optional[str] = None) -> Found:
         return weights[0]
     parts = [f'{name} ({_type_name(value)})' for name, value in entries.items()]
     raise CheckpointError(
-        f'{path} holds no state dict, but {_list(parts) or "nothing"}: save model.state_dict()'
+        f'{path} holds no state dict (its entries: {_list(parts) or "none"}): save model.state_dict()'
     )
 
 

@@ -79,7 +79,9 @@ def _inputs(node: Node, names: Sequence[str], optional: int = 0) -> List[str]:
     """A node's inputs, '' for an optional one that is omitted."""
     least = len(names) - optional
     if not least <= len(node.inputs) <= len(names) or not all(node.inputs[:least]):
-        raise ModelError(f'{node.name} ({node.op_type}) has {len(node.inputs)} inputs, no {", ".join(names)}')
+        raise ModelError(
+            f'{node.name} ({node.op_type}) has {len(node.inputs)} inputs; it takes {", ".join(names)}'
+        )
     return node.inputs + [''] * (len(names) - len(node.inputs))
 
 
