@@ -111,7 +111,9 @@ def _files(arguments: Any) -> Any:
     files = [file for file in find_files(words) if os.path.abspath(file.path) not in made]
     found = arguments.shard.of(files)
     if not found:
-        raise OptionError(f'--shard {arguments.shard}: there are only {len(files)} files')
+        raise OptionError(
+            f'--shard {arguments.shard}: there are only {len(files)} files that it did not draw'
+        )
     return found
 
 
